@@ -1,0 +1,329 @@
+//! A call is a row and three stages; a stage is a type (see `docs/architecture.md`).
+
+use crate::event::Event;
+use crate::failure::{Exception, Failure, Refusal};
+use crate::hypervisor::Hypervisor;
+use crate::model::Class;
+use crate::names::QubeName;
+use crate::permission::{self, Facts};
+use crate::root::Root;
+use crate::store::{Store, Txn, View};
+use crate::untrusted::Untrusted;
+
+/// Which destinations a call accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// Only dom0.
+    Dom0,
+    /// Any qube but dom0.
+    Qube,
+    /// Any qube, dom0 included.
+    Any,
+}
+
+/// Whether an argument or payload must, may or must not be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Must not be there.
+    No,
+    /// May be there.
+    Optional,
+    /// Must be there.
+    Required,
+}
+
+/// Which policy include file a call is listed in, with [`Access`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Concerns the whole system.
+    Global,
+    /// Concerns its destination.
+    Local,
+}
+
+/// What a call does to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reads its destination's object alone, without a lock.
+    ReadOne,
+    /// Reads under the shared lock.
+    Read,
+    /// Changes.
+    Write,
+}
+
+/// Everything the dispatcher, the policy and the documentation need to know of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// The method's whole name.
+    pub name: &'static str,
+    /// Accepted destinations.
+    pub destination: Destination,
+    /// Argument.
+    pub argument: Presence,
+    /// Payload.
+    pub payload: Presence,
+    /// Policy scope.
+    pub scope: Scope,
+    /// Use of the store.
+    pub access: Access,
+    /// One line for the reference documentation.
+    pub help: &'static str,
+}
+
+/// Who calls and whom it concerns: vouched for by qrexec, resolved against the store.
+#[derive(Debug, Clone)]
+pub struct Parties {
+    /// The calling qube.
+    pub caller: QubeName,
+    /// The qube the call is about.
+    pub destination: QubeName,
+    /// Its class.
+    pub class: Class,
+}
+
+/// What a call gets to sanitise.
+pub struct Received {
+    /// Who and whom.
+    pub parties: Parties,
+    /// The argument; its presence agrees with the row.
+    pub argument: Untrusted,
+    /// The payload; its presence agrees with the row.
+    pub payload: Untrusted,
+}
+
+/// The content of an OK reply.
+pub type Content = Vec<u8>;
+
+/// One call of the Admin API.
+pub trait Call: Sized {
+    /// Its row.
+    const ROW: Row;
+    /// What sanitising makes of argument and payload.
+    type Input;
+
+    /// Stage 1: bytes to meaning. Nothing may be revealed, printed, logged or stored.
+    ///
+    /// # Errors
+    /// The specification's refusal.
+    fn sanitise(received: &Received) -> Result<Self::Input, Refusal>;
+
+    /// The sanitised argument and the extra values that permission rules see.
+    fn facts(input: &Self::Input) -> Values;
+
+    /// Stage 3: full authority.
+    ///
+    /// # Errors
+    /// The specification's exception, or a drop.
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure>;
+}
+
+/// Sanitised values for permission rules.
+#[derive(Debug, Clone, Default)]
+pub struct Values {
+    /// The argument; empty for calls that take none.
+    pub argument: String,
+    /// Names and values the specification lists for the call.
+    pub values: Vec<(&'static str, String)>,
+}
+
+impl Values {
+    /// Just an argument.
+    pub fn argument(argument: impl Into<String>) -> Self {
+        Self { argument: argument.into(), values: Vec::new() }
+    }
+
+    /// The same with one more value.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.values.push((name, value.into()));
+        self
+    }
+}
+
+/// A call whose input passed stage 1.
+pub struct Sanitised<C: Call> {
+    parties: Parties,
+    input: C::Input,
+}
+
+impl<C: Call> Sanitised<C> {
+    /// Runs stage 1.
+    ///
+    /// # Errors
+    /// The call's refusal.
+    pub fn new(received: &Received) -> Result<Self, Refusal> {
+        Ok(Self { parties: received.parties.clone(), input: C::sanitise(received)? })
+    }
+
+    /// Runs stage 2: the built-in rules on sanitised values only.
+    ///
+    /// # Errors
+    /// `PermissionDenied`.
+    pub fn authorise(self) -> Result<Granted<C>, Refusal> {
+        let values = C::facts(&self.input);
+        permission::check(&Facts { row: &C::ROW, parties: &self.parties, values: &values })?;
+        Ok(Granted { parties: self.parties, input: self.input })
+    }
+}
+
+/// A call that was granted. Only [`Sanitised::authorise`] makes one.
+///
+/// ```compile_fail
+/// # use common::call::*;
+/// fn forged<C: Call>(parties: Parties, input: C::Input) -> Granted<C> {
+///     Granted { parties, input } // the fields are private
+/// }
+/// ```
+pub struct Granted<C: Call> {
+    parties: Parties,
+    input: C::Input,
+}
+
+impl<C: Call> Granted<C> {
+    /// The calling qube.
+    pub fn caller(&self) -> &QubeName {
+        &self.parties.caller
+    }
+
+    /// The destination.
+    pub fn destination(&self) -> &QubeName {
+        &self.parties.destination
+    }
+
+    /// Who and whom.
+    pub fn parties(&self) -> &Parties {
+        &self.parties
+    }
+
+    /// What sanitising made of argument and payload.
+    pub fn input(&self) -> &C::Input {
+        &self.input
+    }
+}
+
+/// Everything stage 3 may touch.
+pub struct World<'s> {
+    root: &'s Root,
+    store: &'s Store,
+    view: View<'s>,
+    hypervisor: &'s dyn Hypervisor,
+}
+
+impl<'s> World<'s> {
+    /// The world as seen through an open view.
+    pub fn new(root: &'s Root, store: &'s Store, view: View<'s>, hypervisor: &'s dyn Hypervisor) -> Self {
+        Self { root, store, view, hypervisor }
+    }
+
+    /// Where things lie.
+    pub fn root(&self) -> &'s Root {
+        self.root
+    }
+
+    /// The state, as it was when the call began.
+    pub fn view(&self) -> &View<'s> {
+        &self.view
+    }
+
+    /// The store itself, for lifecycle locks.
+    pub fn store(&self) -> &'s Store {
+        self.store
+    }
+
+    /// The hypervisor.
+    pub fn hypervisor(&self) -> &'s dyn Hypervisor {
+        self.hypervisor
+    }
+
+    /// Changes the state: all of it if `change` succeeds, and nothing but its events if `change` refuses.
+    ///
+    /// Calls whose row only reads cannot call this:
+    ///
+    /// ```compile_fail
+    /// # use common::{call::*, failure::*};
+    /// struct Reads;
+    /// impl Call for Reads {
+    ///     const ROW: Row = Row {
+    ///         name: "x", destination: Destination::Any, argument: Presence::No, payload: Presence::No,
+    ///         scope: Scope::Local, access: Access::Read, help: "",
+    ///     };
+    ///     type Input = ();
+    ///     fn sanitise(_: &Received) -> Result<(), Refusal> { Ok(()) }
+    ///     fn facts(_: &()) -> Values { Values::default() }
+    ///     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+    ///         world.change(&granted, |_| Ok(Vec::new())) // refused when built
+    ///     }
+    /// }
+    /// let entry = entry::<Reads>();
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// What `change` refuses with, or what the store says.
+    pub fn change<C: Call, T>(
+        &mut self,
+        _granted: &Granted<C>,
+        change: impl FnOnce(&mut Txn<'s>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        const {
+            assert!(matches!(C::ROW.access, Access::Write), "this call's row says that it only reads");
+        }
+        let mut txn = self.store.write()?;
+        match change(&mut txn) {
+            Ok(value) => {
+                txn.commit()?;
+                Ok(value)
+            }
+            Err(failure) => {
+                txn.refuse()?;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Publishes an event that goes with no change of the state.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn announce<C: Call>(&mut self, granted: &Granted<C>, event: Event) -> Result<(), Failure> {
+        self.change(granted, |txn| {
+            txn.event(event);
+            Ok(())
+        })
+    }
+}
+
+/// A call as the dispatcher knows it.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// Its row.
+    pub row: Row,
+    /// Its three stages.
+    pub run: fn(&Received, &mut World<'_>) -> Result<Content, Failure>,
+}
+
+/// The entry of a call in its family's list.
+pub const fn entry<C: Call>() -> Entry {
+    Entry { row: C::ROW, run: run::<C> }
+}
+
+fn run<C: Call>(received: &Received, world: &mut World<'_>) -> Result<Content, Failure> {
+    let sanitised = Sanitised::<C>::new(received)?;
+    let granted = sanitised.authorise()?;
+    C::act(granted, world)
+}
+
+/// The executables: one per family of calls.
+pub struct Family {
+    /// The executable's name.
+    pub name: &'static str,
+    /// Its calls.
+    pub calls: &'static [Entry],
+}
+
+/// `No such domain: …`, for a qube that is not there (any more).
+pub fn no_such_domain(name: &str) -> Failure {
+    let text = format!("No such domain: {}", crate::quote::quote(name));
+    Failure::new(Exception::QubesVMNotFoundError, text)
+}

@@ -1,0 +1,169 @@
+//! Files outside the store's own protocol: the only module besides `store::vfs` that opens them.
+#![allow(clippy::disallowed_methods, reason = "one of the two places that touch the file system")]
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The whole content of a file.
+///
+/// # Errors
+/// What the system says.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    fs::read(path)
+}
+
+/// The whole content of a file, or nothing if there is none.
+///
+/// # Errors
+/// What the system says, but for absence.
+pub fn read_if_present(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    present(fs::read(path))
+}
+
+/// Turns "there is none" into nothing.
+///
+/// # Errors
+/// All others.
+pub fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a file for reading.
+///
+/// # Errors
+/// What the system says.
+pub fn open(path: &Path) -> io::Result<fs::File> {
+    fs::File::open(path)
+}
+
+/// Creates a file that must not exist yet, or truncates the one that does.
+///
+/// # Errors
+/// What the system says.
+pub fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    Ok(file)
+}
+
+/// Opens an existing file, or makes an empty one, for reading and writing.
+///
+/// # Errors
+/// What the system says.
+pub fn open_or_create(path: &Path, mode: u32) -> io::Result<fs::File> {
+    match fs::OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let file = fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(mode)
+                .open(path)?;
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+            Ok(file)
+        }
+        result => result,
+    }
+}
+
+/// Replaces a file as a whole and durably: temporary, fsync, rename, fsync of the directory.
+///
+/// # Errors
+/// What the system says; the old content is then still there.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = beside(path, ".new");
+    let written = create(&temporary, mode).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()
+    });
+    if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    sync_directory(path)
+}
+
+/// Renames durably.
+///
+/// # Errors
+/// What the system says.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_directory(to)
+}
+
+/// Makes the directory that holds `path` durable.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| fs::File::open(parent)?.sync_all())
+}
+
+/// A hidden name beside `path`.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    path.with_file_name(format!(".{name}{suffix}"))
+}
+
+/// Removes a file; absence is fine.
+///
+/// # Errors
+/// What the system says, but for absence.
+pub fn remove(path: &Path) -> io::Result<()> {
+    present(fs::remove_file(path)).map(drop)
+}
+
+/// Removes an empty directory; absence is fine.
+///
+/// # Errors
+/// What the system says, but for absence.
+pub fn remove_directory(path: &Path) -> io::Result<()> {
+    present(fs::remove_dir(path)).map(drop)
+}
+
+/// Removes a directory with all it holds; absence is fine.
+///
+/// # Errors
+/// What the system says, but for absence.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    present(fs::remove_dir_all(path)).map(drop)
+}
+
+/// Makes a directory and its parents with the given mode, whatever the umask.
+///
+/// # Errors
+/// What the system says.
+pub fn make_directories(path: &Path, mode: u32) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_directories(parent, mode)?;
+    }
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)),
+    }
+}
+
+/// Names in a directory, sorted; none if there is no such directory.
+///
+/// # Errors
+/// What the system says, but for absence.
+pub fn list(path: &Path) -> io::Result<Vec<String>> {
+    let Some(entries) = present(fs::read_dir(path))? else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().into_string());
+    }
+    names.sort_unstable();
+    Ok(names)
+}

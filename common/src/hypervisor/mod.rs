@@ -1,0 +1,90 @@
+//! What the calls ask of the hypervisor: is a qube running, how much memory has it, how large is the host.
+
+mod simulated;
+
+pub use simulated::Simulated;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Class, Qube};
+use crate::names::QubeName;
+
+/// State of a qube (spec 10 §2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the states are the specification's own words")]
+pub enum PowerState {
+    Halted,
+    Transient,
+    Running,
+    Paused,
+    Suspended,
+    Halting,
+    Dying,
+    Crashed,
+}
+
+impl fmt::Display for PowerState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, out)
+    }
+}
+
+/// Number of a domain, which changes with each start. Not the qube's persistent number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Domid(pub u32);
+
+/// What a domain's watcher publishes about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Domain {
+    /// Its state.
+    pub state: PowerState,
+    /// Its number.
+    pub domid: Domid,
+    /// When it was started, seconds since the epoch.
+    pub start_time: f64,
+    /// Memory assigned now, KiB.
+    pub memory_kib: u64,
+    /// CPU time since start, nanoseconds.
+    pub cpu_time_ns: u64,
+    /// Number and UUID of its helper domain, if it has one.
+    #[serde(default)]
+    pub stubdom: Option<(Domid, String)>,
+}
+
+/// Size of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Memory, MiB.
+    pub memory_mib: u64,
+    /// Processors.
+    pub cpus: u32,
+}
+
+/// A hypervisor, real or simulated.
+pub trait Hypervisor {
+    /// Its name, shown in `qubes-admin status`.
+    fn name(&self) -> &'static str;
+    /// The running domain of a qube, or nothing.
+    fn domain(&self, name: &QubeName) -> Option<Domain>;
+    /// Names of all qubes that may have a domain.
+    fn running(&self) -> Vec<String>;
+    /// The host.
+    fn host(&self) -> Host;
+    /// dom0's static maximum of memory, MiB, if known.
+    fn dom0_memory_max_mib(&self) -> Option<u64>;
+}
+
+/// The power state of a qube, which for dom0 and remote qubes needs no hypervisor.
+pub fn power_state(hypervisor: &dyn Hypervisor, class: Class, name: &QubeName) -> PowerState {
+    match class {
+        Class::AdminVM | Class::RemoteVM => PowerState::Running,
+        _ => hypervisor.domain(name).map_or(PowerState::Halted, |domain| domain.state),
+    }
+}
+
+/// Whether a qube is halted: dom0 and remote qubes never are.
+pub fn is_halted(hypervisor: &dyn Hypervisor, qube: &Qube) -> bool {
+    power_state(hypervisor, qube.class, &qube.name) == PowerState::Halted
+}

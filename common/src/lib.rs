@@ -1,0 +1,25 @@
+//! What every executable of the Admin API shares: framing, sanitising, the three stages and the store.
+//!
+//! A call goes `request` → `untrusted`/`names` (stage 1) → `permission` (stage 2) → `call::World` (stage 3)
+//! → `reply`. Everything that touches the outside lives in one module each: files in [`files`], the
+//! environment in [`environment`], the log in [`log`].
+
+pub mod call;
+pub mod environment;
+pub mod event;
+pub mod failure;
+pub mod files;
+pub mod hypervisor;
+pub mod log;
+pub mod model;
+pub mod names;
+pub mod permission;
+pub mod policy;
+pub mod quote;
+pub mod reply;
+pub mod request;
+pub mod root;
+pub mod serve;
+pub mod storage;
+pub mod store;
+pub mod untrusted;

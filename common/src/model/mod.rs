@@ -1,0 +1,15 @@
+//! The state as plain data: what one file of the store holds each.
+
+mod label;
+mod pool;
+mod qube;
+mod system;
+mod value;
+mod volume;
+
+pub use label::{BUILT_IN_LABELS, Label, Labels};
+pub use pool::{Pool, Pools};
+pub use qube::{Class, Device, Qube};
+pub use system::System;
+pub use value::Value;
+pub use volume::Volume;

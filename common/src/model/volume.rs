@@ -1,0 +1,32 @@
+//! A volume as configured on its qube (spec 20 §6.1).
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{PoolName, VolumeName};
+
+/// Configuration of one volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Name inside the qube.
+    pub name: VolumeName,
+    /// Pool it lies in.
+    pub pool: PoolName,
+    /// Identifier, unique in the pool; empty for a kernel volume without kernel.
+    pub vid: String,
+    /// Bytes; 0 where the driver knows.
+    pub size: u64,
+    /// Whether the domain may write.
+    pub rw: bool,
+    /// Whether the domain's changes are kept at stop.
+    pub save_on_stop: bool,
+    /// Whether each start begins from a snapshot of `source`.
+    pub snap_on_start: bool,
+    /// Identifier of the source volume in the same pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Old states kept; -1 disables snapshots.
+    pub revisions_to_keep: i64,
+    /// Encrypted with a throw-away key, if said explicitly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral: Option<bool>,
+}

@@ -1,0 +1,47 @@
+//! Stage 2: the built-in rules (spec 10 §8.1) and the filter of lists by policy.
+
+use crate::call::{Parties, Row, Values};
+use crate::failure::Refusal;
+
+/// What a rule sees: sanitised values only.
+pub struct Facts<'a> {
+    /// The call.
+    pub row: &'a Row,
+    /// Who and whom.
+    pub parties: &'a Parties,
+    /// Argument and extra values.
+    pub values: &'a Values,
+}
+
+/// One built-in rule: the calls it guards and the arguments it refuses.
+struct Rule {
+    calls: &'static [&'static str],
+    refuses: fn(&Facts<'_>) -> bool,
+    text: &'static str,
+}
+
+/// Features only the system itself writes.
+const OWN_FEATURES: [&str; 4] =
+    ["deferred-netvm-original", "preload-dispvm", "preload-dispvm-completed", "preload-dispvm-in-progress"];
+
+const RULES: [Rule; 2] = [
+    Rule {
+        calls: &["admin.vm.feature.Set", "admin.vm.feature.Remove"],
+        refuses: |facts| OWN_FEATURES.contains(&facts.values.argument.as_str()),
+        text: "changing this feature is prohibited by qubes.ext.admin.AdminExtension",
+    },
+    Rule {
+        calls: &["admin.vm.tag.Set", "admin.vm.tag.Remove"],
+        refuses: |facts| facts.values.argument.starts_with("created-by-") && !facts.parties.caller.is_dom0(),
+        text: "changing this tag is prohibited by qubes.ext.admin.AdminExtension",
+    },
+];
+
+/// Checks a call against every rule.
+///
+/// # Errors
+/// `PermissionDenied` with the first refusing rule's text.
+pub fn check(facts: &Facts<'_>) -> Result<(), Refusal> {
+    let refusing = |rule: &&Rule| rule.calls.contains(&facts.row.name) && (rule.refuses)(facts);
+    RULES.iter().find(refusing).map_or(Ok(()), |rule| Err(Refusal::denied(rule.text)))
+}

@@ -1,0 +1,65 @@
+//! The bytes of replies: OK, EVENT and EXCEPTION (spec 10 §1.5, §1.6).
+
+use crate::event::Event;
+use crate::failure::Exception;
+
+/// `30 00 content`.
+pub fn ok(content: &[u8]) -> Vec<u8> {
+    [b"0\0", content].concat()
+}
+
+/// `31 00 subject 00 event 00 (key 00 value 00)* 00`.
+pub fn event(event: &Event) -> Vec<u8> {
+    let subject = event.subject.as_ref().map_or("", |name| name.as_str());
+    let mut bytes = b"1\0".to_vec();
+    for text in [subject, &event.name] {
+        push_text(&mut bytes, text);
+    }
+    for (key, value) in &event.details {
+        push_text(&mut bytes, key);
+        push_text(&mut bytes, value);
+    }
+    bytes.push(0);
+    bytes
+}
+
+/// `32 00 type 00 traceback 00 text 00`, with every `%` doubled where clients format the text.
+pub fn exception(exception: Exception, traceback: &str, message: &str) -> Vec<u8> {
+    let mut bytes = b"2\0".to_vec();
+    push_text(&mut bytes, exception.class());
+    push_text(&mut bytes, traceback);
+    if exception.is_formatted() {
+        push_text(&mut bytes, &message.replace('%', "%%"));
+    } else {
+        push_text(&mut bytes, message);
+    }
+    bytes
+}
+
+fn push_text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.push(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vectors_of_the_specification() {
+        assert_eq!(ok(b""), b"0\0");
+        let bytes = exception(Exception::QubesException, "", "qubes-exception");
+        assert_eq!(bytes, b"2\0QubesException\0\0qubes-exception\0");
+        let sent = Event::system("event").with("payload", "payload");
+        assert_eq!(event(&sent), b"1\0\0event\0payload\0payload\0\0");
+    }
+
+    #[test]
+    fn percent_is_doubled_only_where_clients_format() {
+        assert_eq!(
+            exception(Exception::QubesLabelNotFoundError, "", "50%s"),
+            b"2\0QubesLabelNotFoundError\0\x0050%%s\0"
+        );
+        assert_eq!(exception(Exception::ProtocolError, "", "50%s"), b"2\0ProtocolError\0\x0050%s\0");
+    }
+}

@@ -1,0 +1,191 @@
+//! The request: from argv and environment under qrexec, else as a descriptor on standard input (spec 10 §1.1, 50 §4).
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use crate::environment;
+use crate::untrusted::Untrusted;
+
+/// Most bytes of header, NUL and payload together.
+pub const REQUEST_MAX: usize = 65_536;
+/// The same for the one call whose payload may be larger: a note of 256,000 bytes and its header.
+pub const NOTES_REQUEST_MAX: usize = 256_000 + 4_096;
+/// The call that [`NOTES_REQUEST_MAX`] holds for.
+const NOTES_METHOD: &[u8] = b"admin.vm.notes.Set";
+
+/// One request before anything in it is trusted.
+pub struct Request {
+    /// Method as asked for.
+    pub method: Untrusted,
+    /// Argument, empty if there is none.
+    pub argument: Untrusted,
+    /// Calling qube: name or `uuid:…`.
+    pub source: Untrusted,
+    /// Destination: name or `uuid:…`.
+    pub destination: Untrusted,
+    /// Everything after the header.
+    pub payload: Untrusted,
+}
+
+/// Why a request gets no answer at all. The text goes to the log.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unanswered(pub &'static str);
+
+const FRAMING: Unanswered = Unanswered("framing error");
+const TOO_LONG: Unanswered = Unanswered("request too long");
+const UNREADABLE: Unanswered = Unanswered("the request could not be read");
+
+/// Reads the request this process was started for.
+///
+/// # Errors
+/// [`Unanswered`] for malformed frames, too long requests and read errors.
+pub fn receive() -> Result<Request, Unanswered> {
+    let arguments = environment::arguments();
+    let method = method_of(arguments.first());
+    match environment::variable("QREXEC_REMOTE_DOMAIN") {
+        Some(source) => from_qrexec(method, arguments.get(1), source),
+        None if io::stdin().is_terminal() => Ok(by_hand(method, arguments.get(1))),
+        None => from_descriptor(&method, &read_limited(0, NOTES_REQUEST_MAX)?),
+    }
+}
+
+/// The executable's own base name up to a `+`: one executable serves a family through symbolic links.
+fn method_of(program: Option<&OsString>) -> Vec<u8> {
+    let path = program.map(|program| program.as_bytes()).unwrap_or_default();
+    let base = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    base.split(|byte| *byte == b'+').next().unwrap_or_default().to_vec()
+}
+
+fn from_qrexec(method: Vec<u8>, argv1: Option<&OsString>, source: OsString) -> Result<Request, Unanswered> {
+    let argument = environment::variable("QREXEC_SERVICE_ARGUMENT").or_else(|| argv1.cloned());
+    let argument = argument.unwrap_or_default().into_vec();
+    let source = source.into_vec();
+    let destination = requested_target(&source)?;
+    let header = [method.len(), argument.len(), source.len(), destination.len()];
+    const SEPARATORS: usize = "+ ".len() + " name ".len() + "\0".len();
+    let used = header.iter().fold(SEPARATORS, |sum, length| sum.saturating_add(*length));
+    let payload = read_limited(used, limit_of(&method))?;
+    Ok(request(&method, &argument, &source, &destination, &payload))
+}
+
+/// The target as qrexec hands it on: a name, the keyword `adminvm`, or nothing for a caller in dom0.
+fn requested_target(source: &[u8]) -> Result<Vec<u8>, Unanswered> {
+    let kind = environment::variable("QREXEC_REQUESTED_TARGET_TYPE").unwrap_or_default();
+    let name = environment::variable("QREXEC_REQUESTED_TARGET");
+    let keyword = environment::variable("QREXEC_REQUESTED_TARGET_KEYWORD");
+    match (kind.as_bytes(), name, keyword) {
+        (b"keyword", _, Some(keyword)) => target(b"keyword", keyword.as_bytes()),
+        (b"name" | b"", Some(name), _) => target(b"name", name.as_bytes()),
+        (b"", None, None) if source == b"dom0" => Ok(b"dom0".to_vec()),
+        _ => Err(FRAMING),
+    }
+}
+
+fn target(kind: &[u8], value: &[u8]) -> Result<Vec<u8>, Unanswered> {
+    match (kind, value) {
+        (b"name", name) => Ok(name.to_vec()),
+        (b"keyword", b"adminvm") => Ok(b"dom0".to_vec()),
+        _ => Err(FRAMING),
+    }
+}
+
+/// Typed at a terminal in dom0: the argument from the command line, no payload.
+fn by_hand(method: Vec<u8>, argument: Option<&OsString>) -> Request {
+    let argument = argument.map(|argument| argument.as_bytes()).unwrap_or_default();
+    request(&method, argument, b"dom0", b"dom0", b"")
+}
+
+/// `method[+argument] SP source SP type SP destination NUL payload`; the method must be the executable's own.
+fn from_descriptor(own: &[u8], bytes: &[u8]) -> Result<Request, Unanswered> {
+    let end = bytes.iter().position(|byte| *byte == 0).ok_or(FRAMING)?;
+    let (header, rest) = bytes.split_at_checked(end).ok_or(FRAMING)?;
+    let payload = rest.get(1..).unwrap_or_default();
+    let mut fields = header.splitn(4, |byte| *byte == b' ');
+    let (Some(call), Some(source), Some(kind), Some(value)) =
+        (fields.next(), fields.next(), fields.next(), fields.next())
+    else {
+        return Err(FRAMING);
+    };
+    let mut halves = call.splitn(2, |byte| *byte == b'+');
+    let method = halves.next().unwrap_or_default();
+    let argument = halves.next().unwrap_or_default();
+    let destination = target(kind, value)?;
+    if method != own {
+        return Err(FRAMING);
+    }
+    if bytes.len() > limit_of(method) {
+        return Err(TOO_LONG);
+    }
+    Ok(request(method, argument, source, &destination, payload))
+}
+
+fn limit_of(method: &[u8]) -> usize {
+    if method == NOTES_METHOD { NOTES_REQUEST_MAX } else { REQUEST_MAX }
+}
+
+fn request(method: &[u8], argument: &[u8], source: &[u8], destination: &[u8], payload: &[u8]) -> Request {
+    let untrusted = |bytes: &[u8]| Untrusted::new(bytes.to_vec());
+    Request {
+        method: untrusted(method),
+        argument: untrusted(argument),
+        source: untrusted(source),
+        destination: untrusted(destination),
+        payload: untrusted(payload),
+    }
+}
+
+/// Reads standard input to its end, refusing as soon as there is more than the limit leaves room for.
+fn read_limited(used: usize, limit: usize) -> Result<Vec<u8>, Unanswered> {
+    let room = limit.checked_sub(used).ok_or(TOO_LONG)?;
+    let most = u64::try_from(room.saturating_add(1)).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(|_| UNREADABLE)?;
+    if bytes.len() > room { Err(TOO_LONG) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_cut_at_the_first_nul_and_three_spaces() {
+        let own = b"admin.vm.feature.Set";
+        assert!(from_descriptor(own, b"admin.vm.feature.Set+a+b dom0 name work x\0pay\0load").is_ok());
+        for bad in [
+            &b""[..],
+            b"\0",
+            b"admin.vm.feature.Set",
+            b"admin.vm.feature.Set+ dom0 name dom0",
+            b"admin.vm.feature.Set+ dom0 dom0\0",
+            b"admin.vm.feature.Set+ dom0 keyword default\0",
+            b"admin.vm.feature.Set+ dom0 bogus dom0\0",
+            b"admin.vm.feature.Get+ dom0 name dom0\0",
+        ] {
+            assert_eq!(from_descriptor(own, bad).err(), Some(FRAMING));
+        }
+    }
+
+    #[test]
+    fn the_limit_is_65536_but_for_notes() {
+        let frame = |method: &str, total: usize| {
+            let mut bytes = format!("{method} dom0 name work\0").into_bytes();
+            bytes.resize(total, b'n');
+            bytes
+        };
+        let own = b"admin.vm.feature.Set";
+        assert!(from_descriptor(own, &frame("admin.vm.feature.Set", REQUEST_MAX)).is_ok());
+        assert_eq!(
+            from_descriptor(own, &frame("admin.vm.feature.Set", REQUEST_MAX + 1)).err(),
+            Some(TOO_LONG)
+        );
+        assert!(from_descriptor(NOTES_METHOD, &frame("admin.vm.notes.Set", NOTES_REQUEST_MAX)).is_ok());
+    }
+
+    #[test]
+    fn the_method_is_the_base_name_before_a_plus() {
+        assert_eq!(method_of(Some(&"/etc/qubes-rpc/admin.vm.List".into())), b"admin.vm.List");
+        assert_eq!(method_of(Some(&"admin.vm.List+work".into())), b"admin.vm.List");
+        assert_eq!(method_of(None), b"");
+    }
+}

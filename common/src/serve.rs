@@ -1,0 +1,143 @@
+//! The way of every call: receive, resolve, check what all calls share, run the three stages, answer once.
+
+use std::io::{self, Write};
+
+use crate::call::{Destination, Entry, Family, Parties, Presence, Received, Row, World, no_such_domain};
+use crate::failure::{Exception, Failure};
+use crate::hypervisor::Simulated;
+use crate::log;
+use crate::names::{Ascii, QubeName, QubeUuid};
+use crate::quote::quote;
+use crate::reply;
+use crate::request::{self, Request, Unanswered};
+use crate::root::Root;
+use crate::store::{Store, View};
+use crate::untrusted::Untrusted;
+use crate::{call::Access, files};
+
+/// Serves the one request this process was started for. The exit status is 0 also for an exception: clients
+/// look at the answer only then.
+pub fn serve(family: &Family) {
+    match request::receive() {
+        Ok(request) => answer(family, &request),
+        Err(Unanswered(reason)) => log::line(reason),
+    }
+}
+
+fn answer(family: &Family, request: &Request) {
+    let root = Root::from_environment();
+    if let Some(bytes) = respond(family, request, &root) {
+        let mut stdout = io::stdout().lock();
+        // A caller that went away changes nothing: what was done is done.
+        let _ = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+    }
+}
+
+/// The reply's bytes, or nothing where the specification hides the failure.
+pub fn respond(family: &Family, request: &Request, root: &Root) -> Option<Vec<u8>> {
+    match handle(family, request, root) {
+        Ok(content) => Some(reply::ok(&content)),
+        Err(Failure::Exception { exception, message, raised }) => {
+            let traceback = if is_debugging(root) { format!("raised at {raised}\n") } else { String::new() };
+            Some(reply::exception(exception, &traceback, &message))
+        }
+        Err(Failure::Dropped(reason)) => {
+            log::line(&reason);
+            None
+        }
+    }
+}
+
+/// The debug switch: the file `/etc/qubes/admin-debug` exists. Tracebacks name places in our code, never input.
+fn is_debugging(root: &Root) -> bool {
+    files::open(&root.path("/etc/qubes/admin-debug")).is_ok()
+}
+
+fn handle(family: &Family, request: &Request, root: &Root) -> Result<Vec<u8>, Failure> {
+    let store = Store::at(root);
+    let access = known(family, request).map_or(Access::ReadOne, |entry| entry.row.access);
+    let view = match access {
+        Access::Read => store.read()?,
+        Access::ReadOne | Access::Write => store.read_one()?,
+    };
+    let caller = resolve(&request.source, &view, &store)?;
+    let destination = resolve(&request.destination, &view, &store)?;
+    let entry = match known(family, request) {
+        Some(entry) => entry,
+        None => return Err(no_such_method(&request.method)?),
+    };
+    let class = view.qube(&destination)?.ok_or_else(|| no_such_domain(destination.as_str()))?.class;
+    let received = Received {
+        parties: Parties { caller, destination, class },
+        argument: ascii(&request.argument)?,
+        payload: Untrusted::copy_of(&request.payload),
+    };
+    check_shape(&entry.row, &received)?;
+    let hypervisor = Simulated::at(root);
+    (entry.run)(&received, &mut World::new(root, &store, view, &hypervisor))
+}
+
+fn known<'f>(family: &'f Family, request: &Request) -> Option<&'f Entry> {
+    let method = request.method.sanitise::<Ascii>().ok()?;
+    family.calls.iter().find(|entry| entry.row.name == method.as_str())
+}
+
+fn no_such_method(method: &Untrusted) -> Result<Failure, Failure> {
+    let method = method.sanitise::<Ascii>().map_err(|_| hidden_bytes())?;
+    let text = format!("no such method: {}", quote(method.as_str()));
+    Ok(Failure::new(Exception::ProtocolError, text))
+}
+
+fn hidden_bytes() -> Failure {
+    Failure::dropped("non-ASCII bytes in the request")
+}
+
+/// The argument, if it is ASCII; anything else is hidden from the client.
+fn ascii(argument: &Untrusted) -> Result<Untrusted, Failure> {
+    argument.sanitise::<Ascii>().map_err(|_| hidden_bytes())?;
+    Ok(Untrusted::copy_of(argument))
+}
+
+/// Finds a qube by name or `uuid:…` (spec 10 §1.2).
+fn resolve(party: &Untrusted, view: &View<'_>, store: &Store) -> Result<QubeName, Failure> {
+    let text = party.sanitise::<Ascii>().map_err(|_| hidden_bytes())?;
+    let name = match text.as_str().strip_prefix("uuid:") {
+        Some(uuid) => by_uuid(uuid, view, store)?,
+        None => Some(QubeName::parse(text.as_str())?),
+    };
+    match name {
+        Some(name) if view.exists(&name)? => Ok(name),
+        _ => Err(no_such_domain(text.as_str())),
+    }
+}
+
+fn by_uuid(text: &str, view: &View<'_>, store: &Store) -> Result<Option<QubeName>, Failure> {
+    let invalid = |_| {
+        let message = format!("VM UUID is not valid: {}", quote(text));
+        Failure::new(Exception::QubesVMInvalidUUIDError, message)
+    };
+    let uuid = QubeUuid::parse(text).map_err(invalid)?;
+    if uuid == QubeUuid::dom0() {
+        return Ok(Some(QubeName::dom0()));
+    }
+    let found =
+        if view.is_locked() { view.name_of_uuid(&uuid)? } else { store.read()?.name_of_uuid(&uuid)? };
+    Ok(found)
+}
+
+/// The checks all calls share, in the order of spec 10 §1.3.
+fn check_shape(row: &Row, received: &Received) -> Result<(), Failure> {
+    let is_dom0 = received.parties.destination.is_dom0();
+    let payload = (row.payload, received.payload.is_empty());
+    let argument = (row.argument, received.argument.is_empty());
+    let text = match (payload, argument, row.destination, is_dom0) {
+        ((Presence::Required, true), ..) => "expected payload",
+        ((Presence::No, false), ..) => "unexpected payload",
+        (_, (Presence::Required, true), ..) => "expected an argument",
+        (_, (Presence::No, false), ..) => "unexpected argument",
+        (_, _, Destination::Dom0, false) => "expected destination to be AdminVM",
+        (_, _, Destination::Qube, true) => "expected destination to not be AdminVM",
+        _ => return Ok(()),
+    };
+    Err(Failure::new(Exception::ProtocolError, text))
+}

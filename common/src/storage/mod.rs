@@ -1,0 +1,1 @@
+//! Storage pools: the driver trait and the drivers (spec 20).

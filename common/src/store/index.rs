@@ -1,0 +1,282 @@
+//! The index: one line per qube with what lists and reference checks need. A cache, rebuilt when lost.
+
+use std::collections::BTreeMap;
+
+use super::{Store, StoreError, decode};
+use crate::log;
+use crate::model::{Class, Qube, System, Value};
+use crate::names::QubeName;
+
+const FILE: &str = "index";
+/// Width of the first line, which holds the store's generation and is overwritten in place.
+const HEADER: usize = 21;
+
+/// What the index knows of one qube.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    line: String,
+}
+
+/// Columns of an entry, in order.
+#[derive(Clone, Copy)]
+enum Column {
+    Name,
+    Class,
+    Uuid,
+    Qid,
+    Dispid,
+    Label,
+    Flags,
+    Tags,
+    References,
+}
+
+impl Entry {
+    /// The entry of a qube.
+    pub fn of(qube: &Qube) -> Self {
+        let property = |name: &str| qube.properties.get(name);
+        let dispid = property("dispid").and_then(Value::as_int).map(|id| id.to_string()).unwrap_or_default();
+        let label = property("label").map(Value::to_text).unwrap_or_default();
+        let flag = |name: &str, mark: &'static str| {
+            if property(name).is_some_and(Value::is_true) { mark } else { "" }
+        };
+        let flags = [flag("template_for_dispvms", "d"), flag("provides_network", "n")].concat();
+        let tags: Vec<&str> = qube.tags.iter().map(|tag| tag.as_str()).collect();
+        let line = [
+            qube.name.as_str(),
+            qube.class.as_str(),
+            &qube.uuid.to_string(),
+            &qube.qid.to_string(),
+            &dispid,
+            &label,
+            &flags,
+            &tags.join(","),
+            &references(qube).join(","),
+        ]
+        .join("\t");
+        Self { line }
+    }
+
+    fn column(&self, column: Column) -> &str {
+        self.line.split('\t').nth(column as usize).unwrap_or_default()
+    }
+
+    /// The qube's name.
+    pub fn name(&self) -> &str {
+        self.column(Column::Name)
+    }
+
+    /// Its class.
+    pub fn class(&self) -> Class {
+        Class::parse(self.column(Column::Class)).unwrap_or(Class::AppVM)
+    }
+
+    /// Its UUID's text.
+    pub fn uuid(&self) -> &str {
+        self.column(Column::Uuid)
+    }
+
+    /// Its persistent number.
+    pub fn qid(&self) -> u16 {
+        self.column(Column::Qid).parse().unwrap_or_default()
+    }
+
+    /// A disposable's number.
+    pub fn dispid(&self) -> Option<u16> {
+        self.column(Column::Dispid).parse().ok()
+    }
+
+    /// Text of its label property; empty if it has none.
+    pub fn label(&self) -> &str {
+        self.column(Column::Label)
+    }
+
+    /// Whether it may serve as template of disposables.
+    pub fn is_template_for_dispvms(&self) -> bool {
+        self.column(Column::Flags).contains('d')
+    }
+
+    /// Whether it provides network.
+    pub fn provides_network(&self) -> bool {
+        self.column(Column::Flags).contains('n')
+    }
+
+    /// Its tags, sorted.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.column(Column::Tags).split(',').filter(|tag| !tag.is_empty())
+    }
+
+    /// Explicit properties that hold a qube's name, with that name; a readable none is the empty name.
+    pub fn references(&self) -> impl Iterator<Item = (&str, &str)> {
+        let references = self.column(Column::References).split(',');
+        references.filter_map(|pair| pair.split_once('=')).filter(|(property, _)| !property.starts_with('@'))
+    }
+
+    /// The explicit value of one such property: outer none if it is default.
+    pub fn reference(&self, property: &str) -> Option<&str> {
+        self.references().find(|(name, _)| *name == property).map(|(_, target)| target)
+    }
+
+    /// Assigned devices: names of the qubes that provide them, and their ports.
+    pub fn device_backends(&self) -> impl Iterator<Item = (&str, &str)> {
+        let references = self.column(Column::References).split(',');
+        references.filter_map(|pair| pair.strip_prefix("@device=")?.split_once('+'))
+    }
+}
+
+/// Properties that hold the name of a qube.
+const REFERENCES: [&str; 7] =
+    ["audiovm", "default_dispvm", "guivm", "management_dispvm", "netvm", "relayvm", "template"];
+
+fn references(qube: &Qube) -> Vec<String> {
+    let properties = REFERENCES.iter().filter_map(|name| {
+        let value = qube.properties.get(*name)?;
+        Some(format!("{name}={}", value.to_text()))
+    });
+    let devices = qube.devices.iter().map(|device| format!("@device={}+{}", device.backend, device.id));
+    properties.chain(devices).collect()
+}
+
+/// All entries, dom0 first and then by name, with the store's generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    /// Generation of the newest committed change.
+    pub generation: u64,
+    entries: Vec<Entry>,
+}
+
+/// The order of lists: dom0 first, then by name.
+fn order(name: &str) -> (bool, &str) {
+    (name != "dom0", name)
+}
+
+impl Index {
+    /// All entries in the order of lists.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The entry of a qube.
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.position(name).ok().and_then(|position| self.entries.get(position))
+    }
+
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        self.entries.binary_search_by(|entry| order(entry.name()).cmp(&order(name)))
+    }
+
+    /// Puts an entry in its place; tells whether that changed anything.
+    pub(super) fn put(&mut self, entry: Entry) -> bool {
+        match self.position(entry.name()) {
+            Ok(position) => match self.entries.get_mut(position) {
+                Some(old) if *old != entry => {
+                    *old = entry;
+                    true
+                }
+                _ => false,
+            },
+            Err(position) => {
+                self.entries.insert(position, entry);
+                true
+            }
+        }
+    }
+
+    /// Takes an entry out; tells whether there was one.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        self.position(name).map(|position| self.entries.remove(position)).is_ok()
+    }
+
+    fn parse(bytes: Vec<u8>) -> Option<Self> {
+        let text = String::from_utf8(bytes).ok()?;
+        let (header, lines) = text.split_at_checked(HEADER)?;
+        let generation = header.trim_end().parse().ok()?;
+        let body = lines.strip_suffix(".\n")?;
+        Some(Self { generation, entries: body.lines().map(|line| Entry { line: line.to_owned() }).collect() })
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut text = header(self.generation);
+        for entry in &self.entries {
+            text.push_str(&entry.line);
+            text.push('\n');
+        }
+        text.push_str(".\n");
+        text.into_bytes()
+    }
+}
+
+fn header(generation: u64) -> String {
+    format!("{generation:020}\n")
+}
+
+impl Store {
+    /// The index; rebuilt from the objects if it is lost or unreadable. The store must be locked.
+    pub(super) fn load_index(&self) -> Result<Index, StoreError> {
+        let path = self.run.join(FILE);
+        let stored = self.vfs.read(&path).map_err(StoreError::io("reading the index"))?;
+        match stored.and_then(Index::parse) {
+            Some(index) => Ok(index),
+            None => {
+                let index = self.rebuild_index()?;
+                self.save_index(&index, true)?;
+                Ok(index)
+            }
+        }
+    }
+
+    /// Reads every object. Unreadable ones are logged and left out, so that the others are still served.
+    pub(super) fn rebuild_index(&self) -> Result<Index, StoreError> {
+        let mut entries = BTreeMap::new();
+        let mut generation = 0;
+        let directory = self.state.join("qubes");
+        for file in self.vfs.list(&directory).map_err(StoreError::io("listing qubes"))? {
+            let Some(name) = file.strip_suffix(".json").filter(|name| QubeName::parse(name).is_ok()) else {
+                continue;
+            };
+            match self.load::<Qube>(&format!("qubes/{name}.json")) {
+                Ok(Some((written, qube))) if qube.name.as_str() == name => {
+                    generation = generation.max(written);
+                    entries.insert(name.to_owned(), Entry::of(&qube));
+                }
+                Ok(_) => log::line(&format!("stored object qubes/{name}.json holds another qube; left out")),
+                Err(error) => log::line(&format!("{error}; left out")),
+            }
+        }
+        if let Ok(Some((written, _))) = self.load::<System>("system.json") {
+            generation = generation.max(written);
+        }
+        let mut entries: Vec<Entry> = entries.into_values().collect();
+        entries.sort_by(|left, right| order(left.name()).cmp(&order(right.name())));
+        Ok(Index { generation, entries })
+    }
+
+    /// Writes the index back after a commit. If it cannot be written it is dropped, which costs a rebuild.
+    pub(super) fn save_index(&self, index: &Index, entries_changed: bool) -> Result<(), StoreError> {
+        let path = self.run.join(FILE);
+        let saved = if entries_changed {
+            let temporary = self.run.join(".index.new");
+            self.vfs
+                .create(&temporary, &index.to_bytes(), false)
+                .and_then(|()| self.vfs.rename(&temporary, &path))
+        } else {
+            self.vfs.patch(&path, 0, header(index.generation).as_bytes())
+        };
+        saved.or_else(|_| self.drop_index())
+    }
+
+    /// Drops the index: it may be behind.
+    pub(super) fn drop_index(&self) -> Result<(), StoreError> {
+        self.vfs.remove(&self.run.join(FILE)).map_err(StoreError::io("dropping the index"))
+    }
+
+    /// One object and its generation.
+    pub(super) fn load<T: serde::de::DeserializeOwned>(
+        &self,
+        file: &str,
+    ) -> Result<Option<(u64, T)>, StoreError> {
+        let bytes =
+            self.vfs.read(&self.state.join(file)).map_err(StoreError::io(format!("reading {file}")))?;
+        bytes.map(|bytes| decode(file, &bytes)).transpose()
+    }
+}

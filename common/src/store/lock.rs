@@ -1,0 +1,75 @@
+//! The store's lock and the qubes' lifecycle locks: the only user of fs2, whose names std now shadows.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::StoreError;
+use crate::files;
+
+/// How long a call waits for the store, whose lock is held for milliseconds.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a call waits for another start, stop, creation or removal of the same qube.
+const LIFECYCLE_DEADLINE: Duration = Duration::from_secs(120);
+const FILE_MODE: u32 = 0o660;
+
+/// The store's lock; given back when dropped.
+#[derive(Debug)]
+pub struct Guard {
+    _file: File,
+}
+
+/// A qube's lifecycle lock; given back when dropped.
+#[derive(Debug)]
+pub struct LifecycleGuard {
+    _file: File,
+}
+
+pub(super) fn shared(state: &Path) -> Result<Guard, StoreError> {
+    wait(open(state)?, DEADLINE, fs2::FileExt::try_lock_shared).map(|file| Guard { _file: file })
+}
+
+pub(super) fn exclusive(state: &Path) -> Result<Guard, StoreError> {
+    wait(open(state)?, DEADLINE, fs2::FileExt::try_lock_exclusive).map(|file| Guard { _file: file })
+}
+
+pub(super) fn lifecycle(path: &Path) -> Result<LifecycleGuard, StoreError> {
+    let file = files::open_or_create(path, FILE_MODE).map_err(StoreError::io("opening a lifecycle lock"))?;
+    wait(file, LIFECYCLE_DEADLINE, fs2::FileExt::try_lock_exclusive)
+        .map(|file| LifecycleGuard { _file: file })
+}
+
+/// Opens the lock file, which is made with the store and never renamed nor removed.
+fn open(state: &Path) -> Result<File, StoreError> {
+    files::open_or_create(&state.join("lock"), FILE_MODE).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => StoreError::Missing,
+        _ => StoreError::Io { what: "opening the store's lock".to_owned(), source: error },
+    })
+}
+
+/// Tries again with growing pauses until the lock is ours or the deadline is over.
+fn wait(file: File, deadline: Duration, attempt: fn(&File) -> io::Result<()>) -> Result<File, StoreError> {
+    let started = Instant::now();
+    let mut pause = Duration::from_micros(100);
+    loop {
+        match attempt(&file) {
+            Ok(()) => return Ok(file),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(StoreError::Io { what: "locking".to_owned(), source: error }),
+        }
+        if started.elapsed() > deadline {
+            return Err(StoreError::Busy);
+        }
+        std::thread::sleep(pause);
+        pause = pause.saturating_mul(2).min(Duration::from_millis(4));
+    }
+}
+
+/// Whether another process holds an exclusive lock on a file: how a live watcher is told from a dead one's file.
+pub fn is_locked_by_another(path: &Path) -> bool {
+    files::open(path).is_ok_and(|file| {
+        fs2::FileExt::try_lock_shared(&file).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    })
+}

@@ -1,0 +1,217 @@
+//! The state store: one JSON file per object, all-or-nothing changes, an event log and an index.
+//!
+//! Layout, commit protocol and recovery are told in `docs/architecture.md`.
+
+mod events;
+mod index;
+mod journal;
+mod lock;
+mod object;
+mod txn;
+mod vfs;
+mod view;
+
+pub use events::LoggedEvent;
+pub use index::{Entry, Index};
+pub use lock::{Guard, LifecycleGuard, is_locked_by_another};
+pub use object::{FORMAT, decode, encode};
+pub use txn::Txn;
+pub use vfs::{Disk, Vfs};
+pub use view::View;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Exception, Failure};
+use crate::log;
+use crate::names::QubeName;
+use crate::root::Root;
+
+/// What one file of the store holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// Global properties.
+    System,
+    /// All labels.
+    Labels,
+    /// All pools.
+    Pools,
+    /// One qube.
+    Qube(QubeName),
+}
+
+impl Key {
+    /// The file, relative to the state directory.
+    pub fn file(&self) -> String {
+        match self {
+            Self::System => "system.json".to_owned(),
+            Self::Labels => "labels.json".to_owned(),
+            Self::Pools => "pools.json".to_owned(),
+            Self::Qube(name) => format!("qubes/{name}.json"),
+        }
+    }
+
+    /// The key a file belongs to.
+    pub fn of_file(file: &str) -> Option<Self> {
+        match file {
+            "system.json" => Some(Self::System),
+            "labels.json" => Some(Self::Labels),
+            "pools.json" => Some(Self::Pools),
+            _ => {
+                let name = file.strip_prefix("qubes/")?.strip_suffix(".json")?;
+                QubeName::parse(name).ok().map(Self::Qube)
+            }
+        }
+    }
+}
+
+/// Why the store could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The system refused a file operation.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, for the log.
+        what: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// An object's checksum or text is wrong.
+    #[error("stored object {0} is damaged")]
+    Damaged(String),
+    /// An object was written by a newer version of this software.
+    #[error("stored object {0} is from a newer version")]
+    Newer(String),
+    /// Another call held the lock for too long.
+    #[error("the store is busy")]
+    Busy,
+    /// There is no store here.
+    #[error("there is no store; use qubes-admin init or qubes-admin import")]
+    Missing,
+}
+
+impl StoreError {
+    /// Names what was being done when the system refused.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        log::line(&error.to_string());
+        let text = match error {
+            StoreError::Io { source, .. } => format!("The state store cannot be used: {}", io_text(&source)),
+            other => format!("The state store cannot be used: {other}"),
+        };
+        Self::new(Exception::QubesException, text)
+    }
+}
+
+/// The system's own words for an error, without its number.
+fn io_text(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.kind().to_string(),
+    }
+}
+
+/// The store at one root.
+pub struct Store {
+    vfs: Box<dyn Vfs>,
+    state: PathBuf,
+    run: PathBuf,
+}
+
+impl Store {
+    /// The store below `root`, on the real file system.
+    pub fn at(root: &Root) -> Self {
+        Self::on(Box::new(Disk), root.state(), root.run())
+    }
+
+    /// A store in two directories of any file layer: `state` survives power loss, `run` does not.
+    pub fn on(vfs: Box<dyn Vfs>, state: PathBuf, run: PathBuf) -> Self {
+        Self { vfs, state, run }
+    }
+
+    /// Makes the directories of an empty store. Existing ones stay.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn prepare(&self) -> Result<(), StoreError> {
+        let below = |path: &Path, name: &str| path.join(name);
+        for directory in [
+            self.state.clone(),
+            below(&self.state, "qubes"),
+            below(&self.state, "journal"),
+            self.run.clone(),
+            below(&self.run, "locks"),
+            below(&self.run, "domains"),
+        ] {
+            self.vfs.make_directory(&directory).map_err(StoreError::io("making the store's directories"))?;
+        }
+        Ok(())
+    }
+
+    /// A consistent view of everything, under the shared lock. Finishes what a killed call left behind.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] after the deadline, [`StoreError::Missing`], or what the file system says.
+    pub fn read(&self) -> Result<View<'_>, StoreError> {
+        loop {
+            let guard = lock::shared(&self.state)?;
+            if !self.has_unfinished_change()? {
+                return Ok(View::new(self, Some(guard)));
+            }
+            drop(guard);
+            let _exclusive = lock::exclusive(&self.state)?;
+            self.recover()?;
+        }
+    }
+
+    /// A view for calls that read one object: no lock unless a committed change waits to be applied.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read_one(&self) -> Result<View<'_>, StoreError> {
+        let record = self.state.join(journal::COMMIT);
+        match self.vfs.exists(&record) {
+            Ok(false) => Ok(View::new(self, None)),
+            _ => self.read(),
+        }
+    }
+
+    /// A write transaction, under the exclusive lock.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn write(&self) -> Result<Txn<'_>, StoreError> {
+        let guard = lock::exclusive(&self.state)?;
+        self.recover()?;
+        Ok(Txn::new(View::new(self, Some(guard))))
+    }
+
+    /// Waits for the lifecycle lock of one qube: start, stop, creation, removal, import. Always taken before
+    /// the store's lock, never after it.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] after the deadline, or what the file system says.
+    pub fn lock_lifecycle(&self, name: &QubeName) -> Result<LifecycleGuard, StoreError> {
+        lock::lifecycle(&self.run.join("locks").join(name.as_str()))
+    }
+
+    /// The state directory.
+    pub fn state_directory(&self) -> &Path {
+        &self.state
+    }
+
+    /// The run-time directory.
+    pub fn run_directory(&self) -> &Path {
+        &self.run
+    }
+
+    pub(crate) fn vfs(&self) -> &dyn Vfs {
+        self.vfs.as_ref()
+    }
+}

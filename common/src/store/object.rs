@@ -1,0 +1,103 @@
+//! One stored object: JSON with its format and generation, then a line with the checksum.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+
+/// Version of the stored form. Objects of a newer one are refused, never guessed at.
+pub const FORMAT: u32 = 1;
+
+#[derive(Serialize)]
+struct Out<'a, T> {
+    format: u32,
+    generation: u64,
+    object: &'a T,
+}
+
+#[derive(Deserialize)]
+struct In<T> {
+    generation: u64,
+    object: T,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    format: u32,
+}
+
+/// The file's bytes for an object of the given generation.
+///
+/// # Errors
+/// [`StoreError::Damaged`] if the object has no JSON form, which none of ours lacks.
+pub fn encode<T: Serialize>(generation: u64, object: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = serde_json::to_vec_pretty(&Out { format: FORMAT, generation, object })
+        .map_err(|_| StoreError::Damaged("(being written)".to_owned()))?;
+    bytes.push(b'\n');
+    let checksum = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(format!("#{checksum:08x}\n").as_bytes());
+    Ok(bytes)
+}
+
+/// Generation and object of a file's bytes. `file` names it in errors.
+///
+/// # Errors
+/// [`StoreError::Damaged`] for a wrong checksum or text, [`StoreError::Newer`] for a newer format.
+pub fn decode<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<(u64, T), StoreError> {
+    let damaged = || StoreError::Damaged(file.to_owned());
+    let json = verified(bytes).ok_or_else(damaged)?;
+    match serde_json::from_slice::<In<T>>(json) {
+        Ok(stored) if has_known_format(json) => Ok((stored.generation, stored.object)),
+        _ if is_newer(json) => Err(StoreError::Newer(file.to_owned())),
+        _ => Err(damaged()),
+    }
+}
+
+/// The JSON part, if the checksum line is there and right.
+fn verified(bytes: &[u8]) -> Option<&[u8]> {
+    const CHECKSUM_LINE: usize = "#00000000\n".len();
+    let split = bytes.len().checked_sub(CHECKSUM_LINE)?;
+    let (json, line) = bytes.split_at_checked(split)?;
+    (line == format!("#{:08x}\n", crc32fast::hash(json)).as_bytes()).then_some(json)
+}
+
+/// Our own writer puts the format first; anything else is looked at in full.
+fn has_known_format(json: &[u8]) -> bool {
+    json.starts_with(b"{\n  \"format\": 1,")
+        || serde_json::from_slice::<Head>(json).is_ok_and(|head| head.format == FORMAT)
+}
+
+fn is_newer(json: &[u8]) -> bool {
+    serde_json::from_slice::<Head>(json).is_ok_and(|head| head.format > FORMAT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_encoded_decodes_to_itself() {
+        let bytes = encode(7, &vec!["a", "b"]).unwrap();
+        assert_eq!(decode::<Vec<String>>("x", &bytes).unwrap(), (7, vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
+    fn truncation_and_any_flipped_bit_are_damage() {
+        let bytes = encode(7, &"text").unwrap();
+        for length in 0..bytes.len() {
+            assert!(matches!(decode::<String>("x", &bytes[..length]), Err(StoreError::Damaged(_))));
+        }
+        for position in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[position] ^= 1;
+            assert!(decode::<String>("x", &flipped).is_err());
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_told_apart_from_damage() {
+        let mut json = b"{\"format\": 2, \"generation\": 1, \"object\": {\"new\": true}}\n".to_vec();
+        json.extend_from_slice(format!("#{:08x}\n", crc32fast::hash(&json)).as_bytes());
+        assert!(matches!(decode::<String>("x", &json), Err(StoreError::Newer(_))));
+    }
+}

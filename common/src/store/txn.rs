@@ -1,0 +1,172 @@
+//! A write transaction: edits and events that take effect together or not at all.
+
+use std::collections::BTreeSet;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use super::index::Entry;
+use super::journal::{Change, ObjectChange};
+use super::{Index, Key, StoreError, View, encode};
+use crate::event::Event;
+use crate::model::{Labels, Pools, Qube, System};
+use crate::names::QubeName;
+
+/// Changes being made under the exclusive lock. Dropped without [`Txn::commit`], nothing has happened.
+pub struct Txn<'s> {
+    view: View<'s>,
+    edited: BTreeSet<Key>,
+    events: Vec<Event>,
+    entries_changed: bool,
+}
+
+impl<'s> Deref for Txn<'s> {
+    type Target = View<'s>;
+
+    fn deref(&self) -> &View<'s> {
+        &self.view
+    }
+}
+
+impl<'s> Txn<'s> {
+    pub(super) fn new(view: View<'s>) -> Self {
+        Self { view, edited: BTreeSet::new(), events: Vec::new(), entries_changed: false }
+    }
+
+    /// Adds an event, published when the change commits, in the order added.
+    pub fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Changes a qube that exists; does nothing if it does not.
+    ///
+    /// # Errors
+    /// As [`View::qube`].
+    pub fn edit_qube(&mut self, name: &QubeName, edit: impl FnOnce(&mut Qube)) -> Result<(), StoreError> {
+        let Some(mut qube) = self.view.qube(name)? else { return Ok(()) };
+        edit(Rc::make_mut(&mut qube));
+        self.put_qube(qube)
+    }
+
+    /// Adds a qube, or replaces the one of that name.
+    ///
+    /// # Errors
+    /// As [`View::index`].
+    pub fn insert_qube(&mut self, qube: Qube) -> Result<(), StoreError> {
+        self.put_qube(Rc::new(qube))
+    }
+
+    fn put_qube(&mut self, qube: Rc<Qube>) -> Result<(), StoreError> {
+        let changed = self.index_mut()?.put(Entry::of(&qube));
+        self.entries_changed |= changed;
+        self.edited.insert(Key::Qube(qube.name.clone()));
+        self.view.qubes.borrow_mut().insert(qube.name.clone(), Some(qube));
+        Ok(())
+    }
+
+    /// Removes a qube.
+    ///
+    /// # Errors
+    /// As [`View::index`].
+    pub fn remove_qube(&mut self, name: &QubeName) -> Result<(), StoreError> {
+        let removed = self.index_mut()?.remove(name.as_str());
+        self.entries_changed |= removed;
+        self.edited.insert(Key::Qube(name.clone()));
+        self.view.qubes.borrow_mut().insert(name.clone(), None);
+        Ok(())
+    }
+
+    /// Changes the global state.
+    ///
+    /// # Errors
+    /// As [`View::system`].
+    pub fn edit_system(&mut self, edit: impl FnOnce(&mut System)) -> Result<(), StoreError> {
+        let mut system = self.view.system()?;
+        edit(Rc::make_mut(&mut system));
+        self.put_system((*system).clone());
+        Ok(())
+    }
+
+    /// Replaces the global state.
+    pub fn put_system(&mut self, system: System) {
+        self.view.system = Rc::new(system).into();
+        self.edited.insert(Key::System);
+    }
+
+    /// Changes the labels.
+    ///
+    /// # Errors
+    /// As [`View::labels`].
+    pub fn edit_labels(&mut self, edit: impl FnOnce(&mut Labels)) -> Result<(), StoreError> {
+        let mut labels = self.view.labels()?;
+        edit(Rc::make_mut(&mut labels));
+        self.put_labels((*labels).clone());
+        Ok(())
+    }
+
+    /// Replaces the labels.
+    pub fn put_labels(&mut self, labels: Labels) {
+        self.view.labels = Rc::new(labels).into();
+        self.edited.insert(Key::Labels);
+    }
+
+    /// Replaces the pools.
+    pub fn put_pools(&mut self, pools: Pools) {
+        self.view.pools = Rc::new(pools).into();
+        self.edited.insert(Key::Pools);
+    }
+
+    fn index_mut(&mut self) -> Result<&mut Index, StoreError> {
+        self.view.index()?;
+        self.view.index.get_mut().map(Rc::make_mut).ok_or(StoreError::Missing)
+    }
+
+    /// Makes everything take effect: objects, then events, at once or not at all.
+    ///
+    /// # Errors
+    /// Before the commit point; nothing has changed then.
+    pub fn commit(mut self) -> Result<(), StoreError> {
+        let objects = std::mem::take(&mut self.edited);
+        self.commit_objects(&objects)
+    }
+
+    /// Publishes the events of a refused change and forgets the change: listeners see a pre-event even when
+    /// its change is then vetoed (spec 10 §1.10).
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn refuse(mut self) -> Result<(), StoreError> {
+        if self.events.is_empty() {
+            return Ok(());
+        }
+        self.entries_changed = false;
+        let stored = Rc::new(self.view.store.load_index()?);
+        self.view.index = stored.into();
+        self.commit_objects(&BTreeSet::new())
+    }
+
+    fn commit_objects(&mut self, keys: &BTreeSet<Key>) -> Result<(), StoreError> {
+        if keys.is_empty() && self.events.is_empty() {
+            return Ok(());
+        }
+        let generation = self.view.index()?.generation.saturating_add(1);
+        let objects: Result<Vec<_>, _> = keys
+            .iter()
+            .map(|key| self.encoded(key, generation).map(|content| ObjectChange::of(key, content)))
+            .collect();
+        let change = Change { objects: objects?, events: std::mem::take(&mut self.events) };
+        let store = self.view.store;
+        let entries_changed = self.entries_changed;
+        let index = self.index_mut()?;
+        index.generation = generation;
+        store.commit(&change, index, entries_changed)
+    }
+
+    fn encoded(&self, key: &Key, generation: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        match key {
+            Key::System => encode(generation, &*self.view.system()?).map(Some),
+            Key::Labels => encode(generation, &*self.view.labels()?).map(Some),
+            Key::Pools => encode(generation, &*self.view.pools()?).map(Some),
+            Key::Qube(name) => self.view.qube(name)?.map(|qube| encode(generation, &*qube)).transpose(),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The few file operations the store is made of, so that tests can stand a failing disk in.
+#![allow(clippy::disallowed_methods, reason = "one of the two places that touch the file system")]
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use crate::files;
+
+/// Mode of the store's files: calls run as members of the group `qubes` (see the architecture's F1).
+const FILE_MODE: u32 = 0o660;
+/// Mode of its directories: the group is inherited by what is made inside.
+const DIRECTORY_MODE: u32 = 0o2770;
+
+/// File operations of the store. Every method may fail with what the system says.
+#[allow(clippy::missing_errors_doc, reason = "said once for all")]
+pub trait Vfs {
+    /// Whole content, or nothing if there is no such file.
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>>;
+    /// Whether the file exists.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Makes or truncates a file and writes it; `durable` adds an fsync.
+    fn create(&self, path: &Path, content: &[u8], durable: bool) -> io::Result<()>;
+    /// Adds to the end of a file, making it if need be.
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+    /// Overwrites bytes in place.
+    fn patch(&self, path: &Path, offset: u64, content: &[u8]) -> io::Result<()>;
+    /// Cuts a file to a length.
+    fn truncate(&self, path: &Path, length: u64) -> io::Result<()>;
+    /// Renames over whatever is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file; absence is fine.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory's entries durable.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+    /// Names in a directory, sorted.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Makes a directory with its parents.
+    fn make_directory(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The real file system.
+#[derive(Debug, Clone, Copy)]
+pub struct Disk;
+
+impl Vfs for Disk {
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        files::read_if_present(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        use nix::unistd::AccessFlags;
+        match nix::unistd::access(path, AccessFlags::F_OK) {
+            Ok(()) => Ok(true),
+            Err(nix::errno::Errno::ENOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn create(&self, path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
+        file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+        file.write_all(content)?;
+        if durable { file.sync_all() } else { Ok(()) }
+    }
+
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let new = !self.exists(path)?;
+        let mut file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)?;
+        if new {
+            file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+        }
+        file.write_all(content)
+    }
+
+    fn patch(&self, path: &Path, offset: u64, content: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.write_all_at(content, offset)
+    }
+
+    fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.set_len(length)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        files::remove(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        files::list(path)
+    }
+
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
+        std::fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))
+    }
+}

@@ -1,0 +1,140 @@
+//! Reading the state: objects are loaded when first asked for and then kept.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::{Guard, Index, Key, Store, StoreError};
+use crate::model::{Labels, Pools, Qube, System};
+use crate::names::{QubeName, QubeUuid};
+
+/// The state as one call sees it. Inside a transaction it shows the changes made so far.
+pub struct View<'s> {
+    pub(super) store: &'s Store,
+    guard: Option<Guard>,
+    pub(super) qubes: RefCell<BTreeMap<QubeName, Option<Rc<Qube>>>>,
+    pub(super) system: OnceCell<Rc<System>>,
+    pub(super) labels: OnceCell<Rc<Labels>>,
+    pub(super) pools: OnceCell<Rc<Pools>>,
+    pub(super) index: OnceCell<Rc<Index>>,
+}
+
+impl<'s> View<'s> {
+    pub(super) fn new(store: &'s Store, guard: Option<Guard>) -> Self {
+        Self {
+            store,
+            guard,
+            qubes: RefCell::default(),
+            system: OnceCell::new(),
+            labels: OnceCell::new(),
+            pools: OnceCell::new(),
+            index: OnceCell::new(),
+        }
+    }
+
+    /// Whether the view is of one instant: the lock is held.
+    pub fn is_locked(&self) -> bool {
+        self.guard.is_some()
+    }
+
+    /// Whether a qube exists.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn exists(&self, name: &QubeName) -> Result<bool, StoreError> {
+        if let Some(known) = self.qubes.borrow().get(name) {
+            return Ok(known.is_some());
+        }
+        let path = self.store.state.join(Key::Qube(name.clone()).file());
+        self.store.vfs().exists(&path).map_err(StoreError::io("looking for a qube"))
+    }
+
+    /// The qube of that name.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] and [`StoreError::Newer`] for its object, or what the file system says.
+    pub fn qube(&self, name: &QubeName) -> Result<Option<Rc<Qube>>, StoreError> {
+        if let Some(known) = self.qubes.borrow().get(name) {
+            return Ok(known.clone());
+        }
+        let loaded = self.store.load::<Qube>(&Key::Qube(name.clone()).file())?.map(|(_, qube)| Rc::new(qube));
+        self.qubes.borrow_mut().insert(name.clone(), loaded.clone());
+        Ok(loaded)
+    }
+
+    /// The qube a stored text names, if it names one.
+    ///
+    /// # Errors
+    /// As [`View::qube`].
+    pub fn qube_named(&self, text: &str) -> Result<Option<Rc<Qube>>, StoreError> {
+        QubeName::parse(text).map_or(Ok(None), |name| self.qube(&name))
+    }
+
+    /// The name that goes with a UUID.
+    ///
+    /// # Errors
+    /// As [`View::index`].
+    pub fn name_of_uuid(&self, uuid: &QubeUuid) -> Result<Option<QubeName>, StoreError> {
+        let text = uuid.to_string();
+        let index = self.index()?;
+        let entry = index.entries().iter().find(|entry| entry.uuid() == text);
+        Ok(entry.and_then(|entry| QubeName::parse(entry.name()).ok()))
+    }
+
+    /// Names of all qubes in the order of lists.
+    ///
+    /// # Errors
+    /// As [`View::index`].
+    pub fn names(&self) -> Result<Vec<QubeName>, StoreError> {
+        Ok(self.index()?.entries().iter().filter_map(|entry| QubeName::parse(entry.name()).ok()).collect())
+    }
+
+    /// Global state.
+    ///
+    /// # Errors
+    /// As [`View::qube`].
+    pub fn system(&self) -> Result<Rc<System>, StoreError> {
+        self.cached(&self.system, &Key::System)
+    }
+
+    /// All labels.
+    ///
+    /// # Errors
+    /// As [`View::qube`].
+    pub fn labels(&self) -> Result<Rc<Labels>, StoreError> {
+        self.cached(&self.labels, &Key::Labels)
+    }
+
+    /// All pools.
+    ///
+    /// # Errors
+    /// As [`View::qube`].
+    pub fn pools(&self) -> Result<Rc<Pools>, StoreError> {
+        self.cached(&self.pools, &Key::Pools)
+    }
+
+    /// The index of all qubes. Only a locked view has one that is sure to be current.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn index(&self) -> Result<Rc<Index>, StoreError> {
+        if let Some(index) = self.index.get() {
+            return Ok(Rc::clone(index));
+        }
+        let index = Rc::new(self.store.load_index()?);
+        Ok(Rc::clone(self.index.get_or_init(|| index)))
+    }
+
+    fn cached<T: serde::de::DeserializeOwned>(
+        &self,
+        cell: &OnceCell<Rc<T>>,
+        key: &Key,
+    ) -> Result<Rc<T>, StoreError> {
+        if let Some(object) = cell.get() {
+            return Ok(Rc::clone(object));
+        }
+        let (_, object) = self.store.load::<T>(&key.file())?.ok_or(StoreError::Missing)?;
+        let object = Rc::new(object);
+        Ok(Rc::clone(cell.get_or_init(|| object)))
+    }
+}
