@@ -71,6 +71,51 @@ pub struct Row {
     pub help: &'static str,
 }
 
+impl Row {
+    /// A call that changes its destination; refine with the methods below.
+    pub const fn write(name: &'static str, help: &'static str) -> Self {
+        Self {
+            name,
+            destination: Destination::Any,
+            argument: Presence::No,
+            payload: Presence::No,
+            scope: Scope::Local,
+            access: Access::Write,
+            help,
+        }
+    }
+
+    /// A call that reads under the shared lock.
+    pub const fn read(name: &'static str, help: &'static str) -> Self {
+        Self { access: Access::Read, ..Self::write(name, help) }
+    }
+
+    /// A call that reads its destination's object alone.
+    pub const fn read_one(name: &'static str, help: &'static str) -> Self {
+        Self { access: Access::ReadOne, ..Self::write(name, help) }
+    }
+
+    /// The same, concerning the whole system.
+    pub const fn global(self) -> Self {
+        Self { scope: Scope::Global, ..self }
+    }
+
+    /// The same for other destinations.
+    pub const fn on(self, destination: Destination) -> Self {
+        Self { destination, ..self }
+    }
+
+    /// The same with an argument.
+    pub const fn argument(self, argument: Presence) -> Self {
+        Self { argument, ..self }
+    }
+
+    /// The same with a payload.
+    pub const fn payload(self, payload: Presence) -> Self {
+        Self { payload, ..self }
+    }
+}
+
 /// Who calls and whom it concerns: vouched for by qrexec, resolved against the store.
 #[derive(Debug, Clone)]
 pub struct Parties {
@@ -244,10 +289,7 @@ impl<'s> World<'s> {
     /// # use common::{call::*, failure::*};
     /// struct Reads;
     /// impl Call for Reads {
-    ///     const ROW: Row = Row {
-    ///         name: "x", destination: Destination::Any, argument: Presence::No, payload: Presence::No,
-    ///         scope: Scope::Local, access: Access::Read, help: "",
-    ///     };
+    ///     const ROW: Row = Row::read("x", "");
     ///     type Input = ();
     ///     fn sanitise(_: &Received) -> Result<(), Refusal> { Ok(()) }
     ///     fn facts(_: &()) -> Values { Values::default() }

@@ -16,6 +16,7 @@ pub mod names;
 pub mod permission;
 pub mod policy;
 pub mod quote;
+pub mod random;
 pub mod reply;
 pub mod request;
 pub mod root;

@@ -2,5 +2,24 @@
 
 use common::call::Family;
 
+pub mod creator;
+pub mod feature;
+pub mod input;
+pub mod label;
+pub mod listing;
+pub mod notes;
+pub mod property;
+pub mod tag;
+pub mod vm;
+
 /// Every family: one executable each.
-pub const FAMILIES: &[&Family] = &[];
+pub const FAMILIES: &[&Family] = &[
+    &feature::FAMILY,
+    &label::FAMILY,
+    &notes::FAMILY,
+    &property::GLOBAL,
+    &property::VM,
+    &tag::FAMILY,
+    &vm::LIFETIME,
+    &vm::LIST,
+];

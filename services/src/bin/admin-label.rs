@@ -1,0 +1,5 @@
+//! Serves `admin.label.*`.
+
+fn main() {
+    common::serve::serve(&services::label::FAMILY);
+}

@@ -1,0 +1,5 @@
+//! Serves `admin.vm.Create.*`, `admin.vm.CreateInPool.*` and `admin.vm.Remove`.
+
+fn main() {
+    common::serve::serve(&services::vm::LIFETIME);
+}

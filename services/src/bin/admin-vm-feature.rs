@@ -1,0 +1,5 @@
+//! Serves `admin.vm.feature.*`.
+
+fn main() {
+    common::serve::serve(&services::feature::FAMILY);
+}

@@ -1,0 +1,5 @@
+//! Serves `admin.vm.notes.*`.
+
+fn main() {
+    common::serve::serve(&services::notes::FAMILY);
+}

@@ -1,0 +1,5 @@
+//! Serves `admin.vm.tag.*`.
+
+fn main() {
+    common::serve::serve(&services::tag::FAMILY);
+}

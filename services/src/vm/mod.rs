@@ -1,0 +1,39 @@
+//! `admin.vmclass.List`, `admin.vm.List`, `.CurrentState`, `.Create.*`, `.CreateInPool.*` and `.Remove` (spec 10 §2).
+
+mod create;
+mod list;
+mod options;
+mod plan;
+mod remove;
+mod state;
+
+use common::call::{Family, entry};
+use common::model::Class;
+
+use create::{Create, CreateInPool};
+
+/// The family of lists and states.
+pub const LIST: Family = Family {
+    name: "admin-vm-list",
+    calls: &[entry::<list::Classes>(), entry::<list::List>(), entry::<state::CurrentState>()],
+};
+
+/// The family that makes and removes qubes.
+pub const LIFETIME: Family = Family {
+    name: "admin-vm-create",
+    calls: &[
+        entry::<Create<{ Class::AdminVM as u8 }>>(),
+        entry::<Create<{ Class::AppVM as u8 }>>(),
+        entry::<Create<{ Class::DispVM as u8 }>>(),
+        entry::<Create<{ Class::RemoteVM as u8 }>>(),
+        entry::<Create<{ Class::StandaloneVM as u8 }>>(),
+        entry::<Create<{ Class::TemplateVM as u8 }>>(),
+        entry::<CreateInPool<{ Class::AdminVM as u8 }>>(),
+        entry::<CreateInPool<{ Class::AppVM as u8 }>>(),
+        entry::<CreateInPool<{ Class::DispVM as u8 }>>(),
+        entry::<CreateInPool<{ Class::RemoteVM as u8 }>>(),
+        entry::<CreateInPool<{ Class::StandaloneVM as u8 }>>(),
+        entry::<CreateInPool<{ Class::TemplateVM as u8 }>>(),
+        entry::<remove::Remove>(),
+    ],
+};

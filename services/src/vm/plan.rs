@@ -1,0 +1,315 @@
+//! A qube about to be made: everything that is decided before its first file is written.
+
+use std::rc::Rc;
+
+use common::call::no_such_domain;
+use common::event::Event;
+use common::failure::{Exception, Failure};
+use common::model::{Class, Pools, Qube, Value};
+use common::names::{FeatureName, FeatureValue, QubeName, QubeUuid, TagName};
+use common::random;
+use common::storage::{self, Layout};
+use common::store::{Txn, View};
+
+use super::create::Request;
+use super::remove::{DISPID_BLOCKED, now};
+use crate::property::{self, Context};
+use crate::{creator, label, tag};
+
+/// Persistent numbers that may be given out.
+const QIDS: std::ops::RangeInclusive<u16> = 1..=9999;
+/// How many numbers there are for disposables.
+const DISPIDS: u64 = 10_000;
+
+/// The qube as it will be, and where its volumes go.
+pub(super) struct Plan {
+    qube: Qube,
+    pools: Rc<Pools>,
+    /// What moving volumes into the asked pools was refused with; told only after the qube was announced.
+    moved: Result<(), Failure>,
+}
+
+impl Plan {
+    /// Decides everything (rows 17 to 24).
+    pub(super) fn make(view: &View<'_>, context: &Context<'_>, request: &Request) -> Result<Self, Failure> {
+        let name = &request.options.name;
+        if view.exists(name)? {
+            return Err(Failure::new(
+                Exception::QubesVMAlreadyExistsError,
+                format!("Qube already exists: {name}"),
+            ));
+        }
+        let asked = asked_template(view, request)?;
+        check_label_and_pools(view, request)?;
+        let template = effective_template(view, request, asked)?;
+        let mut qube = new_qube(view, request, template.as_deref())?;
+        follow_system(view, context, &mut qube)?;
+        if let (Class::DispVM, Some(template)) = (qube.class, &template) {
+            copy_from_template(&mut qube, template);
+        }
+        let pools = view.pools()?;
+        let moved = define_volumes(view, context, &mut qube, request, &pools)?;
+        Ok(Self { qube, pools, moved })
+    }
+
+    /// The qube.
+    pub(super) fn qube(&self) -> &Qube {
+        &self.qube
+    }
+
+    /// The pools its volumes are in.
+    pub(super) fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// Makes the home directory and the volumes, all or none.
+    pub(super) fn make_volumes(&self, context: &Context<'_>) -> Result<(), Failure> {
+        self.moved.clone()?;
+        Ok(storage::create_all(context.root, &self.pools, &self.qube)?)
+    }
+
+    /// Refuses if the system has changed since in a way that matters.
+    pub(super) fn check_still_right(
+        &self,
+        txn: &Txn<'_>,
+        context: &Context<'_>,
+        request: &Request,
+    ) -> Result<(), Failure> {
+        let again = Self::make(txn, context, request)?;
+        if again.qube.volumes == self.qube.volumes && again.pools.pools == self.pools.pools {
+            return Ok(());
+        }
+        Err(Failure::new(Exception::QubesException, "Storage configuration changed meanwhile, try again"))
+    }
+
+    /// Adds the qube with its events (steps 6 to 8).
+    pub(super) fn insert(
+        &self,
+        txn: &mut Txn<'_>,
+        context: &Context<'_>,
+        caller: &QubeName,
+    ) -> Result<(), Failure> {
+        let name = &self.qube.name;
+        let mut qube = self.qube.clone();
+        qube.qid = free_qid(txn)?;
+        txn.insert_qube(qube)?;
+        txn.event(Event::system("domain-add").with("vm", name.as_str()));
+        let tagged = self.tag_creator(txn, context, caller);
+        if tagged.is_err() {
+            self.announce_end(txn);
+            return tagged;
+        }
+        if self.qube.class.is_qubes_vm() {
+            txn.event(Event::on(name, "domain-create-on-disk"));
+        }
+        Ok(())
+    }
+
+    fn tag_creator(
+        &self,
+        txn: &mut Txn<'_>,
+        context: &Context<'_>,
+        caller: &QubeName,
+    ) -> Result<(), Failure> {
+        let creator = creator::tag_of(caller)?;
+        if tag::add(txn, &self.qube.name, &creator)? {
+            creator::follow_tag(txn, context, &self.qube.name, &creator)?;
+        }
+        Ok(())
+    }
+
+    /// What listeners see of a qube whose volumes could not be made: it comes and goes.
+    pub(super) fn announce_failure(
+        &self,
+        txn: &mut Txn<'_>,
+        context: &Context<'_>,
+        caller: &QubeName,
+    ) -> Result<(), Failure> {
+        txn.insert_qube(self.qube.clone())?;
+        txn.event(Event::system("domain-add").with("vm", self.qube.name.as_str()));
+        let tagged = self.tag_creator(txn, context, caller);
+        self.announce_end(txn);
+        tagged
+    }
+
+    fn announce_end(&self, txn: &mut Txn<'_>) {
+        for event in ["domain-pre-delete", "domain-delete"] {
+            txn.event(Event::system(event).with("vm", self.qube.name.as_str()));
+        }
+    }
+}
+
+fn asked_template(view: &View<'_>, request: &Request) -> Result<Option<Rc<Qube>>, Failure> {
+    let Some(text) = &request.template else { return Ok(None) };
+    let found = match text.as_str().strip_prefix("uuid:") {
+        Some(uuid) => match QubeUuid::parse(uuid) {
+            Ok(uuid) => view.name_of_uuid(&uuid)?.map_or(Ok(None), |name| view.qube(&name))?,
+            Err(_) => None,
+        },
+        None => view.qube_named(text.as_str())?,
+    };
+    found.map(Some).ok_or_else(|| no_such_domain(text.as_str()))
+}
+
+fn check_label_and_pools(view: &View<'_>, request: &Request) -> Result<(), Failure> {
+    let options = &request.options;
+    if view.labels()?.find(options.label.0.as_str()).is_none() {
+        return Err(label::not_found("untrusted label"));
+    }
+    let pools = view.pools()?;
+    let asked = options.pool.iter().chain(options.pools.iter().map(|(_, pool)| pool));
+    match asked.filter(|pool| pools.find(pool).is_none()).last() {
+        Some(unknown) => {
+            Err(Failure::new(Exception::QubesException, format!("Unknown storage pool {unknown}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The template a qube of the asked class gets, if the class has one (rows 20 to 23).
+fn effective_template(
+    view: &View<'_>,
+    request: &Request,
+    asked: Option<Rc<Qube>>,
+) -> Result<Option<Rc<Qube>>, Failure> {
+    match request.class {
+        Class::AdminVM => {
+            let text = "property 'qid' on AdminVM instance cannot be set";
+            Err(Failure::new(Exception::QubesPropertyValueError, text))
+        }
+        Class::AppVM => template_of_appvm(or_default(view, asked, "default_template")?).map(Some),
+        Class::DispVM => template_of_dispvm(or_default(view, asked, "default_dispvm")?).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn or_default(view: &View<'_>, asked: Option<Rc<Qube>>, global: &str) -> Result<Rc<Qube>, Failure> {
+    let system = view.system()?;
+    let default = system.properties.get(global).and_then(Value::as_text);
+    let default = default.map_or(Ok(None), |name| view.qube_named(name))?;
+    asked.or(default).ok_or_else(|| {
+        let text = "Template for the qube not specified, nor default template set.";
+        Failure::new(Exception::QubesValueError, text)
+    })
+}
+
+fn template_of_appvm(template: Rc<Qube>) -> Result<Rc<Qube>, Failure> {
+    if template.class == Class::TemplateVM {
+        return Ok(template);
+    }
+    let (name, class) = (&template.name, template.class.as_str());
+    let text = format!("wrong VM class: domains['{name}'] is of type {class} and not TemplateVM");
+    Err(Failure::new(Exception::QubesPropertyValueError, text))
+}
+
+fn template_of_dispvm(template: Rc<Qube>) -> Result<Rc<Qube>, Failure> {
+    if template.properties.get("template_for_dispvms").is_some_and(Value::is_true) {
+        return Ok(template);
+    }
+    let name = &template.name;
+    let text =
+        format!("template for disposable ({name}) needs to be an AppVM with template_for_dispvms=True");
+    Err(Failure::new(Exception::QubesValueError, text))
+}
+
+/// Steps 1 and 2: numbers, UUID, and the properties given.
+fn new_qube(view: &View<'_>, request: &Request, template: Option<&Qube>) -> Result<Qube, Failure> {
+    let options = &request.options;
+    let mut qube = Qube::new(options.name.clone(), request.class, free_qid(view)?, QubeUuid::random());
+    let label = Value::Text(options.label.0.as_str().to_owned());
+    qube.properties.insert("label".to_owned(), label);
+    if let Some(template) = template {
+        let template = Value::Text(template.name.as_str().to_owned());
+        qube.properties.insert("template".to_owned(), template);
+    }
+    if request.class == Class::DispVM {
+        let dispid = Value::Int(i64::from(free_dispid(view)?));
+        qube.properties.insert("dispid".to_owned(), dispid);
+    }
+    Ok(qube)
+}
+
+fn free_qid(view: &View<'_>) -> Result<u16, Failure> {
+    let index = view.index()?;
+    let taken: std::collections::BTreeSet<u16> = index.entries().iter().map(|entry| entry.qid()).collect();
+    let free = QIDS.into_iter().find(|qid| !taken.contains(qid));
+    free.ok_or_else(|| Failure::new(Exception::QubesException, "No free qid"))
+}
+
+/// A random number that no qube has and none had in the last week.
+fn free_dispid(view: &View<'_>) -> Result<u16, Failure> {
+    let (index, system) = (view.index()?, view.system()?);
+    let now = now();
+    let blocked =
+        system.blocked_dispids.iter().filter(|(_, removed)| now.saturating_sub(**removed) < DISPID_BLOCKED);
+    let mut taken: std::collections::BTreeSet<u16> = blocked.map(|(dispid, _)| *dispid).collect();
+    taken.extend(index.entries().iter().filter_map(|entry| entry.dispid()));
+    let start = random::below(DISPIDS);
+    let candidates = (start..DISPIDS).chain(0..start).filter_map(|number| u16::try_from(number).ok());
+    let free = candidates.into_iter().find(|number| !taken.contains(number));
+    free.ok_or_else(|| Failure::new(Exception::QubesException, "No free dispid"))
+}
+
+/// Steps 3 and 4: the update check and the tags of GUI and audio qube, none of them with events.
+fn follow_system(view: &View<'_>, context: &Context<'_>, qube: &mut Qube) -> Result<(), Failure> {
+    if !qube.class.is_qubes_vm() {
+        return Ok(());
+    }
+    if view.system()?.properties.get("check_updates_vm") == Some(&Value::Bool(false)) {
+        qube.set_feature(FeatureName::parse("check-updates")?, FeatureValue::parse("")?);
+    }
+    for property in ["guivm", "audiovm"] {
+        let value = property::effective(view, context.hypervisor, context.root, qube, property)?;
+        if let Some(Value::Text(target)) = value {
+            qube.tags.insert(TagName::parse(&format!("{property}-{target}"))?);
+        }
+    }
+    Ok(())
+}
+
+/// Step 5: what a disposable takes over from its template.
+fn copy_from_template(qube: &mut Qube, template: &Qube) {
+    for (name, value) in &template.properties {
+        let applicable = property::is_settable(qube.class, name) && name != "dispid";
+        if applicable && !qube.properties.contains_key(name) {
+            qube.properties.insert(name.clone(), value.clone());
+        }
+    }
+    for (name, value) in &template.features {
+        if !name.as_str().starts_with("preload-dispvm") {
+            qube.set_feature(name.clone(), value.clone());
+        }
+    }
+    qube.tags.extend(template.tags.iter().cloned());
+}
+
+/// The class's volumes, moved into the asked pools. The inner error is row 24.
+fn define_volumes(
+    view: &View<'_>,
+    context: &Context<'_>,
+    qube: &mut Qube,
+    request: &Request,
+    pools: &Pools,
+) -> Result<Result<(), Failure>, Failure> {
+    if !qube.class.is_qubes_vm() {
+        return Ok(Ok(()));
+    }
+    let layout = Layout {
+        pools,
+        default_pool: &|volume: &str| default_pool(view, context, volume),
+        template: &|name: &str| Ok(view.qube_named(name)?),
+    };
+    qube.volumes = layout.volumes_of(qube)?;
+    let options = &request.options;
+    let moved = layout.move_volumes(qube, options.pool.as_deref(), &options.pools);
+    if moved.is_ok() {
+        layout.check(qube)?;
+    }
+    Ok(moved)
+}
+
+fn default_pool(view: &View<'_>, context: &Context<'_>, volume: &str) -> Result<Option<String>, Failure> {
+    let property = format!("default_pool_{volume}");
+    let value = property::effective_global(view, context.hypervisor, context.root, &property)?;
+    Ok(value.map(|value| value.to_text()))
+}
