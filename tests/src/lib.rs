@@ -1,1 +1,17 @@
-//! Helpers of the tests.
+//! Helpers of the tests: throwaway roots and real executables.
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
+
+pub mod executables;
+pub mod fixture;
+
+pub use fixture::Fixture;

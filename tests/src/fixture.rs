@@ -1,0 +1,226 @@
+//! A throwaway root with dom0, a template and some qubes, and a way to call the real executables against it.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use common::model::{Class, Labels, Pool, Pools, Qube, System, Value};
+use common::names::{PoolName, QubeName, QubeUuid, TagName};
+use common::root::Root;
+use common::store::{LoggedEvent, Store};
+
+use crate::executables;
+
+/// A throwaway root.
+pub struct Fixture {
+    scratch: tempfile::TempDir,
+}
+
+impl Default for Fixture {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Fixture {
+    /// dom0; TemplateVM `test-template` (black); AppVM `test-vm1` (red, on it); AppVM `test-net` (provides network).
+    pub fn new() -> Self {
+        let fixture = Self::empty();
+        let store = fixture.store();
+        let mut txn = store.write().unwrap();
+        txn.put_labels(Labels::built_in());
+        txn.put_pools(pools());
+        txn.put_system(system());
+        for qube in qubes() {
+            txn.insert_qube(qube).unwrap();
+        }
+        txn.commit().unwrap();
+        fixture
+    }
+
+    /// Directories only.
+    pub fn empty() -> Self {
+        let fixture = Self { scratch: tempfile::tempdir().unwrap() };
+        fixture.store().prepare().unwrap();
+        for directory in ["/var/lib/qubes/test", "/etc/qubes/policy.d", "/run/qubes/policy.d"] {
+            std::fs::create_dir_all(fixture.path(directory)).unwrap();
+        }
+        let kernel = fixture.path("/var/lib/qubes/vm-kernels/1.0");
+        std::fs::create_dir_all(&kernel).unwrap();
+        for file in ["vmlinuz", "initramfs", "modules.img"] {
+            std::fs::write(kernel.join(file), file).unwrap();
+        }
+        fixture
+    }
+
+    pub fn root(&self) -> Root {
+        Root::at(self.scratch.path())
+    }
+
+    pub fn path(&self, absolute: &str) -> PathBuf {
+        self.root().path(absolute)
+    }
+
+    pub fn store(&self) -> Store {
+        Store::at(&self.root())
+    }
+
+    /// Writes a policy file.
+    pub fn policy(&self, name: &str, text: &str) {
+        std::fs::write(self.path("/etc/qubes/policy.d").join(name), text).unwrap();
+    }
+
+    /// The reply to a call of dom0, as bytes.
+    pub fn call(&self, call: &str, destination: &str, payload: impl AsRef<[u8]>) -> Vec<u8> {
+        self.call_as("dom0", call, destination, payload)
+    }
+
+    /// The reply to a call of any qube.
+    pub fn call_as(&self, source: &str, call: &str, destination: &str, payload: impl AsRef<[u8]>) -> Vec<u8> {
+        let call = if call.contains('+') { call.to_owned() } else { format!("{call}+") };
+        let mut frame = format!("{call} {source} name {destination}\0").into_bytes();
+        frame.extend_from_slice(payload.as_ref());
+        let method = call.split('+').next().unwrap_or_default().to_owned();
+        let output = self.run(&method, &frame);
+        assert!(output.status.success(), "a service exits 0 whatever it answers: {:?}", output.status);
+        output.stdout
+    }
+
+    /// Runs the executable of `method` with a whole request on standard input.
+    pub fn run(&self, method: &str, request: &[u8]) -> Output {
+        let mut command = self.command(method);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(request);
+        child.wait_with_output().unwrap()
+    }
+
+    /// The executable of a method, started under that name, with nothing in its environment but our root.
+    pub fn command(&self, method: &str) -> Command {
+        let mut command = Command::new(executables::serving(method));
+        command.arg0(method).env_clear().env("QUBES_ADMIN_ROOT", self.scratch.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// The content of an OK reply.
+    pub fn ok(&self, call: &str, destination: &str, payload: impl AsRef<[u8]>) -> String {
+        let reply = self.call(call, destination, payload);
+        let content = reply.strip_prefix(b"0\0").unwrap_or_else(|| panic!("{call}: {}", readable(&reply)));
+        String::from_utf8(content.to_vec()).unwrap()
+    }
+
+    /// `Class: text` of an EXCEPTION reply.
+    pub fn refused(&self, call: &str, destination: &str, payload: impl AsRef<[u8]>) -> String {
+        refusal(&self.call(call, destination, payload))
+    }
+
+    /// Every event so far, rendered `subject event key=value …`.
+    pub fn events(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.path("/run/qubes/admin/events")).unwrap_or_default();
+        let render = |line: &str| {
+            let event = serde_json::from_str::<LoggedEvent>(line).unwrap().event;
+            let mut text = event.subject.map(|name| name.to_string()).unwrap_or_default();
+            text.push_str(&format!(" {}", event.name));
+            for (key, value) in event.details {
+                text.push_str(&format!(" {key}={value}"));
+            }
+            text
+        };
+        log.lines().map(render).collect()
+    }
+
+    /// The events that `act` causes.
+    pub fn events_of(&self, act: impl FnOnce(&Self)) -> Vec<String> {
+        let before = self.events().len();
+        act(self);
+        self.events().split_off(before)
+    }
+}
+
+/// `Class: text` of an EXCEPTION's bytes.
+pub fn refusal(reply: &[u8]) -> String {
+    let fields: Vec<&[u8]> = reply.split(|byte| *byte == 0).collect();
+    match fields.as_slice() {
+        [b"2", class, b"", text, b""] => {
+            format!("{}: {}", String::from_utf8_lossy(class), String::from_utf8_lossy(text))
+        }
+        _ => panic!("not an exception: {}", readable(reply)),
+    }
+}
+
+/// Bytes with NUL as `·`.
+pub fn readable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\0', "·")
+}
+
+fn text(value: &str) -> Value {
+    Value::Text(value.to_owned())
+}
+
+fn system() -> System {
+    let mut system = System::default();
+    for (name, value) in [
+        ("default_kernel", text("1.0")),
+        ("default_netvm", Value::None),
+        ("default_pool", text("varlibqubes")),
+        ("default_pool_kernel", text("linux-kernel")),
+        ("default_template", text("test-template")),
+    ] {
+        system.properties.insert(name.to_owned(), value);
+    }
+    system
+}
+
+fn pools() -> Pools {
+    let pool = |name: &str, driver: &str, directory: &str| Pool {
+        name: PoolName::parse(name).unwrap(),
+        driver: driver.to_owned(),
+        settings: match driver {
+            "linux-kernel" => vec![("dir_path".to_owned(), directory.to_owned())],
+            _ => vec![
+                ("dir_path".to_owned(), directory.to_owned()),
+                ("revisions_to_keep".to_owned(), "1".to_owned()),
+                ("ephemeral_volatile".to_owned(), "False".to_owned()),
+            ],
+        },
+    };
+    Pools {
+        pools: vec![
+            pool("varlibqubes", "file-reflink", "/var/lib/qubes"),
+            pool("linux-kernel", "linux-kernel", "/var/lib/qubes/vm-kernels"),
+            pool("test", "file", "/var/lib/qubes/test"),
+        ],
+    }
+}
+
+fn qubes() -> Vec<Qube> {
+    let qube = |name: &str, class: Class, qid: u16, properties: &[(&str, Value)]| {
+        let uuid = if qid == 0 { QubeUuid::dom0() } else { uuid(qid) };
+        let mut qube = Qube::new(QubeName::parse(name).unwrap(), class, qid, uuid);
+        for (property, value) in properties {
+            qube.properties.insert((*property).to_owned(), value.clone());
+        }
+        if class.is_qubes_vm() {
+            qube.tags.extend(["guivm-dom0", "audiovm-dom0"].map(|tag| TagName::parse(tag).unwrap()));
+        }
+        qube
+    };
+    let based = ("template", text("test-template"));
+    vec![
+        qube("dom0", Class::AdminVM, 0, &[("label", text("black"))]),
+        qube("test-template", Class::TemplateVM, 1, &[("label", text("black"))]),
+        qube("test-vm1", Class::AppVM, 2, &[("label", text("red")), based.clone()]),
+        qube(
+            "test-net",
+            Class::AppVM,
+            3,
+            &[("label", text("red")), based, ("provides_network", Value::Bool(true)), ("netvm", Value::None)],
+        ),
+    ]
+}
+
+/// The UUID of the fixture's qube with that number.
+pub fn uuid(qid: u16) -> QubeUuid {
+    QubeUuid::parse(&format!("00000000-0000-4000-8000-{qid:012}")).unwrap()
+}
