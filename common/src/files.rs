@@ -121,6 +121,15 @@ pub fn remove(path: &Path) -> io::Result<()> {
     present(fs::remove_file(path)).map(drop)
 }
 
+/// Makes a symbolic link, replacing an older one.
+///
+/// # Errors
+/// What the system says.
+pub fn link(target: &str, path: &Path) -> io::Result<()> {
+    remove(path)?;
+    std::os::unix::fs::symlink(target, path)
+}
+
 /// Removes an empty directory; absence is fine.
 ///
 /// # Errors

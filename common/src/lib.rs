@@ -20,6 +20,7 @@ pub mod random;
 pub mod reply;
 pub mod request;
 pub mod root;
+pub mod run;
 pub mod serve;
 pub mod storage;
 pub mod store;

@@ -1,49 +1,121 @@
-//! stub
-#![allow(missing_docs, unused)]
-use common::call::*;
-use common::failure::*;
+//! `admin.property.*` and `admin.vm.property.*`: one row per property, one sequence per change (spec 10 §3).
+
+pub mod autostart;
+mod calls;
+mod change;
+mod check;
+mod fanout;
+mod globals;
+mod helper;
+mod network;
+mod parse;
+mod qubes;
+mod row;
+mod values;
+mod veto;
+
+pub use calls::{GLOBAL, VM};
+pub use change::{reset, set};
+pub use row::{Access, Case, Check, Context, Default, Fits, Kind, Row};
+
+use common::failure::Failure;
 use common::hypervisor::Hypervisor;
-use common::model::*;
-use common::names::*;
+use common::model::{Class, Qube, Value};
 use common::root::Root;
-use common::store::*;
-pub struct Context<'a> {
-    pub hypervisor: &'a dyn Hypervisor,
-    pub root: &'a Root,
+use common::store::View;
+
+/// The global properties in the order of lists.
+pub fn global_rows() -> &'static [Row] {
+    &globals::ROWS
 }
-impl<'a> Context<'a> {
-    pub fn of(world: &World<'a>) -> Self {
-        Self { hypervisor: world.hypervisor(), root: world.root() }
+
+/// The properties of a class in the order of lists.
+pub fn rows_of(class: Class) -> impl Iterator<Item = &'static Row> {
+    qubes::EARLY.iter().chain(qubes::LATE).filter(move |row| (row.has)(class))
+}
+
+/// The row of a global property.
+pub fn global_row(name: &str) -> Option<&'static Row> {
+    globals::ROWS.iter().find(|row| row.name == name)
+}
+
+/// The row of a class's property.
+pub fn row(class: Class, name: &str) -> Option<&'static Row> {
+    rows_of(class).find(|row| row.name == name)
+}
+
+/// Whether a class has a property that can be set at any time.
+pub fn is_settable(class: Class, name: &str) -> bool {
+    row(class, name).is_some_and(|row| row.access_in(Some(class)) == Access::Free)
+}
+
+/// Reads a property's stored text, as in `qubes.xml`. Names of qubes are not resolved.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_stored(kind: Kind, text: &str) -> Result<Value, &'static str> {
+    match kind {
+        Kind::Int => parse::integer(text).map(Value::Int).ok_or("not a whole number"),
+        Kind::Bool => parse::boolean(text).map(Value::Bool).ok_or("not a switch"),
+        Kind::Qube { .. } if text.is_empty() => Ok(Value::None),
+        _ => Ok(Value::Text(text.to_owned())),
     }
 }
+
+/// A property's explicit value. Name, number and UUID of every qube but dom0 count as explicit.
+fn explicit(case: &Case<'_>, row: &Row) -> Result<Option<Value>, Failure> {
+    match case.qube {
+        None => Ok(case.view.system()?.properties.get(row.name).cloned()),
+        Some(qube) if matches!(row.name, "name" | "qid" | "uuid") => {
+            if qube.class == Class::AdminVM { Ok(None) } else { (row.default)(case) }
+        }
+        Some(qube) => Ok(qube.properties.get(row.name).cloned()),
+    }
+}
+
+/// The value of a row in a case: nothing if it has none at all.
+fn value_of(case: &Case<'_>, row: &Row) -> Result<Option<Value>, Failure> {
+    match explicit(case, row)? {
+        found @ Some(_) => Ok(found),
+        None => (row.default)(case),
+    }
+}
+
+fn effective_in(case: &Case<'_>, property: &str) -> Result<Option<Value>, Failure> {
+    let class = case.qube.map(|qube| qube.class);
+    match class.and_then(|class| row(class, property)) {
+        Some(row) => value_of(case, row),
+        None => Ok(None),
+    }
+}
+
+fn global_in(case: &Case<'_>, property: &str) -> Result<Option<Value>, Failure> {
+    global_row(property).map_or(Ok(None), |row| value_of(case, row))
+}
+
+/// The effective value of a qube's property; nothing if it has none at all.
+///
+/// # Errors
+/// What the store says.
 pub fn effective(
     view: &View<'_>,
-    h: &dyn Hypervisor,
-    r: &Root,
-    q: &Qube,
-    p: &str,
+    hypervisor: &dyn Hypervisor,
+    root: &Root,
+    qube: &Qube,
+    property: &str,
 ) -> Result<Option<Value>, Failure> {
-    Ok(None)
+    effective_in(&Case { view, context: Context { hypervisor, root }, qube: Some(qube) }, property)
 }
+
+/// The effective value of a global property; nothing if it has none at all.
+///
+/// # Errors
+/// What the store says.
 pub fn effective_global(
     view: &View<'_>,
-    h: &dyn Hypervisor,
-    r: &Root,
-    p: &str,
+    hypervisor: &dyn Hypervisor,
+    root: &Root,
+    property: &str,
 ) -> Result<Option<Value>, Failure> {
-    Ok(None)
+    global_in(&Case { view, context: Context { hypervisor, root }, qube: None }, property)
 }
-pub fn set(txn: &mut Txn<'_>, ctx: &Context<'_>, q: &QubeName, p: &str, v: Value) -> Result<(), Failure> {
-    Ok(())
-}
-pub fn reset(txn: &mut Txn<'_>, ctx: &Context<'_>, q: &QubeName, p: &str) -> Result<(), Failure> {
-    Ok(())
-}
-pub fn is_settable(c: Class, n: &str) -> bool {
-    true
-}
-pub mod autostart {
-    pub fn disable(root: &super::Root, name: &super::QubeName) {}
-}
-pub const GLOBAL: Family = Family { name: "admin-property", calls: &[] };
-pub const VM: Family = Family { name: "admin-vm-property", calls: &[] };

@@ -1,0 +1,5 @@
+//! `qubes-admin`: the operator's tool.
+
+mod xml;
+
+fn main() {}

@@ -1,0 +1,219 @@
+//! Writing `qubes.xml` as existing systems read it, byte for byte (spec 10 §7.2).
+
+use common::failure::Failure;
+use common::model::{Class, Qube, Value};
+use common::names::{FeatureName, FeatureValue};
+use common::store::View;
+use quick_xml::escape::escape;
+use services::property;
+
+/// The whole store as a file's text.
+///
+/// # Errors
+/// What the store says.
+pub fn export(view: &View<'_>) -> Result<String, Failure> {
+    let mut out = Writer::default();
+    out.open("qubes", &[]);
+    labels(&mut out, view)?;
+    pools(&mut out, view)?;
+    let system = view.system()?;
+    let globals = property::global_rows().iter().map(|row| row.name);
+    properties(&mut out, globals.filter_map(|name| Some((name, system.properties.get(name)?.clone()))));
+    out.open("domains", &[]);
+    for name in view.names()? {
+        if let Some(qube) = view.qube(&name)? {
+            domain(&mut out, &qube);
+        }
+    }
+    out.close("domains");
+    out.close("qubes");
+    Ok(out.text)
+}
+
+fn labels(out: &mut Writer, view: &View<'_>) -> Result<(), Failure> {
+    let mut labels = view.labels()?.labels.clone();
+    labels.sort_by_key(|label| label.index);
+    out.section("labels", &[], !labels.is_empty(), |out| {
+        for label in &labels {
+            let id = format!("label-{}", label.index);
+            out.leaf("label", &[("id", &id), ("color", &label.color)], label.name.as_str());
+        }
+    });
+    Ok(())
+}
+
+/// Attributes in the order of today's writer: settings before the driver, the others after it.
+fn pools(out: &mut Writer, view: &View<'_>) -> Result<(), Failure> {
+    const BEFORE_DRIVER: [&str; 4] = ["dir_path", "volume_group", "thin_pool", "container"];
+    let pools = view.pools()?;
+    out.section("pools", &[], !pools.pools.is_empty(), |out| {
+        for pool in &pools.pools {
+            let before = pool.settings.iter().filter(|(key, _)| BEFORE_DRIVER.contains(&key.as_str()));
+            let after = pool.settings.iter().filter(|(key, _)| !BEFORE_DRIVER.contains(&key.as_str()));
+            let pair = |(key, value): &'_ (String, String)| (key.clone(), value.clone());
+            let mut attributes = vec![("name".to_owned(), pool.name.as_str().to_owned())];
+            attributes.extend(before.map(pair));
+            attributes.push(("driver".to_owned(), pool.driver.clone()));
+            attributes.extend(after.map(pair));
+            let attributes: Vec<(&str, &str)> =
+                attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            out.empty("pool", &attributes);
+        }
+    });
+    Ok(())
+}
+
+fn properties<'a>(out: &mut Writer, set: impl Iterator<Item = (&'a str, Value)>) {
+    let set: Vec<_> = set.collect();
+    out.section("properties", &[], !set.is_empty(), |out| {
+        for (name, value) in &set {
+            out.leaf("property", &[("name", name)], &value.to_text());
+        }
+    });
+}
+
+fn domain(out: &mut Writer, qube: &Qube) {
+    let id = format!("domain-{}", qube.qid);
+    out.open("domain", &[("id", &id), ("class", qube.class.as_str())]);
+    properties(out, explicit_properties(qube));
+    features(out, &qube.features);
+    out.section("tags", &[], !qube.tags.is_empty(), |out| {
+        for tag in &qube.tags {
+            out.empty("tag", &[("name", tag.as_str())]);
+        }
+    });
+    devices(out, qube);
+    if qube.class.is_qubes_vm() {
+        volumes(out, qube);
+    }
+    out.close("domain");
+}
+
+fn explicit_properties(qube: &Qube) -> impl Iterator<Item = (&'static str, Value)> {
+    let is_dom0 = qube.class == Class::AdminVM;
+    property::rows_of(qube.class).filter_map(move |row| {
+        let value = match row.name {
+            "name" | "qid" | "uuid" if is_dom0 => None,
+            "name" => Some(Value::Text(qube.name.as_str().to_owned())),
+            "qid" => Some(Value::Int(i64::from(qube.qid))),
+            "uuid" => Some(Value::Text(qube.uuid.to_string())),
+            name => qube.properties.get(name).cloned(),
+        };
+        Some((row.name, value?))
+    })
+}
+
+fn features(out: &mut Writer, features: &[(FeatureName, FeatureValue)]) {
+    out.section("features", &[], !features.is_empty(), |out| {
+        for (name, value) in features {
+            out.leaf("feature", &[("name", name.as_str())], value.as_str());
+        }
+    });
+}
+
+fn devices(out: &mut Writer, qube: &Qube) {
+    let mut classes: Vec<&str> = qube.devices.iter().map(|device| device.class.as_str()).collect();
+    classes.dedup();
+    for class in classes {
+        out.open("devices", &[("class", class)]);
+        for device in qube.devices.iter().filter(|device| device.class == class) {
+            let attributes = [
+                ("backend-domain", device.backend.as_str()),
+                ("id", device.id.as_str()),
+                ("mode", device.mode.as_str()),
+                ("identity", device.identity.as_str()),
+            ];
+            out.section("device", &attributes, !device.options.is_empty(), |out| {
+                for (name, value) in &device.options {
+                    out.leaf("option", &[("name", name)], value);
+                }
+            });
+        }
+        out.close("devices");
+    }
+}
+
+fn volumes(out: &mut Writer, qube: &Qube) {
+    const fn word(flag: bool) -> &'static str {
+        if flag { "True" } else { "False" }
+    }
+    out.section("volume-config", &[], !qube.volumes.is_empty(), |out| {
+        for volume in &qube.volumes {
+            let (revisions, size) = (volume.revisions_to_keep.to_string(), volume.size.to_string());
+            let mut attributes = vec![
+                ("name", volume.name.as_str()),
+                ("pool", volume.pool.as_str()),
+                ("vid", if volume.vid.is_empty() { "None" } else { &volume.vid }),
+                ("revisions_to_keep", &revisions),
+                ("rw", word(volume.rw)),
+                ("save_on_stop", word(volume.save_on_stop)),
+                ("snap_on_start", word(volume.snap_on_start)),
+            ];
+            attributes.extend(volume.ephemeral.map(|ephemeral| ("ephemeral", word(ephemeral))));
+            if volume.size != 0 {
+                attributes.push(("size", &size));
+            }
+            attributes.extend(volume.source.as_deref().map(|source| ("source", source)));
+            out.empty("volume", &attributes);
+        }
+    });
+}
+
+/// Elements with two-space indentation.
+#[derive(Default)]
+struct Writer {
+    text: String,
+    depth: usize,
+}
+
+impl Writer {
+    fn start(&mut self, name: &str, attributes: &[(&str, &str)]) {
+        self.text.push_str(&"  ".repeat(self.depth));
+        self.text.push('<');
+        self.text.push_str(name);
+        for (key, value) in attributes {
+            self.text.push_str(&format!(" {key}=\"{}\"", escape(*value)));
+        }
+    }
+
+    fn open(&mut self, name: &str, attributes: &[(&str, &str)]) {
+        self.start(name, attributes);
+        self.text.push_str(">\n");
+        self.depth = self.depth.saturating_add(1);
+    }
+
+    fn close(&mut self, name: &str) {
+        self.depth = self.depth.saturating_sub(1);
+        self.text.push_str(&"  ".repeat(self.depth));
+        self.text.push_str(&format!("</{name}>\n"));
+    }
+
+    /// An element that never has text.
+    fn empty(&mut self, name: &str, attributes: &[(&str, &str)]) {
+        self.start(name, attributes);
+        self.text.push_str("/>\n");
+    }
+
+    /// An element that holds text, possibly none.
+    fn leaf(&mut self, name: &str, attributes: &[(&str, &str)], text: &str) {
+        self.start(name, attributes);
+        let text = quick_xml::escape::partial_escape(text).replace('\r', "&#13;");
+        self.text.push_str(&format!(">{text}</{name}>\n"));
+    }
+
+    /// An element with children, or an empty one.
+    fn section(
+        &mut self,
+        name: &str,
+        attributes: &[(&str, &str)],
+        has_children: bool,
+        children: impl FnOnce(&mut Self),
+    ) {
+        if !has_children {
+            return self.empty(name, attributes);
+        }
+        self.open(name, attributes);
+        children(self);
+        self.close(name);
+    }
+}

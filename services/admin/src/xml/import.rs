@@ -1,0 +1,337 @@
+//! Reading `qubes.xml`: both the form written today and the published schema's (spec 10 §7.3, §7.4).
+
+use std::collections::BTreeMap;
+
+use common::log;
+use common::model::{Class, Device, Label, Labels, Pool, Pools, Qube, System, Value, Volume};
+use common::names::{FeatureName, FeatureValue, LabelName, PoolName, QubeName, QubeUuid, TagName, VolumeName};
+use common::store::Store;
+use services::property::{self, Access, Kind};
+
+use super::tree::{Element, parse};
+use super::{ImportError, migrate};
+
+/// Everything a file holds.
+#[derive(Debug)]
+pub struct Imported {
+    labels: Labels,
+    pools: Pools,
+    system: System,
+    qubes: Vec<Qube>,
+}
+
+/// Reads a file's text.
+///
+/// # Errors
+/// [`ImportError`] with the place of what is wrong.
+pub fn import(text: &str) -> Result<Imported, ImportError> {
+    let root = parse(text)?;
+    if root.name != "qubes" {
+        return Err(root.invalid("the root element is not <qubes>"));
+    }
+    let labels = labels(&root)?;
+    let domains = Domains::of(&root)?;
+    let mut qubes = Vec::new();
+    for element in root.nested("domains", "domain") {
+        qubes.push(qube(element, &labels, &domains)?);
+    }
+    if !qubes.iter().any(|qube| qube.qid == 0) {
+        qubes.push(Qube::new(QubeName::dom0(), Class::AdminVM, 0, QubeUuid::dom0()));
+    }
+    check_unique(&root, &qubes)?;
+    let (mut system, fw_netvm) = system(&root, &domains)?;
+    migrate::provider_netvm(&system, fw_netvm.as_deref(), &mut qubes);
+    migrate::disposable_templates(&mut system, &mut qubes);
+    drop_unknown_qubes(&mut system, &mut qubes)?;
+    for qube in &mut qubes {
+        add_mirror_tags(&system, qube)?;
+    }
+    Ok(Imported { labels, pools: pools(&root), system, qubes })
+}
+
+impl Imported {
+    /// Fills an empty store, in one change.
+    ///
+    /// # Errors
+    /// [`ImportError::NotEmpty`], or what the store says.
+    pub fn store(self, store: &Store) -> Result<usize, ImportError> {
+        let mut txn = store.write()?;
+        if !txn.index()?.entries().is_empty() {
+            return Err(ImportError::NotEmpty);
+        }
+        let count = self.qubes.len();
+        txn.put_labels(self.labels);
+        txn.put_pools(self.pools);
+        txn.put_system(self.system);
+        for qube in self.qubes {
+            txn.insert_qube(qube)?;
+        }
+        txn.commit()?;
+        Ok(count)
+    }
+}
+
+fn labels(root: &Element) -> Result<Labels, ImportError> {
+    let mut labels = Vec::new();
+    for element in root.nested("labels", "label") {
+        let id = element.required("id")?;
+        let index = id.strip_prefix("label-").and_then(|index| index.parse().ok());
+        let index = index.ok_or_else(|| element.invalid("a label's id is not label-<number>"))?;
+        let name = LabelName::parse(&element.text).map_err(|broken| element.invalid(broken.message))?;
+        let color = match element.attribute("color").unwrap_or_default() {
+            "0x555753" => "0x555555",
+            color => color,
+        };
+        labels.push(Label { index, name, color: color.to_owned() });
+    }
+    labels.sort_by_key(|label| label.index);
+    Ok(Labels { labels })
+}
+
+/// A pool that makes no sense is logged and skipped, as its qubes may still be of use.
+fn pools(root: &Element) -> Pools {
+    const DRIVERS: [&str; 6] = ["file", "file-reflink", "lvm_thin", "linux-kernel", "zfs", "callback"];
+    let mut pools: Vec<Pool> = Vec::new();
+    for element in root.nested("pools", "pool") {
+        let driver = element.attribute("driver").filter(|driver| DRIVERS.contains(driver));
+        let name = element.attribute("name").and_then(|name| PoolName::parse(name).ok());
+        match (name, driver) {
+            (Some(name), Some(driver)) if pools.iter().all(|pool| pool.name != name) => {
+                let settings = element.attributes.iter().filter(|(key, _)| !matches!(key.as_str(), "name" | "driver"));
+                pools.push(Pool { name, driver: driver.to_owned(), settings: settings.cloned().collect() });
+            }
+            _ => log::line(&format!("skipped the pool at byte {}", element.position)),
+        }
+    }
+    Pools { pools }
+}
+
+/// Names of the qubes by their `id`, for old files whose properties refer to it.
+struct Domains(BTreeMap<String, String>);
+
+impl Domains {
+    fn of(root: &Element) -> Result<Self, ImportError> {
+        let mut names = BTreeMap::new();
+        for element in root.nested("domains", "domain") {
+            let named = element.nested("properties", "property").find(|it| it.attribute("name") == Some("name"));
+            let name = named.map_or("dom0", |name| name.text.as_str());
+            if let Some(id) = element.attribute("id") {
+                names.insert(id.to_owned(), name.to_owned());
+            }
+        }
+        Ok(Self(names))
+    }
+
+    /// The text of a property: its `ref` first, resolved, else what stands inside.
+    fn text_of(&self, element: &Element) -> String {
+        match element.attribute("ref").filter(|reference| !reference.is_empty()) {
+            Some(reference) => self.0.get(reference).cloned().unwrap_or_else(|| reference.to_owned()),
+            None => element.text.clone(),
+        }
+    }
+}
+
+fn qube(element: &Element, labels: &Labels, domains: &Domains) -> Result<Qube, ImportError> {
+    let class = element.required("class")?;
+    let class = Class::parse(class).ok_or_else(|| element.invalid(format!("no such VM class: '{class}'")))?;
+    let mut qube = identity(element, class)?;
+    for property in element.nested("properties", "property") {
+        put_property(&mut qube, property, labels, domains)?;
+    }
+    for feature in element.nested("features", "feature") {
+        let invalid = |broken: common::untrusted::Broken| feature.invalid(broken.message);
+        let name = FeatureName::parse(feature.required("name")?).map_err(invalid)?;
+        qube.set_feature(name, FeatureValue::parse(&feature.text).map_err(invalid)?);
+    }
+    for tag in element.nested("tags", "tag") {
+        qube.tags.insert(TagName::parse(tag.required("name")?).map_err(|broken| tag.invalid(broken.message))?);
+    }
+    for devices in element.all("devices") {
+        let class = devices.required("class")?;
+        for device in devices.all("device") {
+            qube.devices.extend(self::device(device, class)?);
+        }
+    }
+    for volume in element.nested("volume-config", "volume") {
+        qube.volumes.push(self::volume(volume)?);
+    }
+    migrate::qube(&mut qube);
+    let based = matches!(qube.properties.get("template"), Some(Value::Text(_)));
+    if class.has_template() && !based {
+        return Err(element.invalid(format!("{} without template", qube.name)));
+    }
+    Ok(qube)
+}
+
+/// Name, number and UUID; dom0 needs none of them, and a missing UUID is made.
+fn identity(element: &Element, class: Class) -> Result<Qube, ImportError> {
+    let text = |wanted: &str| {
+        let mut properties = element.nested("properties", "property");
+        properties.find(|property| property.attribute("name") == Some(wanted)).map(|property| property.text.as_str())
+    };
+    if class == Class::AdminVM {
+        return Ok(Qube::new(QubeName::dom0(), class, 0, QubeUuid::dom0()));
+    }
+    let name = text("name").ok_or_else(|| element.invalid("a domain without name"))?;
+    let name = QubeName::parse(name).map_err(|broken| element.invalid(broken.message))?;
+    let qid = text("qid").and_then(|qid| qid.parse::<u16>().ok()).filter(|qid| *qid <= 10_000);
+    let qid = qid.ok_or_else(|| element.invalid(format!("{name} without valid qid")))?;
+    let uuid = match text("uuid") {
+        Some(uuid) => QubeUuid::parse_lenient(uuid).ok_or_else(|| element.invalid(format!("UUID of {name}")))?,
+        None => QubeUuid::random(),
+    };
+    Ok(Qube::new(name, class, qid, uuid))
+}
+
+fn put_property(qube: &mut Qube, element: &Element, labels: &Labels, domains: &Domains) -> Result<(), ImportError> {
+    let name = element.required("name")?;
+    if matches!(name, "name" | "qid" | "uuid") {
+        return Ok(());
+    }
+    let class = qube.class.as_str();
+    let text = domains.text_of(element);
+    let value = match property::row(qube.class, name) {
+        None if migrate::OLD_PROPERTIES.contains(&name) => property::parse_stored(Kind::Bool, &text),
+        None => return Err(element.invalid(format!("property '{name}' not applicable to '{class}'"))),
+        Some(row) if row.access_in(Some(qube.class)) == Access::ReadOnly => {
+            return Err(element.invalid(format!("property '{name}' on {class} instance cannot be set")));
+        }
+        Some(row) if row.kind == Kind::Label => Ok(Value::Text(label_name(labels, &text, element)?)),
+        Some(row) => property::parse_stored(row.kind, &text),
+    };
+    let value = value.map_err(|why| element.invalid(format!("property '{name}': {why}")))?;
+    qube.properties.insert(name.to_owned(), value);
+    Ok(())
+}
+
+fn label_name(labels: &Labels, text: &str, element: &Element) -> Result<String, ImportError> {
+    let found = labels.find(text.strip_prefix("label-").unwrap_or(text)).or_else(|| labels.find(text));
+    found
+        .map(|label| label.name.as_str().to_owned())
+        .ok_or_else(|| element.invalid(format!("Label does not exist: {text}")))
+}
+
+fn device(element: &Element, class: &str) -> Result<Option<Device>, ImportError> {
+    let mode = match (element.attribute("mode"), element.attribute("required")) {
+        (Some(mode), _) => mode,
+        (None, Some(required)) if is_true(required) => "required",
+        (None, Some(_)) => "auto-attach",
+        (None, None) => "required",
+    };
+    if !matches!(mode, "required" | "auto-attach" | "ask-to-attach" | "manual") {
+        log::line(&format!("dropped the device at byte {}: unknown mode", element.position));
+        return Ok(None);
+    }
+    let mut options: Vec<(String, String)> = Vec::new();
+    for option in element.all("option") {
+        options.push((option.required("name")?.to_owned(), option.text.clone()));
+    }
+    let identity = element.attribute("identity").map(str::to_owned);
+    let of_option = options.iter().find(|(name, _)| name == "identity").map(|(_, value)| value.clone());
+    options.retain(|(name, _)| name != "identity");
+    Ok(Some(Device {
+        class: class.to_owned(),
+        backend: element.required("backend-domain")?.to_owned(),
+        id: element.required("id")?.to_owned(),
+        mode: mode.to_owned(),
+        identity: identity.or(of_option).unwrap_or_else(|| "*".to_owned()),
+        options,
+    }))
+}
+
+fn is_true(text: &str) -> bool {
+    text.eq_ignore_ascii_case("true") || text == "1" || text.eq_ignore_ascii_case("yes")
+}
+
+fn volume(element: &Element) -> Result<Volume, ImportError> {
+    let number = |name: &str| element.attribute(name).map(str::parse::<i64>).transpose();
+    let bad = |_| element.invalid("a number of the volume cannot be read");
+    let flag = |name: &str| element.attribute(name).is_some_and(is_true);
+    let invalid = |broken: common::untrusted::Broken| element.invalid(broken.message);
+    Ok(Volume {
+        name: VolumeName::parse(element.required("name")?).map_err(invalid)?,
+        pool: PoolName::parse(element.required("pool")?).map_err(invalid)?,
+        vid: element.attribute("vid").filter(|vid| *vid != "None").unwrap_or_default().to_owned(),
+        size: u64::try_from(number("size").map_err(bad)?.unwrap_or_default()).unwrap_or_default(),
+        rw: flag("rw"),
+        save_on_stop: flag("save_on_stop"),
+        snap_on_start: flag("snap_on_start"),
+        source: element.attribute("source").map(str::to_owned),
+        revisions_to_keep: number("revisions_to_keep").map_err(bad)?.unwrap_or_default(),
+        ephemeral: element.attribute("ephemeral").map(is_true),
+    })
+}
+
+fn system(root: &Element, domains: &Domains) -> Result<(System, Option<String>), ImportError> {
+    let mut system = System::default();
+    let mut fw_netvm = None;
+    for element in root.nested("properties", "property") {
+        let name = element.required("name")?;
+        let text = domains.text_of(element);
+        if name == "default_fw_netvm" {
+            fw_netvm = Some(text);
+            continue;
+        }
+        let Some(row) = property::global_row(name).filter(|row| row.access_in(None) == Access::Free) else {
+            log::line(&format!("ignored the unknown global property at byte {}", element.position));
+            continue;
+        };
+        let value = property::parse_stored(row.kind, &text);
+        let value = value.map_err(|why| element.invalid(format!("property '{name}': {why}")))?;
+        system.properties.insert(name.to_owned(), value);
+    }
+    Ok((system, fw_netvm))
+}
+
+fn check_unique(root: &Element, qubes: &[Qube]) -> Result<(), ImportError> {
+    let (mut names, mut qids) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for qube in qubes {
+        if !names.insert(&qube.name) || !qids.insert(qube.qid) {
+            return Err(root.invalid(format!("name or qid of {} stands twice", qube.name)));
+        }
+    }
+    Ok(())
+}
+
+/// Drops properties that name no qube, with a warning; a template must be there.
+fn drop_unknown_qubes(system: &mut System, qubes: &mut [Qube]) -> Result<(), ImportError> {
+    let known: std::collections::BTreeSet<String> = qubes.iter().map(|qube| qube.name.as_str().to_owned()).collect();
+    let names_nobody = |kind: Kind, value: &Value| {
+        matches!((kind, value), (Kind::Qube { .. }, Value::Text(name)) if !known.contains(name))
+    };
+    system.properties.retain(|name, value| {
+        let keep = !property::global_row(name).is_some_and(|row| names_nobody(row.kind, value));
+        keep || dropped("the system", name)
+    });
+    for qube in qubes {
+        let (class, holder) = (qube.class, qube.name.clone());
+        qube.properties.retain(|name, value| {
+            let keep = !property::row(class, name).is_some_and(|row| names_nobody(row.kind, value));
+            keep || dropped(holder.as_str(), name)
+        });
+        if class.has_template() && !qube.properties.contains_key("template") {
+            return Err(ImportError::Refused(format!("the template of {holder} does not exist")));
+        }
+    }
+    Ok(())
+}
+
+fn dropped(holder: &str, property: &str) -> bool {
+    log::line(&format!("dropped {property} of {holder}: it names no qube"));
+    false
+}
+
+/// Tags that mirror the GUI and audio qube are added where they are missing, as loading always did.
+fn add_mirror_tags(system: &System, qube: &mut Qube) -> Result<(), ImportError> {
+    if !qube.class.is_qubes_vm() {
+        return Ok(());
+    }
+    for (own, global) in [("guivm", "default_guivm"), ("audiovm", "default_audiovm")] {
+        let of_system = || system.properties.get(global).cloned().unwrap_or_else(|| Value::Text("dom0".to_owned()));
+        if let Value::Text(name) = qube.properties.get(own).cloned().unwrap_or_else(of_system) {
+            let tag = TagName::parse(&format!("{own}-{name}"));
+            qube.tags.insert(tag.map_err(|broken| ImportError::Refused(broken.message.to_owned()))?);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! What older files say in other words (spec 10 §7.4, second table).
+
+use common::model::{Class, Qube, System, Value};
+
+/// Brings one qube's old properties and features to today's names.
+pub(super) fn qube(qube: &mut Qube) {
+    if let Some(hvm) = qube.properties.remove("hvm") {
+        let mode = if hvm.is_true() { "hvm" } else { "pv" };
+        qube.properties.insert("virt_mode".to_owned(), Value::Text(mode.to_owned()));
+    }
+    if qube.class == Class::AppVM
+        && let Some(allowed) = qube.properties.remove("dispvm_allowed")
+    {
+        qube.properties.insert("template_for_dispvms".to_owned(), allowed);
+    }
+    if let Some(value) = qube.feature("service.meminfo-writer").map(str::to_owned) {
+        qube.remove_feature("service.meminfo-writer");
+        if value.is_empty() {
+            qube.properties.insert("maxmem".to_owned(), Value::Int(0));
+        }
+    }
+}
+
+/// Old names of properties that are read before [`qube`] replaces them: name, class, whether a switch.
+pub(super) const OLD_PROPERTIES: [&str; 2] = ["hvm", "dispvm_allowed"];
+
+/// Replaces the default netvm that provider qubes once had of their own.
+pub(super) fn provider_netvm(system: &System, old: Option<&str>, qubes: &mut [Qube]) {
+    let current = system.properties.get("default_netvm").and_then(Value::as_text).unwrap_or_default();
+    let Some(old) = old.filter(|old| *old != current) else { return };
+    let exists = old.is_empty() || qubes.iter().any(|qube| qube.name.as_str() == old);
+    if !exists {
+        return;
+    }
+    let value = if old.is_empty() { Value::None } else { Value::Text(old.to_owned()) };
+    let providers = qubes.iter_mut().filter(|qube| {
+        qube.properties.get("provides_network").is_some_and(Value::is_true) && !qube.properties.contains_key("netvm")
+    });
+    for qube in providers {
+        qube.properties.insert("netvm".to_owned(), value.clone());
+    }
+}
+
+/// Explicitly unsets templates of disposables that may not serve as such.
+pub(super) fn disposable_templates(system: &mut System, qubes: &mut [Qube]) {
+    let serving: Vec<String> = qubes
+        .iter()
+        .filter(|qube| qube.properties.get("template_for_dispvms").is_some_and(Value::is_true))
+        .map(|qube| qube.name.as_str().to_owned())
+        .collect();
+    let maps = std::iter::once(&mut system.properties).chain(qubes.iter_mut().map(|qube| &mut qube.properties));
+    for properties in maps {
+        for name in ["default_dispvm", "management_dispvm"] {
+            if let Some(value @ Value::Text(_)) = properties.get_mut(name)
+                && !serving.contains(&value.to_text())
+            {
+                *value = Value::None;
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `qubes.xml`, the one-file store of existing systems: reading it into our store and writing it back (spec 10 §7).
+
+mod export;
+mod import;
+mod migrate;
+mod tree;
+
+pub use export::export;
+pub use import::{Imported, import};
+
+use common::failure::Failure;
+
+/// Why a file could not be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The text is not well-formed XML.
+    #[error("not well-formed at byte {position}: {text}")]
+    Malformed {
+        /// Where.
+        position: u64,
+        /// What the reader says.
+        text: String,
+    },
+    /// An element is not what it should be.
+    #[error("at byte {position}: {text}")]
+    Invalid {
+        /// Where the element begins.
+        position: u64,
+        /// What is wrong.
+        text: String,
+    },
+    /// A value is refused by the rules of its property.
+    #[error("{0}")]
+    Refused(String),
+    /// The store is not empty.
+    #[error("the store is not empty")]
+    NotEmpty,
+    /// The store cannot be used.
+    #[error("{0}")]
+    Store(#[from] common::store::StoreError),
+}
+
+impl From<Failure> for ImportError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Exception { message, .. } => Self::Refused(message.into_owned()),
+            Failure::Dropped(reason) => Self::Refused(reason.into_owned()),
+        }
+    }
+}

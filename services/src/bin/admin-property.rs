@@ -1,0 +1,5 @@
+//! Serves `admin.property.*`.
+
+fn main() {
+    common::serve::serve(&services::property::GLOBAL);
+}

@@ -1,0 +1,5 @@
+//! Serves `admin.vm.property.*`.
+
+fn main() {
+    common::serve::serve(&services::property::VM);
+}
