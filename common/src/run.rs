@@ -34,3 +34,18 @@ pub fn as_root(program: &str, arguments: &[&str], deadline: Duration) -> io::Res
         std::thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// Runs a service executable against a root, with a whole request on its standard input, and gives back its reply.
+///
+/// # Errors
+/// If it cannot be started or its reply not be read.
+pub fn service(program: &std::path::Path, root: &crate::root::Root, request: &[u8]) -> io::Result<Vec<u8>> {
+    let mut command = Command::new(program);
+    command.env_clear().env(crate::root::ROOT_VARIABLE, root.path("/"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A service may answer without reading all of its input.
+        let _ = io::Write::write_all(&mut stdin, request);
+    }
+    Ok(child.wait_with_output()?.stdout)
+}

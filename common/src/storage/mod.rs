@@ -1,32 +1,126 @@
-//! stub
-#![allow(missing_docs, unused)]
-use crate::failure::*;
-use crate::model::*;
-use crate::names::*;
+//! Storage pools: the driver trait, the drivers, and making and removing a qube's volumes together (spec 20).
+
+mod clone;
+mod file;
+mod file_reflink;
+mod layout;
+mod linux_kernel;
+
+pub use clone::supports_clone;
+pub use layout::{DefaultPool, FindQube, Layout};
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::failure::{Exception, Failure};
+use crate::model::{Pool, Pools, Qube, Volume};
 use crate::root::Root;
-use std::rc::Rc;
-pub struct Layout<'a> {
-    pub pools: &'a Pools,
-    pub default_pool: &'a dyn Fn(&str) -> Result<Option<String>, Failure>,
-    pub template: &'a dyn Fn(&str) -> Result<Option<Rc<Qube>>, Failure>,
+use crate::{files, log};
+
+const HOME_MODE: u32 = 0o775;
+
+/// Why a driver refused or failed. The text is the client's.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// A rule of the driver.
+    #[error("{0}")]
+    Refused(String),
+    /// The system refused a file operation.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
 }
-impl Layout<'_> {
-    pub fn volumes_of(&self, q: &Qube) -> Result<Vec<Volume>, Failure> {
-        Ok(vec![])
-    }
-    pub fn move_volumes(
-        &self,
-        q: &mut Qube,
-        pool: Option<&str>,
-        pools: &[(VolumeName, String)],
-    ) -> Result<(), Failure> {
-        Ok(())
-    }
-    pub fn check(&self, q: &Qube) -> Result<(), Failure> {
-        Ok(())
+
+impl StorageError {
+    /// Names what was being done when the system refused.
+    pub fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, source }
     }
 }
-pub fn create_all(root: &Root, pools: &Pools, q: &Qube) -> Result<(), Failure> {
-    Ok(())
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        Self::new(Exception::StoragePoolException, error.to_string())
+    }
 }
-pub fn remove_all(root: &Root, pools: &Pools, q: &Qube) {}
+
+/// What every driver does. Volumes are told by their configuration; a driver keeps no state of its own.
+pub trait PoolDriver {
+    /// Whether a volume of this kind may lie in the pool at all.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`].
+    fn can_hold(&self, volume: &Volume) -> Result<(), StorageError>;
+
+    /// Makes a new volume, empty or to be filled at start. What an earlier volume left behind is replaced.
+    ///
+    /// # Errors
+    /// [`StorageError`]; nothing usable is left then.
+    fn create(&self, volume: &Volume) -> Result<(), StorageError>;
+
+    /// Removes a volume with all its images; absence is fine.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    fn remove(&self, volume: &Volume) -> Result<(), StorageError>;
+}
+
+/// The driver of a pool.
+///
+/// # Errors
+/// [`StorageError::Refused`] for drivers that are not served and for missing settings.
+pub fn driver(root: &Root, pool: &Pool) -> Result<Box<dyn PoolDriver>, StorageError> {
+    let directory = || -> Result<PathBuf, StorageError> {
+        let setting = pool.setting("dir_path");
+        let text = format!("missing required driver options: dir_path of pool {}", pool.name);
+        setting.map(|path| root.path(path)).ok_or(StorageError::Refused(text))
+    };
+    match pool.driver.as_str() {
+        "file-reflink" => Ok(Box::new(file_reflink::FileReflink::at(directory()?))),
+        "file" => Ok(Box::new(file::File::at(directory()?))),
+        "linux-kernel" => Ok(Box::new(linux_kernel::LinuxKernel)),
+        other => Err(StorageError::Refused(format!("Storage driver {other} is not available"))),
+    }
+}
+
+fn driver_of(root: &Root, pools: &Pools, volume: &Volume) -> Result<Box<dyn PoolDriver>, StorageError> {
+    let pool = pools.find(volume.pool.as_str());
+    let unknown = || StorageError::Refused(format!("Unknown storage pool {}", volume.pool));
+    driver(root, pool.ok_or_else(unknown)?)
+}
+
+/// Makes a qube's home directory and all its volumes, or none of them.
+///
+/// # Errors
+/// The first failing volume's, in definition order; everything made is removed again.
+pub fn create_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), StorageError> {
+    let Some(home) = qube.home() else { return Ok(()) };
+    let made = files::make_directories(&root.lib().join(home), HOME_MODE)
+        .map_err(StorageError::io("making the home directory"))
+        .and_then(|()| {
+            qube.volumes.iter().try_for_each(|volume| driver_of(root, pools, volume)?.create(volume))
+        });
+    if made.is_err() {
+        remove_all(root, pools, qube);
+    }
+    made
+}
+
+/// Removes a qube's volumes and home directory. What cannot be removed is logged: the qube is gone already.
+pub fn remove_all(root: &Root, pools: &Pools, qube: &Qube) {
+    for volume in &qube.volumes {
+        let removed = driver_of(root, pools, volume).and_then(|driver| driver.remove(volume));
+        if let Err(error) = removed {
+            log::line(&format!("volume {} of {} was not removed: {error}", volume.name, qube.name));
+        }
+    }
+    if let Some(home) = qube.home()
+        && let Err(error) = files::remove_tree(&root.lib().join(home))
+    {
+        log::line(&format!("the home directory of {} was not removed: {error}", qube.name));
+    }
+}

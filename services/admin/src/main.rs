@@ -1,5 +1,7 @@
 //! `qubes-admin`: the operator's tool.
 
-mod xml;
+use std::process::ExitCode;
 
-fn main() {}
+fn main() -> ExitCode {
+    qubes_admin::tool::main()
+}

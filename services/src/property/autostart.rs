@@ -20,12 +20,18 @@ pub(super) fn enable(root: &Root, name: &QubeName) -> bool {
         return systemctl("enable", name);
     }
     let directory = root.path(WANTS);
-    files::make_directories(&directory, 0o755).and_then(|()| files::link(TEMPLATE, &directory.join(unit(name)))).is_ok()
+    files::make_directories(&directory, 0o755)
+        .and_then(|()| files::link(TEMPLATE, &directory.join(unit(name))))
+        .is_ok()
 }
 
 /// Disables the unit; tells whether that worked.
 pub fn disable(root: &Root, name: &QubeName) -> bool {
-    if root.is_system() { systemctl("disable", name) } else { files::remove(&root.path(WANTS).join(unit(name))).is_ok() }
+    if root.is_system() {
+        systemctl("disable", name)
+    } else {
+        files::remove(&root.path(WANTS).join(unit(name))).is_ok()
+    }
 }
 
 fn systemctl(verb: &str, name: &QubeName) -> bool {

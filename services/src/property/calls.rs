@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use common::call::{Call, Content, Destination, Family, Granted, Presence, Received, Row as CallRow, Values, World, entry, no_such_domain};
+use common::call::{
+    Call, Content, Destination, Family, Granted, Presence, Received, Row as CallRow, Values, World, entry,
+    no_such_domain,
+};
 use common::failure::{Failure, Refusal};
 use common::model::{Class, Qube, Value};
 use common::names::{Ascii, PropertyName};

@@ -136,7 +136,12 @@ pub fn set(
 ///
 /// # Errors
 /// Those of the property's row.
-pub fn reset(txn: &mut Txn<'_>, context: &Context<'_>, qube: &QubeName, property: &str) -> Result<(), Failure> {
+pub fn reset(
+    txn: &mut Txn<'_>,
+    context: &Context<'_>,
+    qube: &QubeName,
+    property: &str,
+) -> Result<(), Failure> {
     let holder = Holder::qube(txn, qube)?;
     reset_on(txn, context, holder, property)
 }
@@ -214,7 +219,9 @@ fn fits(txn: &Txn<'_>, holder: Holder<'_>, row: &Row, value: &Value) -> Result<(
             Err(bad(format!("Invalid value None for property {} of {name}", quote(row.name))))
         }
         (Kind::Qube { fits, .. }, Value::Text(name)) => qube_fits(txn, holder, row, fits, name),
-        (Kind::Pool, Value::Text(pool)) if txn.pools()?.find(pool).is_none() => Err(bad("No such storage pool")),
+        (Kind::Pool, Value::Text(pool)) if txn.pools()?.find(pool).is_none() => {
+            Err(bad("No such storage pool"))
+        }
         _ => Ok(()),
     }
 }
@@ -224,7 +231,8 @@ fn qube_fits(txn: &Txn<'_>, holder: Holder<'_>, row: &Row, fits: Fits, name: &st
     let Some(target) = txn.qube_named(name)? else {
         return Err(bad(format!("Can't set {property} to non-existing qube {name}")));
     };
-    let needs_template = fits == Fits::Template || (property == "template" && holder.class == Some(Class::AppVM));
+    let needs_template =
+        fits == Fits::Template || (property == "template" && holder.class == Some(Class::AppVM));
     let (needed, suits) = match needs_template {
         true => ("TemplateVM", target.class == Class::TemplateVM),
         false => ("LocalVM", target.class.is_local()),

@@ -51,7 +51,9 @@ pub(super) fn devices_denied(_: &Case<'_>, value: Value) -> Checked {
     if !text.len().is_multiple_of(INTERFACE) {
         let length = text.len();
         let shown = quote(&text);
-        return Err(bad_value(format!("Invalid length of interfaces={shown} (is {length}, expected multiple of 7)")));
+        return Err(bad_value(format!(
+            "Invalid length of interfaces={shown} (is {length}, expected multiple of 7)"
+        )));
     }
     let bytes: Vec<char> = text.chars().collect();
     let codes: std::collections::BTreeSet<String> =
@@ -59,8 +61,10 @@ pub(super) fn devices_denied(_: &Case<'_>, value: Value) -> Checked {
     if codes.iter().all(|code| is_interface(code)) {
         return Ok(Value::Text(codes.into_iter().collect()));
     }
-    Err(bad("Interface code list should be in the form chhhhhhchhhhhh...,where c is one of \"b\", \"u\", \"m\", \
-        \"p\", \"*\" and h is a hexdigit or \"*\"."))
+    Err(bad(
+        "Interface code list should be in the form chhhhhhchhhhhh...,where c is one of \"b\", \"u\", \"m\", \
+        \"p\", \"*\" and h is a hexdigit or \"*\".",
+    ))
 }
 
 fn is_interface(code: &str) -> bool {
@@ -112,7 +116,11 @@ pub(super) fn kernel(_: &Case<'_>, value: Value) -> Checked {
 }
 
 pub(super) fn kernelopts(_: &Case<'_>, value: Value) -> Checked {
-    if value.to_text().len() > 512 { Err(bad("Kernelopts value too long (512 chars max)")) } else { Ok(value) }
+    if value.to_text().len() > 512 {
+        Err(bad("Kernelopts value too long (512 chars max)"))
+    } else {
+        Ok(value)
+    }
 }
 
 /// A label by name, index or `label-<index>`; becomes its name.
@@ -125,7 +133,9 @@ pub(super) fn label(case: &Case<'_>, value: Value) -> Checked {
         None => labels.find(&text),
     };
     let found = found.or_else(|| labels.labels.iter().find(|label| label.name.as_str() == text));
-    found.map(|label| Value::Text(label.name.as_str().to_owned())).ok_or_else(|| crate::label::not_found(wanted))
+    found
+        .map(|label| Value::Text(label.name.as_str().to_owned()))
+        .ok_or_else(|| crate::label::not_found(wanted))
 }
 
 /// Whether a new value names a qube that may not serve as template of disposables.
@@ -137,7 +147,9 @@ fn unfit_for_disposables(case: &Case<'_>, value: &Value) -> Result<Option<String
 }
 
 pub(super) fn disposable_template(case: &Case<'_>, property: &str, value: Value) -> Checked {
-    let (Some(qube), Some(target)) = (case.qube, unfit_for_disposables(case, &value)?) else { return Ok(value) };
+    let (Some(qube), Some(target)) = (case.qube, unfit_for_disposables(case, &value)?) else {
+        return Ok(value);
+    };
     let holder = quote(qube.name.as_str());
     Err(bad(format!(
         "Cannot set invalid property to qube {holder}, {property} {target} has template_for_dispvms set to False"
@@ -209,7 +221,10 @@ pub(super) fn default_netvm(case: &Case<'_>, value: Value) -> Checked {
             && qube.class != Class::TemplateVM
             && !qube.properties.contains_key("netvm");
         if follows_default {
-            return Err(bad(format!("Network loop on '{}'", first_looped(case, name)?.unwrap_or(qube.name.to_string()))));
+            return Err(bad(format!(
+                "Network loop on '{}'",
+                first_looped(case, name)?.unwrap_or(qube.name.to_string())
+            )));
         }
         visited.push(qube.name.clone());
         here = case.at(&qube).named_by("netvm")?;

@@ -100,7 +100,9 @@ pub(super) fn after_reset(txn: &mut Txn<'_>, step: &Step<'_>) -> Done {
 /// What follows Set and Reset of a qube's property alike.
 fn after_any(txn: &mut Txn<'_>, step: &Step<'_>, holder: &QubeName) -> Done {
     match step.property {
-        "ip" if step.changes() => follow_address(txn, step, holder, ["gateway", "visible_ip", "visible_gateway"]),
+        "ip" if step.changes() => {
+            follow_address(txn, step, holder, ["gateway", "visible_ip", "visible_gateway"])
+        }
         "ip6" if step.changes() => {
             follow_address(txn, step, holder, ["gateway6", "visible_ip6", "visible_gateway6"])
         }
@@ -218,7 +220,13 @@ enum Rewrite {
 }
 
 /// Keeps the tags `<prefix><qube>` in step with a property's value.
-fn follow_with_tag(txn: &mut Txn<'_>, holder: &QubeName, prefix: &str, value: &Value, rewrite: Rewrite) -> Done {
+fn follow_with_tag(
+    txn: &mut Txn<'_>,
+    holder: &QubeName,
+    prefix: &str,
+    value: &Value,
+    rewrite: Rewrite,
+) -> Done {
     let Some(qube) = txn.qube(holder)? else { return Ok(()) };
     let right = value.as_text().map(|target| TagName::parse(&format!("{prefix}{target}"))).transpose()?;
     let mirrors = qube.tags.iter().filter(|tag| tag.as_str().starts_with(prefix));

@@ -92,7 +92,8 @@ impl<'a> Case<'a> {
 
     /// The directory of a kernel.
     pub fn kernel_directory(&self, kernel: &str) -> Result<Option<PathBuf>, Failure> {
-        let own = self.qube.and_then(|qube| qube.volumes.iter().find(|volume| volume.name.as_str() == "kernel"));
+        let own =
+            self.qube.and_then(|qube| qube.volumes.iter().find(|volume| volume.name.as_str() == "kernel"));
         let pool = match own {
             Some(volume) => Some(volume.pool.as_str().to_owned()),
             None => global_in(&self.system(), "default_pool_kernel")?.map(|value| value.to_text()),
@@ -114,7 +115,8 @@ impl<'a> Case<'a> {
 pub(super) fn default_pool(case: &Case<'_>) -> Result<Option<Value>, Failure> {
     let pools = case.view.pools()?;
     let in_lib = |pool: &&Pool| {
-        matches!(pool.driver.as_str(), "file" | "file-reflink") && pool.setting("dir_path") == Some("/var/lib/qubes")
+        matches!(pool.driver.as_str(), "file" | "file-reflink")
+            && pool.setting("dir_path") == Some("/var/lib/qubes")
     };
     let found = pools.find("default").or_else(|| pools.pools.iter().find(in_lib));
     Ok(found.map(|pool| Value::Text(pool.name.as_str().to_owned())))

@@ -67,7 +67,11 @@ fn explicit(case: &Case<'_>, row: &Row) -> Result<Option<Value>, Failure> {
     match case.qube {
         None => Ok(case.view.system()?.properties.get(row.name).cloned()),
         Some(qube) if matches!(row.name, "name" | "qid" | "uuid") => {
-            if qube.class == Class::AdminVM { Ok(None) } else { (row.default)(case) }
+            if qube.class == Class::AdminVM {
+                Ok(None)
+            } else {
+                (row.default)(case)
+            }
         }
         Some(qube) => Ok(qube.properties.get(row.name).cloned()),
     }

@@ -31,7 +31,8 @@ pub(super) fn dns(case: &Case<'_>) -> Found {
 
 /// The number an address is made of, and whether it is a disposable's.
 fn address_number(qube: &Qube) -> (bool, u32) {
-    let dispid = qube.properties.get("dispid").and_then(Value::as_int).filter(|_| qube.class == Class::DispVM);
+    let dispid =
+        qube.properties.get("dispid").and_then(Value::as_int).filter(|_| qube.class == Class::DispVM);
     match dispid {
         Some(dispid) => (true, u32::try_from(dispid).unwrap_or_default()),
         None => (false, u32::from(qube.qid)),
@@ -52,7 +53,8 @@ fn address(qube: &Qube) -> String {
         return format!("{prefix}.0.{number}");
     }
     let before = number.saturating_sub(1);
-    let (high, low) = (before.checked_div(254).unwrap_or_default(), before.checked_rem(254).unwrap_or_default());
+    let (high, low) =
+        (before.checked_div(254).unwrap_or_default(), before.checked_rem(254).unwrap_or_default());
     format!("{prefix}.{high}.{}", low.saturating_add(1))
 }
 

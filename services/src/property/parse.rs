@@ -23,9 +23,9 @@ pub(super) fn parse(kind: Kind, payload: &Untrusted) -> Result<Value, Refusal> {
     match kind {
         Kind::Text | Kind::Label | Kind::Pool => printable(text),
         Kind::Int => integer(text).map(Value::Int).ok_or_else(|| failed("int")),
-        Kind::Bool => boolean(text).map(Value::Bool).ok_or_else(|| {
-            Refusal::value(format!("Invalid literal for boolean property: {}", quote(text)))
-        }),
+        Kind::Bool => boolean(text)
+            .map(Value::Bool)
+            .ok_or_else(|| Refusal::value(format!("Invalid literal for boolean property: {}", quote(text)))),
         Kind::Ip4 => text.parse::<Ipv4Addr>().map(canonical).map_err(|_| failed("IPv4Address")),
         Kind::Ip6 => text.parse::<Ipv6Addr>().map(canonical).map_err(|_| failed("IPv6Address")),
         Kind::Uuid => QubeUuid::parse_lenient(text).map(canonical).ok_or_else(|| failed("UUID")),
@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn integers_are_read_as_clients_write_them() {
-        for (text, number) in [("5", 5), (" +5\n", 5), ("-0_1", -1), ("007", 7), ("9223372036854775807", i64::MAX)] {
+        for (text, number) in
+            [("5", 5), (" +5\n", 5), ("-0_1", -1), ("007", 7), ("9223372036854775807", i64::MAX)]
+        {
             assert_eq!(integer(text), Some(number), "{text}");
         }
         for text in ["", "+", "_1", "1_", "1__0", "0x1", "1.0", "9223372036854775808", "1 2", "--1"] {

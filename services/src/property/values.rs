@@ -6,8 +6,8 @@ use common::failure::Failure;
 use common::hypervisor::Domain;
 use common::model::{Class, Qube, Value};
 
-use super::row::Case;
 use super::global_in;
+use super::row::Case;
 
 type Found = Result<Option<Value>, Failure>;
 
@@ -92,7 +92,9 @@ pub(super) fn include_in_backups(case: &Case<'_>) -> Found {
 
 /// Whether the disposable stands in its template's list of those made in advance.
 pub(super) fn is_preload(case: &Case<'_>) -> Found {
-    let (Some(qube), Some(template)) = (case.qube, case.template()?) else { return Ok(Some(Value::Bool(false))) };
+    let (Some(qube), Some(template)) = (case.qube, case.template()?) else {
+        return Ok(Some(Value::Bool(false)));
+    };
     let listed = template.feature("preload-dispvm").unwrap_or_default();
     let waiting = listed.split_ascii_whitespace().any(|name| name == qube.name.as_str());
     Ok(Some(Value::Bool(waiting)))

@@ -72,7 +72,9 @@ fn unchanged_or_halted(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {
             return Ok(());
         }
         let name = &qube.name;
-        let text = format!("Can't change maxmem of VM {name}, because it isn't Halted and memory hotplug is forbidden");
+        let text = format!(
+            "Can't change maxmem of VM {name}, because it isn't Halted and memory hotplug is forbidden"
+        );
         Err(Failure::new(Exception::QubesVMNotHaltedError, text))
     })
 }
@@ -96,7 +98,9 @@ fn has_memory_hotplug(case: &Case<'_>) -> Result<bool, Failure> {
 fn running_netvm(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {
     step.with_qube(txn, |_, qube| {
         let hypervisor = step.context.hypervisor;
-        let Some(target) = step.new.as_text().map_or(Ok(None), |name| txn.qube_named(name))? else { return Ok(()) };
+        let Some(target) = step.new.as_text().map_or(Ok(None), |name| txn.qube_named(name))? else {
+            return Ok(());
+        };
         let is_up = |qube: &Qube| !hypervisor::is_halted(hypervisor, qube);
         if is_up(qube) && !is_up(&target) {
             let text = format!("Cannot dynamically attach to stopped qube {}", target.name);
@@ -142,7 +146,9 @@ fn cannot_unset_template(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {
         let system = txn.system()?;
         let default = system.properties.get("default_template").and_then(Value::as_text);
         let text = match default.filter(|_| qube.class == Class::AppVM) {
-            Some(name) => format!("Cannot unset template. You can set it to the current default ({name}) instead"),
+            Some(name) => {
+                format!("Cannot unset template. You can set it to the current default ({name}) instead")
+            }
             None => "Cannot unset template".to_owned(),
         };
         Err(Failure::new(Exception::QubesValueError, text))
@@ -159,17 +165,24 @@ fn unused_by_disposables(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {
         }
         let name = qube.name.as_str();
         let system = txn.system()?;
-        let of_system = |property: &&str| system.properties.get(*property).and_then(Value::as_text) == Some(name);
+        let of_system =
+            |property: &&str| system.properties.get(*property).and_then(Value::as_text) == Some(name);
         if DISPOSABLE_REFERENCES.iter().any(|property| of_system(property)) {
-            return Err(still_used("it is in use by the system by any of these properties: \
-                default_dispvm, management_dispvm"));
+            return Err(still_used(
+                "it is in use by the system by any of these properties: \
+                default_dispvm, management_dispvm",
+            ));
         }
         let names_it = |property: &str| DISPOSABLE_REFERENCES.contains(&property) || property == "template";
         let index = txn.index()?;
         let mut others = index.entries().iter().filter(|entry| entry.name() != name);
-        if others.any(|entry| entry.references().any(|(property, target)| target == name && names_it(property))) {
-            return Err(still_used("it is the disposable template of a qube by any of these properties: \
-                default_dispvm, management_dispvm, template"));
+        if others
+            .any(|entry| entry.references().any(|(property, target)| target == name && names_it(property)))
+        {
+            return Err(still_used(
+                "it is the disposable template of a qube by any of these properties: \
+                default_dispvm, management_dispvm, template",
+            ));
         }
         Ok(())
     })
@@ -182,11 +195,7 @@ fn still_used(why: &str) -> Failure {
 
 impl Step<'_> {
     /// Looks at the holder, if it is a qube.
-    pub(super) fn with_qube(
-        &self,
-        txn: &Txn<'_>,
-        look: impl FnOnce(&Case<'_>, &Qube) -> Verdict,
-    ) -> Verdict {
+    pub(super) fn with_qube(&self, txn: &Txn<'_>, look: impl FnOnce(&Case<'_>, &Qube) -> Verdict) -> Verdict {
         let Some(name) = self.holder else { return Ok(()) };
         let qube = txn.qube(name)?.ok_or_else(|| no_such_domain(name.as_str()))?;
         debug_assert!(row(qube.class, self.property).is_some());

@@ -295,6 +295,7 @@ fn define_volumes(
         return Ok(Ok(()));
     }
     let layout = Layout {
+        root: context.root,
         pools,
         default_pool: &|volume: &str| default_pool(view, context, volume),
         template: &|name: &str| Ok(view.qube_named(name)?),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use common::log;
 use common::model::{Class, Device, Label, Labels, Pool, Pools, Qube, System, Value, Volume};
-use common::names::{FeatureName, FeatureValue, LabelName, PoolName, QubeName, QubeUuid, TagName, VolumeName};
+use common::names::{
+    FeatureName, FeatureValue, LabelName, PoolName, QubeName, QubeUuid, TagName, VolumeName,
+};
 use common::store::Store;
 use services::property::{self, Access, Kind};
 
@@ -97,7 +99,8 @@ fn pools(root: &Element) -> Pools {
         let name = element.attribute("name").and_then(|name| PoolName::parse(name).ok());
         match (name, driver) {
             (Some(name), Some(driver)) if pools.iter().all(|pool| pool.name != name) => {
-                let settings = element.attributes.iter().filter(|(key, _)| !matches!(key.as_str(), "name" | "driver"));
+                let settings =
+                    element.attributes.iter().filter(|(key, _)| !matches!(key.as_str(), "name" | "driver"));
                 pools.push(Pool { name, driver: driver.to_owned(), settings: settings.cloned().collect() });
             }
             _ => log::line(&format!("skipped the pool at byte {}", element.position)),
@@ -113,7 +116,8 @@ impl Domains {
     fn of(root: &Element) -> Result<Self, ImportError> {
         let mut names = BTreeMap::new();
         for element in root.nested("domains", "domain") {
-            let named = element.nested("properties", "property").find(|it| it.attribute("name") == Some("name"));
+            let named =
+                element.nested("properties", "property").find(|it| it.attribute("name") == Some("name"));
             let name = named.map_or("dom0", |name| name.text.as_str());
             if let Some(id) = element.attribute("id") {
                 names.insert(id.to_owned(), name.to_owned());
@@ -144,7 +148,8 @@ fn qube(element: &Element, labels: &Labels, domains: &Domains) -> Result<Qube, I
         qube.set_feature(name, FeatureValue::parse(&feature.text).map_err(invalid)?);
     }
     for tag in element.nested("tags", "tag") {
-        qube.tags.insert(TagName::parse(tag.required("name")?).map_err(|broken| tag.invalid(broken.message))?);
+        qube.tags
+            .insert(TagName::parse(tag.required("name")?).map_err(|broken| tag.invalid(broken.message))?);
     }
     for devices in element.all("devices") {
         let class = devices.required("class")?;
@@ -167,7 +172,9 @@ fn qube(element: &Element, labels: &Labels, domains: &Domains) -> Result<Qube, I
 fn identity(element: &Element, class: Class) -> Result<Qube, ImportError> {
     let text = |wanted: &str| {
         let mut properties = element.nested("properties", "property");
-        properties.find(|property| property.attribute("name") == Some(wanted)).map(|property| property.text.as_str())
+        properties
+            .find(|property| property.attribute("name") == Some(wanted))
+            .map(|property| property.text.as_str())
     };
     if class == Class::AdminVM {
         return Ok(Qube::new(QubeName::dom0(), class, 0, QubeUuid::dom0()));
@@ -177,13 +184,20 @@ fn identity(element: &Element, class: Class) -> Result<Qube, ImportError> {
     let qid = text("qid").and_then(|qid| qid.parse::<u16>().ok()).filter(|qid| *qid <= 10_000);
     let qid = qid.ok_or_else(|| element.invalid(format!("{name} without valid qid")))?;
     let uuid = match text("uuid") {
-        Some(uuid) => QubeUuid::parse_lenient(uuid).ok_or_else(|| element.invalid(format!("UUID of {name}")))?,
+        Some(uuid) => {
+            QubeUuid::parse_lenient(uuid).ok_or_else(|| element.invalid(format!("UUID of {name}")))?
+        }
         None => QubeUuid::random(),
     };
     Ok(Qube::new(name, class, qid, uuid))
 }
 
-fn put_property(qube: &mut Qube, element: &Element, labels: &Labels, domains: &Domains) -> Result<(), ImportError> {
+fn put_property(
+    qube: &mut Qube,
+    element: &Element,
+    labels: &Labels,
+    domains: &Domains,
+) -> Result<(), ImportError> {
     let name = element.required("name")?;
     if matches!(name, "name" | "qid" | "uuid") {
         return Ok(());
@@ -295,10 +309,9 @@ fn check_unique(root: &Element, qubes: &[Qube]) -> Result<(), ImportError> {
 
 /// Drops properties that name no qube, with a warning; a template must be there.
 fn drop_unknown_qubes(system: &mut System, qubes: &mut [Qube]) -> Result<(), ImportError> {
-    let known: std::collections::BTreeSet<String> = qubes.iter().map(|qube| qube.name.as_str().to_owned()).collect();
-    let names_nobody = |kind: Kind, value: &Value| {
-        matches!((kind, value), (Kind::Qube { .. }, Value::Text(name)) if !known.contains(name))
-    };
+    let known: std::collections::BTreeSet<String> =
+        qubes.iter().map(|qube| qube.name.as_str().to_owned()).collect();
+    let names_nobody = |kind: Kind, value: &Value| matches!((kind, value), (Kind::Qube { .. }, Value::Text(name)) if !known.contains(name));
     system.properties.retain(|name, value| {
         let keep = !property::global_row(name).is_some_and(|row| names_nobody(row.kind, value));
         keep || dropped("the system", name)
@@ -327,7 +340,8 @@ fn add_mirror_tags(system: &System, qube: &mut Qube) -> Result<(), ImportError> 
         return Ok(());
     }
     for (own, global) in [("guivm", "default_guivm"), ("audiovm", "default_audiovm")] {
-        let of_system = || system.properties.get(global).cloned().unwrap_or_else(|| Value::Text("dom0".to_owned()));
+        let of_system =
+            || system.properties.get(global).cloned().unwrap_or_else(|| Value::Text("dom0".to_owned()));
         if let Value::Text(name) = qube.properties.get(own).cloned().unwrap_or_else(of_system) {
             let tag = TagName::parse(&format!("{own}-{name}"));
             qube.tags.insert(tag.map_err(|broken| ImportError::Refused(broken.message.to_owned()))?);

@@ -34,7 +34,8 @@ pub(super) fn provider_netvm(system: &System, old: Option<&str>, qubes: &mut [Qu
     }
     let value = if old.is_empty() { Value::None } else { Value::Text(old.to_owned()) };
     let providers = qubes.iter_mut().filter(|qube| {
-        qube.properties.get("provides_network").is_some_and(Value::is_true) && !qube.properties.contains_key("netvm")
+        qube.properties.get("provides_network").is_some_and(Value::is_true)
+            && !qube.properties.contains_key("netvm")
     });
     for qube in providers {
         qube.properties.insert("netvm".to_owned(), value.clone());
@@ -48,7 +49,8 @@ pub(super) fn disposable_templates(system: &mut System, qubes: &mut [Qube]) {
         .filter(|qube| qube.properties.get("template_for_dispvms").is_some_and(Value::is_true))
         .map(|qube| qube.name.as_str().to_owned())
         .collect();
-    let maps = std::iter::once(&mut system.properties).chain(qubes.iter_mut().map(|qube| &mut qube.properties));
+    let maps =
+        std::iter::once(&mut system.properties).chain(qubes.iter_mut().map(|qube| &mut qube.properties));
     for properties in maps {
         for name in ["default_dispvm", "management_dispvm"] {
             if let Some(value @ Value::Text(_)) = properties.get_mut(name)

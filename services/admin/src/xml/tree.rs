@@ -65,7 +65,9 @@ pub(super) fn parse(text: &str) -> Result<Element, ImportError> {
             }
             Event::GeneralRef(reference) => {
                 let name = reference.decode().map_err(|error| malformed(error.to_string()))?;
-                let text = unescape(&format!("&{name};")).map_err(|error| malformed(error.to_string()))?.into_owned();
+                let text = unescape(&format!("&{name};"))
+                    .map_err(|error| malformed(error.to_string()))?
+                    .into_owned();
                 add_text(&mut open, &text);
             }
             Event::Eof => break,
@@ -75,7 +77,10 @@ pub(super) fn parse(text: &str) -> Result<Element, ImportError> {
     let root = open.pop().and_then(|mut document| document.children.pop());
     match root {
         Some(root) if open.is_empty() => Ok(root),
-        _ => Err(ImportError::Malformed { position: reader.buffer_position(), text: "ends too early".to_owned() }),
+        _ => Err(ImportError::Malformed {
+            position: reader.buffer_position(),
+            text: "ends too early".to_owned(),
+        }),
     }
 }
 

@@ -1,0 +1,98 @@
+//! Asking the rules: the first that matches decides (spec 50 §14).
+
+use super::{Action, Policy};
+use crate::model::Class;
+use crate::store::Index;
+
+/// What the rules need to know of the system's qubes.
+pub trait SystemInfo {
+    /// The class of a qube; nothing if there is no such qube.
+    fn class(&self, name: &str) -> Option<Class>;
+    /// Whether a qube has a tag.
+    fn has_tag(&self, name: &str, tag: &str) -> bool;
+    /// Whether a qube may serve as template of disposables.
+    fn is_template_for_dispvms(&self, name: &str) -> bool;
+    /// Name of a qube's default template of disposables.
+    fn default_dispvm(&self, name: &str) -> Option<String>;
+    /// Name of the qube with a UUID.
+    fn name_of_uuid(&self, uuid: &str) -> Option<String>;
+}
+
+/// The system as the store's index knows it.
+pub struct IndexedSystem<'a> {
+    index: &'a Index,
+    default_dispvm: Option<String>,
+}
+
+impl<'a> IndexedSystem<'a> {
+    /// The qubes of an index, and the system's default template of disposables.
+    pub fn new(index: &'a Index, default_dispvm: Option<String>) -> Self {
+        Self { index, default_dispvm }
+    }
+}
+
+impl SystemInfo for IndexedSystem<'_> {
+    fn class(&self, name: &str) -> Option<Class> {
+        self.index.entry(name).map(|entry| entry.class())
+    }
+
+    fn has_tag(&self, name: &str, tag: &str) -> bool {
+        self.index.entry(name).is_some_and(|entry| entry.tags().any(|known| known == tag))
+    }
+
+    fn is_template_for_dispvms(&self, name: &str) -> bool {
+        self.index.entry(name).is_some_and(|entry| entry.is_template_for_dispvms())
+    }
+
+    fn default_dispvm(&self, name: &str) -> Option<String> {
+        let entry = self.index.entry(name)?;
+        let own = entry
+            .reference("default_dispvm")
+            .or_else(|| (entry.class() == Class::DispVM).then(|| entry.reference("template")).flatten());
+        own.map(str::to_owned).or_else(|| self.default_dispvm.clone()).filter(|base| !base.is_empty())
+    }
+
+    fn name_of_uuid(&self, uuid: &str) -> Option<String> {
+        let found = self.index.entries().iter().find(|entry| entry.uuid() == uuid);
+        found.map(|entry| entry.name().to_owned())
+    }
+}
+
+impl Policy {
+    /// Whether a call is allowed without asking anyone. `argument` begins with `+`.
+    pub fn is_plainly_allowed(
+        &self,
+        system: &dyn SystemInfo,
+        service: &str,
+        argument: &str,
+        source: &str,
+        target: &str,
+    ) -> bool {
+        let Some(target) = prepared(system, target) else { return false };
+        let matching = self.rules.iter().find(|rule| {
+            rule.service.as_deref().is_none_or(|own| own == service)
+                && rule.argument.as_deref().is_none_or(|own| own == argument)
+                && rule.source.matches(system, source)
+                && rule.target.matches_target(system, source, &target)
+        });
+        matching.is_some_and(|rule| rule.action == Action::Allow)
+    }
+}
+
+/// The target as rules see it; nothing if no rule may allow it.
+fn prepared(system: &dyn SystemInfo, target: &str) -> Option<String> {
+    if let Some(base) = target.strip_prefix("@dispvm:") {
+        return system.is_template_for_dispvms(base).then(|| target.to_owned());
+    }
+    let exists = |name: &str| match name.strip_prefix("uuid:") {
+        Some(uuid) => system.name_of_uuid(uuid).is_some(),
+        None => system.class(name).is_some(),
+    };
+    match target {
+        "" | "@default" => Some("@default".to_owned()),
+        "@adminvm" | "@dispvm" => Some(target.to_owned()),
+        _ if target.starts_with('@') => None,
+        _ if exists(target) => Some(target.to_owned()),
+        _ => Some("@default".to_owned()),
+    }
+}

@@ -1,0 +1,4 @@
+//! The operator's tool: `qubes-admin`.
+
+pub mod tool;
+pub mod xml;
