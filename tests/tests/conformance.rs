@@ -150,8 +150,11 @@ fn listed(text: &str) -> BTreeMap<u32, String> {
     ids
 }
 
+/// Whether a character belongs to a random value.
+type Belongs = fn(char) -> bool;
+
 /// What is drawn at random when qubes are made, and where it stands.
-const RANDOM: [(&str, fn(char) -> bool); 4] = [
+const RANDOM: [(&str, Belongs); 4] = [
     ("uuid=", |character| character.is_ascii_hexdigit() || character == '-'),
     ("uuid default=False type=str ", |character| character.is_ascii_hexdigit() || character == '-'),
     ("dispid default=False type=int ", |character| character.is_ascii_digit()),

@@ -165,13 +165,13 @@ impl Store {
         if let Some((generation, change)) = self.record(self.state.join(COMMIT))? {
             self.apply_several(generation, &change)?;
         }
-        if let Some((generation, change)) = self.record(self.run.join(PENDING))? {
-            if self.took_effect(generation, &change)? {
-                for object in &change.objects {
-                    self.sync_directory_of(&object.file)?;
-                }
-                self.publish(generation, &change.events, true)?;
+        if let Some((generation, change)) = self.record(self.run.join(PENDING))?
+            && self.took_effect(generation, &change)?
+        {
+            for object in &change.objects {
+                self.sync_directory_of(&object.file)?;
             }
+            self.publish(generation, &change.events, true)?;
         }
         self.drop_records()
     }

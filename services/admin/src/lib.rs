@@ -1,4 +1,5 @@
 //! The operator's tool: `qubes-admin`.
 
+pub mod generate;
 pub mod tool;
 pub mod xml;

@@ -167,7 +167,7 @@ fn unused_by_disposables(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {
         let system = txn.system()?;
         let of_system =
             |property: &&str| system.properties.get(*property).and_then(Value::as_text) == Some(name);
-        if DISPOSABLE_REFERENCES.iter().any(|property| of_system(property)) {
+        if DISPOSABLE_REFERENCES.iter().any(of_system) {
             return Err(still_used(
                 "it is in use by the system by any of these properties: \
                 default_dispvm, management_dispvm",

@@ -157,8 +157,8 @@ fn check_label_and_pools(view: &View<'_>, request: &Request) -> Result<(), Failu
         return Err(label::not_found("untrusted label"));
     }
     let pools = view.pools()?;
-    let asked = options.pool.iter().chain(options.pools.iter().map(|(_, pool)| pool));
-    match asked.filter(|pool| pools.find(pool).is_none()).last() {
+    let mut asked = options.pool.iter().chain(options.pools.iter().map(|(_, pool)| pool));
+    match asked.rfind(|pool| pools.find(pool).is_none()) {
         Some(unknown) => {
             Err(Failure::new(Exception::QubesException, format!("Unknown storage pool {unknown}")))
         }

@@ -1,0 +1,95 @@
+//! The files that follow from the calls' rows: policy, its include groups, the reference of calls.
+
+use common::call::{Access, Destination, Entry, Presence, Scope};
+
+/// Every generated file: path from the repository's root, and content.
+pub fn files() -> Vec<(&'static str, String)> {
+    let groups = [("admin-global-ro", "admin-global-rwx"), ("admin-local-ro", "admin-local-rwx")];
+    let mut files = vec![
+        ("docs/calls.md", reference()),
+        ("rpc-config/policy.d/90-admin-default.policy", default_policy()),
+        ("rpc-config/policy.d/91-admin-default-deny.policy", default_deny()),
+    ];
+    for (read, write) in groups {
+        files.push((path_of(read), include(&format!("!include include/{write}\n"))));
+        files.push((path_of(write), include("")));
+    }
+    files
+}
+
+fn path_of(group: &str) -> &'static str {
+    match group {
+        "admin-global-ro" => "rpc-config/policy.d/include/admin-global-ro",
+        "admin-global-rwx" => "rpc-config/policy.d/include/admin-global-rwx",
+        "admin-local-ro" => "rpc-config/policy.d/include/admin-local-ro",
+        _ => "rpc-config/policy.d/include/admin-local-rwx",
+    }
+}
+
+fn calls() -> Vec<&'static Entry> {
+    let mut calls: Vec<&Entry> = services::FAMILIES.iter().flat_map(|family| family.calls).collect();
+    calls.sort_by_key(|call| call.row.name);
+    calls
+}
+
+/// `include/admin-<scope>-<mode>`: whoever may write may also read.
+fn group(call: &Entry) -> String {
+    let scope = if call.row.scope == Scope::Global { "global" } else { "local" };
+    let mode = if call.row.access == Access::Write { "rwx" } else { "ro" };
+    format!("include/admin-{scope}-{mode}")
+}
+
+const HEADER: &str = "## Generated from the calls' rows: UPDATE=1 cargo test writes this file.\n";
+
+fn default_policy() -> String {
+    let mut text = format!("{HEADER}## Who may make these calls stands in the include files.\n\n");
+    // Nobody makes a second dom0; those calls answer dom0 alone.
+    for call in calls().into_iter().filter(|call| !call.row.name.ends_with(".AdminVM")) {
+        text.push_str(&format!("!include-service {} * {}\n", call.row.name, group(call)));
+    }
+    text
+}
+
+/// Clients try the bulk reads first and fall back; their refusal is no news.
+fn default_deny() -> String {
+    let mut text = format!("{HEADER}\n");
+    for call in ["admin.vm.property.GetAll", "admin.property.GetAll"] {
+        for target in ["@anyvm", "@adminvm"] {
+            text.push_str(&format!("{call} * @anyvm {target} deny notify=no\n"));
+        }
+    }
+    text
+}
+
+fn include(includes: &str) -> String {
+    format!("## Rules for a group of calls, one a line: SOURCE TARGET allow target=dom0\n{includes}")
+}
+
+fn reference() -> String {
+    let mut text = "# Calls\n\nGenerated from the calls' rows: `UPDATE=1 cargo test` writes this file.\n\n\
+        Destination: *dom0* only, any *qube* but dom0, or *any*. Argument and payload: – none, ? optional, ! required.\n\n\
+        | call | destination | argument | payload | policy group | what it does |\n|---|---|---|---|---|---|\n"
+        .to_owned();
+    for call in calls() {
+        let row = &call.row;
+        let destination = match row.destination {
+            Destination::Dom0 => "dom0",
+            Destination::Qube => "qube",
+            Destination::Any => "any",
+        };
+        let (argument, payload) = (mark(row.argument), mark(row.payload));
+        let group = group(call);
+        let group = group.trim_start_matches("include/");
+        let (name, help) = (row.name, row.help);
+        text.push_str(&format!("| `{name}` | {destination} | {argument} | {payload} | {group} | {help} |\n"));
+    }
+    text
+}
+
+const fn mark(presence: Presence) -> char {
+    match presence {
+        Presence::No => '–',
+        Presence::Optional => '?',
+        Presence::Required => '!',
+    }
+}
