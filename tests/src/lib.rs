@@ -13,5 +13,7 @@
 
 pub mod executables;
 pub mod fixture;
+pub mod scenario;
+pub mod sim;
 
 pub use fixture::Fixture;
