@@ -15,5 +15,6 @@ pub mod executables;
 pub mod fixture;
 pub mod scenario;
 pub mod sim;
+pub mod stepper;
 
 pub use fixture::Fixture;
