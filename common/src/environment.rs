@@ -1,5 +1,6 @@
 //! The process's arguments and environment: the only module that reads them.
 #![allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+#![allow(unsafe_code, reason = "getauxval has no wrapper in nix")]
 
 use std::ffi::OsString;
 
@@ -18,14 +19,8 @@ pub fn is_privileged_by_another() -> bool {
     variable("SUDO_UID").is_some() || is_secure_execution()
 }
 
-/// Reads AT_SECURE from the auxiliary vector: pairs of native words, ended by a zero kind.
+/// The kernel's mark on a process that has more rights than the one that started it.
 fn is_secure_execution() -> bool {
-    const AT_SECURE: usize = 23;
-    const WORD: usize = size_of::<usize>();
-    let Ok(vector) = crate::files::read("/proc/self/auxv".as_ref()) else { return true };
-    let words: Vec<usize> = vector
-        .chunks_exact(WORD)
-        .filter_map(|chunk| chunk.try_into().ok().map(usize::from_ne_bytes))
-        .collect();
-    words.chunks_exact(2).any(|pair| matches!(pair, [AT_SECURE, secure] if *secure != 0))
+    // SAFETY: getauxval reads a value the kernel gave this process at its start; it takes and returns plain words.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
