@@ -49,7 +49,10 @@ methods() {
 install_files() {
     root=$1
     mkdir -p "$root$libexec" "$root$rpc" "$root/usr/bin" "$root/etc/qubes/policy.d/include"
+    mkdir -p "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions"
     install -m 0755 "$built/qubes-admin" "$root/usr/bin/qubes-admin"
+    "$built/qubes-admin" man >"$root/usr/share/man/man1/qubes-admin.1"
+    "$built/qubes-admin" completions bash >"$root/usr/share/bash-completion/completions/qubes-admin"
     methods "$built/qubes-admin" | while read -r method executable; do
         [ -e "$root$libexec/$executable.new" ] || install -m 0755 "$built/$executable" "$root$libexec/$executable.new"
         ln -sfn "../../usr/lib/qubes/admin/$executable" "$root$rpc/$method"
@@ -116,7 +119,8 @@ uninstall() {
         rm -f "$dest$rpc/$method" "$dest$libexec/$executable"
     done
     rmdir "$dest$libexec" 2>/dev/null || true
-    rm -f "$tool" "$dest/etc/qubes/policy.d/90-admin-default.policy" \
+    rm -f "$tool" "$dest/usr/share/man/man1/qubes-admin.1" \
+        "$dest/usr/share/bash-completion/completions/qubes-admin" "$dest/etc/qubes/policy.d/90-admin-default.policy" \
         "$dest/etc/qubes/policy.d/91-admin-default-deny.policy"
     echo "removed; the state in $dest/var/lib/qubes is untouched"
 }

@@ -2,6 +2,7 @@
 //!
 //! Layout, commit protocol and recovery are told in `docs/architecture.md`.
 
+mod check;
 mod events;
 mod index;
 mod journal;

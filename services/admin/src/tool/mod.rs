@@ -1,12 +1,17 @@
 //! The command line: one file per command that is more than a few lines.
 
 mod call;
+mod check;
+mod content;
 mod out;
+mod show;
+mod table;
+mod tree;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use common::failure::Failure;
 use common::files;
 use common::hypervisor::{Hypervisor, Simulated};
@@ -45,10 +50,27 @@ enum Command {
     },
     /// Tell what is there: root, hypervisor, number of qubes.
     Status,
+    /// Verify every object, checksum and reference, and the index.
+    Check {
+        /// First finish unfinished changes and build the index anew.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Show a qube's properties, features and tags.
+    Show(show::Show),
+    /// Draw who is connected to whom, or based on whom.
+    Tree(tree::Tree),
     /// Make a call as typed and print its answer.
     Call(call::Call),
     /// Print every call with the executable that serves it.
     Methods,
+    /// Print completions for a shell.
+    Completions {
+        /// bash, zsh, fish …
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
 }
 
 /// Runs the command line of this process.
@@ -71,7 +93,12 @@ fn run(command: &Command, root: &Root) -> Result<(), String> {
         Command::Export { file } => export(root, file.as_deref()),
         Command::Status => status(root),
         Command::Call(call) => call::run(call, root),
+        Command::Check { repair } => check::run(root, *repair),
+        Command::Show(show) => show::run(show, root),
+        Command::Tree(tree) => tree::run(tree, root),
         Command::Methods => methods(),
+        Command::Completions { shell } => completions(*shell),
+        Command::Man => man(),
     }
 }
 
@@ -157,6 +184,24 @@ fn status(root: &Root) -> Result<(), String> {
         let count = index.entries().iter().filter(|entry| entry.class() == class).count();
         out::line(&format!("  {:<12} {count}", class.as_str()));
     }
+    Ok(())
+}
+
+/// The shell's own completion script; methods and qubes complete from what is installed when it runs.
+fn completions(shell: clap_complete::Shell) -> Result<(), String> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "qubes-admin", &mut script);
+    out::bytes(&script);
+    if shell == clap_complete::Shell::Bash {
+        out::bytes(include_bytes!("completions.bash"));
+    }
+    Ok(())
+}
+
+fn man() -> Result<(), String> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Arguments::command()).render(&mut page).map_err(|error| error.to_string())?;
+    out::bytes(&page);
     Ok(())
 }
 

@@ -1,0 +1,169 @@
+//! Looking at every object for what is wrong, and mending what can be mended without guessing.
+
+use std::collections::BTreeSet;
+
+use super::{Index, Key, Store, StoreError, lock};
+use crate::model::{Labels, Pools, Qube, System, Value};
+
+/// Properties that name other qubes, of qubes and of the system.
+const REFERENCES: [&str; 15] = [
+    "audiovm",
+    "clockvm",
+    "default_audiovm",
+    "default_dispvm",
+    "default_guivm",
+    "default_netvm",
+    "default_template",
+    "guivm",
+    "management_dispvm",
+    "netvm",
+    "relayvm",
+    "template",
+    "updatevm",
+    "default_pool",
+    "label",
+];
+
+impl Store {
+    /// Everything that is wrong, one line each: unfinished changes, damaged objects, references that lead nowhere,
+    /// an index that disagrees with the objects.
+    ///
+    /// # Errors
+    /// What the file system says about the directories themselves.
+    pub fn check(&self) -> Result<Vec<String>, StoreError> {
+        let _guard = lock::shared(&self.state)?;
+        let mut problems = Vec::new();
+        if self.has_unfinished_change()? {
+            problems.push("a change waits to be finished".to_owned());
+        }
+        let system = self.sound::<System>(&Key::System, &mut problems);
+        let labels = self.sound::<Labels>(&Key::Labels, &mut problems);
+        let pools = self.sound::<Pools>(&Key::Pools, &mut problems);
+        let qubes = self.sound_qubes(&mut problems)?;
+        let known = Known::of(&qubes, labels.as_ref(), pools.as_ref());
+        if let Some(system) = system {
+            known.check_properties("the system", &system.properties, &mut problems);
+        }
+        for qube in &qubes {
+            known.check_qube(qube, &mut problems);
+        }
+        check_unique(&qubes, &mut problems);
+        self.check_index(&mut problems)?;
+        Ok(problems)
+    }
+
+    /// Finishes unfinished changes and builds the index anew.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn repair(&self) -> Result<(), StoreError> {
+        let _guard = lock::exclusive(&self.state)?;
+        self.recover()?;
+        self.drop_index()?;
+        self.load_index().map(drop)
+    }
+
+    /// An object, or nothing and a problem.
+    fn sound<T: serde::de::DeserializeOwned>(&self, key: &Key, problems: &mut Vec<String>) -> Option<T> {
+        match self.load::<T>(&key.file()) {
+            Ok(Some((_, object))) => Some(object),
+            Ok(None) => {
+                problems.push(format!("{} is missing", key.file()));
+                None
+            }
+            Err(error) => {
+                problems.push(error.to_string());
+                None
+            }
+        }
+    }
+
+    fn sound_qubes(&self, problems: &mut Vec<String>) -> Result<Vec<Qube>, StoreError> {
+        let mut qubes = Vec::new();
+        let files = self.vfs.list(&self.state.join("qubes")).map_err(StoreError::io("listing qubes"))?;
+        for file in files.iter().filter(|file| !file.starts_with('.')) {
+            let Some(key @ Key::Qube(_)) = Key::of_file(&format!("qubes/{file}")) else {
+                problems.push(format!("qubes/{file} is no object of the store"));
+                continue;
+            };
+            let qube = self.sound::<Qube>(&key, problems);
+            match qube {
+                Some(qube) if Key::Qube(qube.name.clone()) == key => qubes.push(qube),
+                Some(qube) => problems.push(format!("qubes/{file} holds the qube {}", qube.name)),
+                None => {}
+            }
+        }
+        Ok(qubes)
+    }
+
+    fn check_index(&self, problems: &mut Vec<String>) -> Result<(), StoreError> {
+        let built = self.rebuild_index()?;
+        let stored: Index = self.load_index()?;
+        if stored.entries() != built.entries() {
+            problems.push("the index disagrees with the objects".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What references may lead to.
+struct Known {
+    qubes: BTreeSet<String>,
+    labels: BTreeSet<String>,
+    pools: BTreeSet<String>,
+}
+
+impl Known {
+    fn of(qubes: &[Qube], labels: Option<&Labels>, pools: Option<&Pools>) -> Self {
+        let labels =
+            labels.map(|labels| labels.labels.iter().map(|label| label.name.as_str().to_owned()).collect());
+        let pools = pools.map(|pools| pools.pools.iter().map(|pool| pool.name.as_str().to_owned()).collect());
+        Self {
+            qubes: qubes.iter().map(|qube| qube.name.as_str().to_owned()).collect(),
+            labels: labels.unwrap_or_default(),
+            pools: pools.unwrap_or_default(),
+        }
+    }
+
+    fn check_qube(&self, qube: &Qube, problems: &mut Vec<String>) {
+        let holder = qube.name.as_str();
+        self.check_properties(holder, &qube.properties, problems);
+        for volume in qube.volumes.iter().filter(|volume| !self.pools.contains(volume.pool.as_str())) {
+            problems.push(format!("volume {} of {holder}: no pool {}", volume.name, volume.pool));
+        }
+        if qube.class.has_template() && !qube.properties.contains_key("template") {
+            problems.push(format!("{holder} has no template"));
+        }
+    }
+
+    fn check_properties(
+        &self,
+        holder: &str,
+        properties: &std::collections::BTreeMap<String, Value>,
+        problems: &mut Vec<String>,
+    ) {
+        for (property, value) in properties.iter().filter(|(name, _)| REFERENCES.contains(&name.as_str())) {
+            let Some(target) = value.as_text() else { continue };
+            let (kind, set) = match property.as_str() {
+                "label" => ("label", &self.labels),
+                "default_pool" => ("pool", &self.pools),
+                _ => ("qube", &self.qubes),
+            };
+            if !set.contains(target) {
+                problems.push(format!("{property} of {holder}: no {kind} {target}"));
+            }
+        }
+    }
+}
+
+fn check_unique(qubes: &[Qube], problems: &mut Vec<String>) {
+    let (mut qids, mut uuids) = (BTreeSet::new(), BTreeSet::new());
+    for qube in qubes {
+        if !qids.insert(qube.qid) {
+            problems.push(format!("{} shares its qid {} with another", qube.name, qube.qid));
+        }
+        if !uuids.insert(&qube.uuid) {
+            problems.push(format!("{} shares its UUID with another", qube.name));
+        }
+    }
+}
