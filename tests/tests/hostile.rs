@@ -1,0 +1,233 @@
+//! Hostile requests: malformed, oversize, tainted; damaged stores; and what qrexec may hand over.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tests::Fixture;
+use tests::fixture::{readable, refusal};
+
+#[test]
+fn malformed_frames_get_no_byte() {
+    let fixture = Fixture::new();
+    for request in [
+        &b""[..],
+        b"\0",
+        b"admin.vm.List",
+        b"admin.vm.List+ dom0 name dom0",
+        b"admin.vm.List+ dom0 dom0\0",
+        b"admin.vm.List+ dom0 keyword default\0",
+        b"admin.vm.List+ dom0 bogus dom0\0",
+        b"admin.vm.List+ d\xc3\xb6m name dom0\0",
+        b"admin.label.List+ dom0 name dom0\0",
+    ] {
+        let output = fixture.run("admin.vm.List", request);
+        assert!(output.stdout.is_empty() && output.status.success(), "{}", readable(request));
+    }
+    let mut oversize = b"admin.vm.feature.Set+f dom0 name test-vm1\0".to_vec();
+    oversize.resize(65_536, b'v');
+    assert_eq!(fixture.run("admin.vm.feature.Set", &oversize).stdout, b"0\0");
+    oversize.push(b'v');
+    assert!(fixture.run("admin.vm.feature.Set", &oversize).stdout.is_empty());
+}
+
+#[test]
+fn shape_is_checked_in_the_order_of_the_table() {
+    let fixture = Fixture::new();
+    for (call, destination, payload, said) in [
+        ("admin.vmclass.List+AppVM", "test-vm1", "payload", "unexpected payload"),
+        ("admin.vmclass.List", "test-vm1", "", "expected destination to be AdminVM"),
+        ("admin.property.GetAll+x", "test-vm1", "", "unexpected argument"),
+        ("admin.label.Create", "test-vm1", "", "expected payload"),
+        ("admin.vm.property.Get", "test-vm1", "x", "unexpected payload"),
+        ("admin.vm.property.Get", "test-vm1", "", "expected an argument"),
+        ("admin.vm.notes.Get", "dom0", "", "expected destination to not be AdminVM"),
+        ("admin.nosuch", "test-vm1", "x", "no such method: 'admin.nosuch'"),
+    ] {
+        assert_eq!(fixture.refused(call, destination, payload), format!("ProtocolError: {said}"), "{call}");
+    }
+    assert_eq!(
+        fixture.refused("admin.nosuch", "nosuch", ""),
+        "QubesVMNotFoundError: No such domain: 'nosuch'"
+    );
+}
+
+/// Runs a call as qrexec starts it.
+fn by_qrexec(fixture: &Fixture, method: &str, variables: &[(&str, &str)], argument: Option<&str>) -> Vec<u8> {
+    let mut command = fixture.command(method);
+    command.envs(variables.iter().copied()).args(argument).stdin(Stdio::null());
+    command.output().unwrap().stdout
+}
+
+#[test]
+fn requests_come_from_argv_and_environment_under_qrexec() {
+    let fixture = Fixture::new();
+    let name = [
+        ("QREXEC_REMOTE_DOMAIN", "dom0"),
+        ("QREXEC_REQUESTED_TARGET_TYPE", "name"),
+        ("QREXEC_REQUESTED_TARGET", "test-vm1"),
+        ("QREXEC_SERVICE_ARGUMENT", "label"),
+    ];
+    let label = b"0\0default=False type=label red";
+    assert_eq!(by_qrexec(&fixture, "admin.vm.property.Get", &name, Some("label")), label);
+    assert_eq!(by_qrexec(&fixture, "admin.vm.property.Get", &name[..3], Some("label")), label);
+    let two = [("QREXEC_REMOTE_DOMAIN", "dom0"), ("QREXEC_REQUESTED_TARGET", "test-vm1")];
+    assert_eq!(by_qrexec(&fixture, "admin.vm.property.Get", &two, Some("label")), label);
+    let keyword = |word| {
+        [
+            ("QREXEC_REMOTE_DOMAIN", "test-vm1"),
+            ("QREXEC_REQUESTED_TARGET_TYPE", "keyword"),
+            ("QREXEC_REQUESTED_TARGET_KEYWORD", word),
+        ]
+    };
+    assert!(by_qrexec(&fixture, "admin.label.List", &keyword("adminvm"), None).starts_with(b"0\0red\n"));
+    assert!(by_qrexec(&fixture, "admin.label.List", &keyword("default"), None).is_empty());
+    let no_target = [("QREXEC_REMOTE_DOMAIN", "dom0"), ("QREXEC_REQUESTED_TARGET_TYPE", "")];
+    assert!(by_qrexec(&fixture, "admin.label.List", &no_target, None).starts_with(b"0\0"));
+    let foreign = [("QREXEC_REMOTE_DOMAIN", "test-vm1"), ("QREXEC_REQUESTED_TARGET_TYPE", "")];
+    assert!(by_qrexec(&fixture, "admin.label.List", &foreign, None).is_empty());
+    assert_eq!(
+        refusal(&by_qrexec(&fixture, "admin.vm.property.Get", &name[..3], Some("--help"))),
+        "QubesNoSuchPropertyError: Invalid property '--help' of test-vm1"
+    );
+}
+
+#[test]
+fn the_root_variable_is_ignored_after_sudo() {
+    let fixture = Fixture::new();
+    let mut command = fixture.command("admin.label.List");
+    let variables = [("QREXEC_REMOTE_DOMAIN", "dom0"), ("SUDO_UID", "1000")];
+    let output = command.envs(variables).stdin(Stdio::null()).output().unwrap();
+    assert!(!output.stdout.starts_with(b"0\0red"), "{}", readable(&output.stdout));
+}
+
+#[test]
+fn a_damaged_object_is_told_and_the_others_are_served() {
+    let fixture = Fixture::new();
+    let file = fixture.path("/var/lib/qubes/admin/qubes/test-vm1.json");
+    let whole = std::fs::read(&file).unwrap();
+    let truncated = whole[..whole.len() / 2].to_vec();
+    let mut flipped = whole.clone();
+    flipped[20] ^= 1;
+    for damaged in [truncated, flipped, Vec::new()] {
+        std::fs::write(&file, &damaged).unwrap();
+        let said = fixture.refused("admin.vm.property.Get+label", "test-vm1", "");
+        assert_eq!(
+            said,
+            "QubesException: The state store cannot be used: stored object qubes/test-vm1.json is damaged"
+        );
+        assert!(fixture.refused("admin.vm.feature.Set+f", "test-vm1", "1").starts_with("QubesException: "));
+        assert_eq!(fixture.ok("admin.vm.property.Get+label", "test-net", ""), "default=False type=label red");
+        assert_eq!(std::fs::read(&file).unwrap(), damaged);
+        std::fs::remove_file(fixture.path("/run/qubes/admin/index")).unwrap();
+        assert!(fixture.ok("admin.vm.List", "dom0", "").contains("test-net"));
+    }
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<Vec<u8>> {
+    let mut contents = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        contents.push(entry.file_name().into_encoded_bytes());
+        if entry.file_type().unwrap().is_dir() {
+            contents.extend(files(&entry.path()));
+        } else if entry.metadata().unwrap().len() < 1 << 20 {
+            contents.push(std::fs::read(entry.path()).unwrap());
+        }
+    }
+    contents
+}
+
+#[test]
+fn refused_bytes_appear_nowhere() {
+    const TOKEN: &[u8] = b"TaintedToken7319";
+    let fixture = Fixture::new();
+    let holds = |bytes: &[u8]| bytes.windows(TOKEN.len()).any(|window| window == TOKEN);
+    let tainted: Vec<u8> = [b"\x01\xff", TOKEN, b"\x01\xff"].concat();
+    let mut served = 0;
+    for family in services::FAMILIES {
+        for call in family.calls {
+            let method = call.row.name;
+            for (argument, source, destination, payload) in [
+                (&b""[..], &b"dom0"[..], &b"dom0"[..], &tainted[..]),
+                (b"", b"dom0", b"test-vm1", &tainted),
+                (b"name", b"dom0", b"test-vm1", &tainted),
+                (&tainted, b"dom0", b"dom0", b""),
+                (b"", &tainted, b"dom0", b""),
+                (b"", b"dom0", &tainted, b""),
+            ] {
+                let parts: [&[u8]; 9] =
+                    [method.as_bytes(), b"+", argument, b" ", source, b" name ", destination, b"\0", payload];
+                let output = fixture.run(method, &parts.concat());
+                let is_notes = method == "admin.vm.notes.Set";
+                assert!(!holds(&output.stdout) && !holds(&output.stderr), "{method}");
+                assert!(
+                    is_notes
+                        || output.stdout.is_empty()
+                        || output.stdout.starts_with(b"2\0")
+                        || payload.is_empty()
+                );
+                served += 1;
+            }
+        }
+    }
+    assert!(served > 200);
+    assert!(!files(&fixture.path("/")).iter().any(|content| holds(content)), "refused bytes were stored");
+}
+
+#[test]
+fn random_requests_get_one_frame_or_none() {
+    let fixture = Fixture::new();
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let methods: Vec<&str> =
+        services::FAMILIES.iter().flat_map(|family| family.calls).map(|call| call.row.name).collect();
+    let words: [&[u8]; 14] = [
+        b"dom0",
+        b"test-vm1",
+        b"test-template",
+        b"+",
+        b" ",
+        b"name",
+        b"\0",
+        b"label",
+        b"red",
+        b"name=x label=red",
+        b"uuid:00000000-0000-4000-8000-000000000002",
+        b"%s",
+        b"\xff",
+        b"../x",
+    ];
+    for _ in 0..1_000 {
+        let method = methods[usize::try_from(next()).unwrap() % methods.len()];
+        let mut request = format!("{method}+").into_bytes();
+        if next().is_multiple_of(2) {
+            request.extend_from_slice(b"label dom0 name test-vm1\0");
+        }
+        for _ in 0..next() % 8 {
+            request.extend_from_slice(words[usize::try_from(next()).unwrap() % words.len()]);
+        }
+        let output = fixture.run(method, &request);
+        assert!(output.status.success(), "{}", readable(&request));
+        let reply = output.stdout;
+        let well_formed = match reply.get(..2) {
+            None => reply.is_empty(),
+            Some(b"0\0") => true,
+            Some(b"2\0") => reply.iter().filter(|byte| **byte == 0).count() == 4 && reply.ends_with(b"\0"),
+            Some(_) => false,
+        };
+        assert!(well_formed, "{} got {}", readable(&request), readable(&reply));
+    }
+}
