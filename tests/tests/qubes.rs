@@ -269,7 +269,7 @@ fn a_running_qube_is_not_removed_and_a_dead_watcher_counts_as_halted() {
     use fs2::FileExt;
     let fixture = Fixture::new();
     let path = fixture.path("/run/qubes/admin/domains/test-vm1");
-    let published = r#"{"state": "Running", "domid": 7, "start_time": 1700000000.0, "memory_kib": 409600, "cpu_time_ns": 5}"#;
+    let published = r#"{"state": "Running", "domid": 7, "start_time_us": 1700000000000000, "memory_kib": 409600, "cpu_time_ns": 5}"#;
     std::fs::write(&path, published).unwrap();
     assert!(fixture.ok("admin.vm.List", "test-vm1", "").contains("state=Halted"));
     let watcher = std::fs::File::open(&path).unwrap();

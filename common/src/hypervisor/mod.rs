@@ -36,14 +36,14 @@ impl fmt::Display for PowerState {
 pub struct Domid(pub u32);
 
 /// What a domain's watcher publishes about it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Domain {
     /// Its state.
     pub state: PowerState,
     /// Its number.
     pub domid: Domid,
-    /// When it was started, seconds since the epoch.
-    pub start_time: f64,
+    /// When it was started, microseconds since the epoch.
+    pub start_time_us: u64,
     /// Memory assigned now, KiB.
     pub memory_kib: u64,
     /// CPU time since start, nanoseconds.

@@ -66,9 +66,9 @@ fn real_host() -> Host {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
     });
-    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let cpus = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
     Host {
         memory_mib: memory_kib.unwrap_or_default().checked_div(1024).unwrap_or_default(),
-        cpus: u32::try_from(cpus).unwrap_or(1),
+        cpus: cpus.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
     }
 }

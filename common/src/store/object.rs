@@ -1,9 +1,13 @@
 //! One stored object: JSON with its format and generation, then a line with the checksum.
 
+use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+
+/// The checksum everyone knows as CRC-32.
+const CHECKSUM: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// Version of the stored form. Objects of a newer one are refused, never guessed at.
 pub const FORMAT: u32 = 1;
@@ -34,7 +38,7 @@ pub fn encode<T: Serialize>(generation: u64, object: &T) -> Result<Vec<u8>, Stor
     let mut bytes = serde_json::to_vec_pretty(&Out { format: FORMAT, generation, object })
         .map_err(|_| StoreError::Damaged("(being written)".to_owned()))?;
     bytes.push(b'\n');
-    let checksum = crc32fast::hash(&bytes);
+    let checksum = CHECKSUM.checksum(&bytes);
     bytes.extend_from_slice(format!("#{checksum:08x}\n").as_bytes());
     Ok(bytes)
 }
@@ -58,7 +62,7 @@ fn verified(bytes: &[u8]) -> Option<&[u8]> {
     const CHECKSUM_LINE: usize = "#00000000\n".len();
     let split = bytes.len().checked_sub(CHECKSUM_LINE)?;
     let (json, line) = bytes.split_at_checked(split)?;
-    (line == format!("#{:08x}\n", crc32fast::hash(json)).as_bytes()).then_some(json)
+    (line == format!("#{:08x}\n", CHECKSUM.checksum(json)).as_bytes()).then_some(json)
 }
 
 /// Our own writer puts the format first; anything else is looked at in full.
@@ -97,7 +101,7 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
         let mut json = b"{\"format\": 2, \"generation\": 1, \"object\": {\"new\": true}}\n".to_vec();
-        json.extend_from_slice(format!("#{:08x}\n", crc32fast::hash(&json)).as_bytes());
+        json.extend_from_slice(format!("#{:08x}\n", CHECKSUM.checksum(&json)).as_bytes());
         assert!(matches!(decode::<String>("x", &json), Err(StoreError::Newer(_))));
     }
 }

@@ -251,7 +251,28 @@ pub(super) fn stubdom_uuid(case: &Case<'_>) -> Found {
 /// Seconds with a point, as clients read a floating number.
 pub(super) fn start_time(case: &Case<'_>) -> Found {
     match domain(case) {
-        Some(domain) => text(format!("{:?}", domain.start_time)),
+        Some(domain) => text(seconds(domain.start_time_us)),
         None => Ok(Some(Value::None)),
+    }
+}
+
+/// Microseconds as seconds with a point: at least one digit behind it, no needless zeros.
+fn seconds(microseconds: u64) -> String {
+    const SECOND: u64 = 1_000_000;
+    let whole = microseconds.checked_div(SECOND).unwrap_or_default();
+    let fraction = format!("{:06}", microseconds.checked_rem(SECOND).unwrap_or_default());
+    let fraction = fraction.trim_end_matches('0');
+    format!("{whole}.{}", if fraction.is_empty() { "0" } else { fraction })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn seconds_have_a_point_and_no_needless_zeros() {
+        assert_eq!(seconds(1_700_000_000_000_000), "1700000000.0");
+        assert_eq!(seconds(1_700_000_000_250_000), "1700000000.25");
+        assert_eq!(seconds(7), "0.000007");
     }
 }
