@@ -18,6 +18,7 @@ use crate::{call::Access, files};
 /// Serves the one request this process was started for. The exit status is 0 also for an exception: clients
 /// look at the answer only then.
 pub fn serve(family: &Family) {
+    log::catch_panics();
     match request::receive() {
         Ok(request) => answer(family, &request),
         Err(Unanswered(reason)) => log::line(reason),
