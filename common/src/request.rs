@@ -1,10 +1,12 @@
 //! The request: from argv and environment under qrexec, else as a descriptor on standard input (spec 10 §1.1, 50 §4).
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::environment;
+use crate::failure::{Exception, Failure};
 use crate::untrusted::Untrusted;
 
 /// Most bytes of header, NUL and payload together.
@@ -28,25 +30,22 @@ pub struct Request {
     pub payload: Untrusted,
 }
 
-/// Why a request gets no answer at all. The text goes to the log.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Unanswered(pub &'static str);
+/// A malformed frame gets no answer.
+const FRAMING: Failure = Failure::Dropped(Cow::Borrowed("framing error"));
+/// Nor does a request that is too long.
+const TOO_LONG: Failure = Failure::Dropped(Cow::Borrowed("request too long"));
 
-const FRAMING: Unanswered = Unanswered("framing error");
-const TOO_LONG: Unanswered = Unanswered("request too long");
-const UNREADABLE: Unanswered = Unanswered("the request could not be read");
-
-/// Reads the request this process was started for.
+/// Reads the request this process was started for, to its end.
 ///
 /// # Errors
-/// [`Unanswered`] for malformed frames, too long requests and read errors.
-pub fn receive() -> Result<Request, Unanswered> {
+/// A drop for malformed frames and too long requests, `QubesException` where the request cannot be read.
+pub fn receive() -> Result<Request, Failure> {
     let arguments = environment::arguments();
     let method = method_of(arguments.first());
     match environment::variable("QREXEC_REMOTE_DOMAIN") {
         Some(source) => from_qrexec(method, arguments.get(1), source),
         None if io::stdin().is_terminal() => Ok(by_hand(method, arguments.get(1))),
-        None => from_descriptor(&method, &read_limited(0, NOTES_REQUEST_MAX)?),
+        None => from_descriptor(&method, &read_limited(0, limit_of(&method))?),
     }
 }
 
@@ -57,7 +56,7 @@ fn method_of(program: Option<&OsString>) -> Vec<u8> {
     base.split(|byte| *byte == b'+').next().unwrap_or_default().to_vec()
 }
 
-fn from_qrexec(method: Vec<u8>, argv1: Option<&OsString>, source: OsString) -> Result<Request, Unanswered> {
+fn from_qrexec(method: Vec<u8>, argv1: Option<&OsString>, source: OsString) -> Result<Request, Failure> {
     let argument = environment::variable("QREXEC_SERVICE_ARGUMENT").or_else(|| argv1.cloned());
     let argument = argument.unwrap_or_default().into_vec();
     let source = source.into_vec();
@@ -70,7 +69,7 @@ fn from_qrexec(method: Vec<u8>, argv1: Option<&OsString>, source: OsString) -> R
 }
 
 /// The target as qrexec hands it on: a name, the keyword `adminvm`, or nothing for a caller in dom0.
-fn requested_target(source: &[u8]) -> Result<Vec<u8>, Unanswered> {
+fn requested_target(source: &[u8]) -> Result<Vec<u8>, Failure> {
     let kind = environment::variable("QREXEC_REQUESTED_TARGET_TYPE").unwrap_or_default();
     let name = environment::variable("QREXEC_REQUESTED_TARGET");
     let keyword = environment::variable("QREXEC_REQUESTED_TARGET_KEYWORD");
@@ -82,7 +81,7 @@ fn requested_target(source: &[u8]) -> Result<Vec<u8>, Unanswered> {
     }
 }
 
-fn target(kind: &[u8], value: &[u8]) -> Result<Vec<u8>, Unanswered> {
+fn target(kind: &[u8], value: &[u8]) -> Result<Vec<u8>, Failure> {
     match (kind, value) {
         (b"name", name) => Ok(name.to_vec()),
         (b"keyword", b"adminvm") => Ok(b"dom0".to_vec()),
@@ -97,7 +96,7 @@ fn by_hand(method: Vec<u8>, argument: Option<&OsString>) -> Request {
 }
 
 /// `method[+argument] SP source SP type SP destination NUL payload`; the method must be the executable's own.
-fn from_descriptor(own: &[u8], bytes: &[u8]) -> Result<Request, Unanswered> {
+fn from_descriptor(own: &[u8], bytes: &[u8]) -> Result<Request, Failure> {
     let end = bytes.iter().position(|byte| *byte == 0).ok_or(FRAMING)?;
     let (header, rest) = bytes.split_at_checked(end).ok_or(FRAMING)?;
     let payload = rest.get(1..).unwrap_or_default();
@@ -113,9 +112,6 @@ fn from_descriptor(own: &[u8], bytes: &[u8]) -> Result<Request, Unanswered> {
     let destination = target(kind, value)?;
     if method != own {
         return Err(FRAMING);
-    }
-    if bytes.len() > limit_of(method) {
-        return Err(TOO_LONG);
     }
     Ok(request(method, argument, source, &destination, payload))
 }
@@ -136,12 +132,17 @@ fn request(method: &[u8], argument: &[u8], source: &[u8], destination: &[u8], pa
 }
 
 /// Reads standard input to its end, refusing as soon as there is more than the limit leaves room for.
-fn read_limited(used: usize, limit: usize) -> Result<Vec<u8>, Unanswered> {
+fn read_limited(used: usize, limit: usize) -> Result<Vec<u8>, Failure> {
     let room = limit.checked_sub(used).ok_or(TOO_LONG)?;
     let most = u64::try_from(room.saturating_add(1)).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
-    io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(|_| UNREADABLE)?;
+    io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() > room { Err(TOO_LONG) } else { Ok(bytes) }
+}
+
+fn unreadable(error: &io::Error) -> Failure {
+    let text = format!("The request cannot be read: {}", error.kind());
+    Failure::new(Exception::QubesException, text)
 }
 
 #[cfg(test)]
@@ -164,22 +165,6 @@ mod tests {
         ] {
             assert_eq!(from_descriptor(own, bad).err(), Some(FRAMING));
         }
-    }
-
-    #[test]
-    fn the_limit_is_65536_but_for_notes() {
-        let frame = |method: &str, total: usize| {
-            let mut bytes = format!("{method} dom0 name work\0").into_bytes();
-            bytes.resize(total, b'n');
-            bytes
-        };
-        let own = b"admin.vm.feature.Set";
-        assert!(from_descriptor(own, &frame("admin.vm.feature.Set", REQUEST_MAX)).is_ok());
-        assert_eq!(
-            from_descriptor(own, &frame("admin.vm.feature.Set", REQUEST_MAX + 1)).err(),
-            Some(TOO_LONG)
-        );
-        assert!(from_descriptor(NOTES_METHOD, &frame("admin.vm.notes.Set", NOTES_REQUEST_MAX)).is_ok());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::log;
 use crate::names::{Ascii, QubeName, QubeUuid};
 use crate::quote::quote;
 use crate::reply;
-use crate::request::{self, Request, Unanswered};
+use crate::request::{self, Request};
 use crate::root::Root;
 use crate::store::{Store, View};
 use crate::untrusted::Untrusted;
@@ -19,15 +19,9 @@ use crate::{call::Access, files};
 /// look at the answer only then.
 pub fn serve(family: &Family) {
     log::catch_panics();
-    match request::receive() {
-        Ok(request) => answer(family, &request),
-        Err(Unanswered(reason)) => log::line(reason),
-    }
-}
-
-fn answer(family: &Family, request: &Request) {
     let root = Root::from_environment();
-    if let Some(bytes) = respond(family, request, &root) {
+    let outcome = request::receive().and_then(|request| handle(family, &request, &root));
+    if let Some(bytes) = answer(outcome, &root) {
         let mut stdout = io::stdout().lock();
         // A caller that went away changes nothing: what was done is done.
         let _ = stdout.write_all(&bytes).and_then(|()| stdout.flush());
@@ -35,8 +29,8 @@ fn answer(family: &Family, request: &Request) {
 }
 
 /// The reply's bytes, or nothing where the specification hides the failure.
-pub fn respond(family: &Family, request: &Request, root: &Root) -> Option<Vec<u8>> {
-    match handle(family, request, root) {
+fn answer(outcome: Result<Vec<u8>, Failure>, root: &Root) -> Option<Vec<u8>> {
+    match outcome {
         Ok(content) => Some(reply::ok(&content)),
         Err(Failure::Exception { exception, message, raised }) => {
             let traceback = if is_debugging(root) { format!("raised at {raised}\n") } else { String::new() };
@@ -63,6 +57,7 @@ fn handle(family: &Family, request: &Request, root: &Root) -> Result<Vec<u8>, Fa
     };
     let caller = resolve(&request.source, &view, &store)?;
     let destination = resolve(&request.destination, &view, &store)?;
+    let argument = ascii(&request.argument)?;
     let entry = match known(family, request) {
         Some(entry) => entry,
         None => return Err(no_such_method(&request.method)?),
@@ -70,7 +65,7 @@ fn handle(family: &Family, request: &Request, root: &Root) -> Result<Vec<u8>, Fa
     let class = view.qube(&destination)?.ok_or_else(|| no_such_domain(destination.as_str()))?.class;
     let received = Received {
         parties: Parties { caller, destination, class },
-        argument: ascii(&request.argument)?,
+        argument,
         payload: Untrusted::copy_of(&request.payload),
     };
     check_shape(&entry.row, &received)?;

@@ -7,34 +7,88 @@
     reason = "test code"
 )]
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
 use tests::Fixture;
 use tests::fixture::{readable, refusal};
 
+/// Every way in which whoever calls can lose the answer, with the rule that keeps it so; anything else is answered.
+/// (A panic, which no caller can cause, is in `endings.rs`.)
+const DROPS: [(&str, &str, &[u8]); 17] = [
+    ("10 §1.1: no NUL", "admin.vm.List", b""),
+    ("10 §1.1: no NUL", "admin.vm.List", b"admin.vm.List"),
+    ("10 §1.1: no NUL", "admin.vm.List", b"admin.vm.List+ dom0 name dom0"),
+    ("10 §1.1: fewer than three spaces", "admin.vm.List", b"\0"),
+    ("10 §1.1: fewer than three spaces", "admin.vm.List", b"admin.vm.List\0"),
+    ("10 §1.1: fewer than three spaces", "admin.vm.List", b"admin.vm.List+ dom0 dom0\0"),
+    ("10 §1.1: destination type", "admin.vm.List", b"admin.vm.List+ dom0 bogus dom0\0"),
+    ("10 §1.1: destination type", "admin.vm.List", b"admin.vm.List+ dom0  dom0\0"),
+    ("10 §1.1: destination type", "admin.vm.List", b"admin.vm.List+ dom0 keyword default\0"),
+    ("10 §1.1: destination type", "admin.vm.List", b"admin.vm.List+ dom0 keyword dispvm\0"),
+    ("10 H2: non-ASCII source", "admin.vm.List", b"admin.vm.List+ d\xc3\xb6m name dom0\0"),
+    ("10 H2: non-ASCII destination", "admin.vm.List", b"admin.vm.List+ dom0 name \xff\0"),
+    ("10 H2: non-ASCII argument", "admin.vm.tag.Get", b"admin.vm.tag.Get+\xff dom0 name dom0\0"),
+    ("10 H2: non-ASCII argument", "admin.nosuch", b"admin.nosuch+\xff dom0 name dom0\0"),
+    ("10 H2: non-ASCII argument before payload", "admin.vm.List", b"admin.vm.List+\xff dom0 name dom0\0x"),
+    ("another method than the executable's", "admin.vm.List", b"admin.label.List+ dom0 name dom0\0"),
+    ("another method than the executable's", "admin.vm.List", b"+ dom0 name dom0\0"),
+];
+
+const TYPE: &str = "QREXEC_REQUESTED_TARGET_TYPE";
+const NAME: &str = "QREXEC_REQUESTED_TARGET";
+const KEYWORD: &str = "QREXEC_REQUESTED_TARGET_KEYWORD";
+
+/// Names and values of environment variables.
+type Variables = &'static [(&'static str, &'static str)];
+
+/// The same for what qrexec hands over: the caller, and the variables that tell the destination.
+const DROPS_UNDER_QREXEC: [(&str, &str, Variables); 6] = [
+    ("50 §4.2: no target, and not from dom0", "test-vm1", &[]),
+    ("50 §4.2: no target, and not from dom0", "test-vm1", &[(TYPE, "")]),
+    ("50 §4.2: a name that is not there", "dom0", &[(TYPE, "name")]),
+    ("60 §2: a keyword but adminvm", "dom0", &[(TYPE, "keyword"), (KEYWORD, "default")]),
+    ("60 §2: a keyword but adminvm", "dom0", &[(TYPE, "keyword"), (KEYWORD, "dispvm:test-vm1")]),
+    ("10 §1.1: destination type", "dom0", &[(TYPE, "bogus"), (NAME, "dom0")]),
+];
+
 #[test]
-fn malformed_frames_get_no_byte() {
+fn only_the_listed_requests_get_no_byte() {
     let fixture = Fixture::new();
-    for request in [
-        &b""[..],
-        b"\0",
-        b"admin.vm.List",
-        b"admin.vm.List+ dom0 name dom0",
-        b"admin.vm.List+ dom0 dom0\0",
-        b"admin.vm.List+ dom0 keyword default\0",
-        b"admin.vm.List+ dom0 bogus dom0\0",
-        b"admin.vm.List+ d\xc3\xb6m name dom0\0",
-        b"admin.label.List+ dom0 name dom0\0",
-    ] {
-        let output = fixture.run("admin.vm.List", request);
-        assert!(output.stdout.is_empty() && output.status.success(), "{}", readable(request));
+    for (rule, method, request) in DROPS {
+        let output = fixture.run(method, request);
+        assert!(output.stdout.is_empty() && output.status.success(), "{rule}: {}", readable(request));
     }
-    let mut oversize = b"admin.vm.feature.Set+f dom0 name test-vm1\0".to_vec();
-    oversize.resize(65_536, b'v');
-    assert_eq!(fixture.run("admin.vm.feature.Set", &oversize).stdout, b"0\0");
-    oversize.push(b'v');
-    assert!(fixture.run("admin.vm.feature.Set", &oversize).stdout.is_empty());
+    for (rule, source, target) in DROPS_UNDER_QREXEC {
+        let variables = [&[("QREXEC_REMOTE_DOMAIN", source)], target].concat();
+        assert!(by_qrexec(&fixture, "admin.vm.List", &variables, None).is_empty(), "{rule}: {target:?}");
+    }
+}
+
+#[test]
+fn a_request_that_is_too_long_is_refused_before_its_end() {
+    let fixture = Fixture::new();
+    let mut request = b"admin.vm.feature.Set+f dom0 name test-vm1\0".to_vec();
+    request.resize(65_536, b'v');
+    assert_eq!(fixture.run("admin.vm.feature.Set", &request).stdout, b"0\0");
+    let mut child = fixture.command("admin.vm.feature.Set").stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&request).unwrap();
+    let mut taken = request.len();
+    while stdin.write_all(&[b'v'; 4_096]).is_ok() {
+        taken += 4_096;
+        assert!(taken < 200_000, "it is still being read");
+    }
+    assert!(child.wait_with_output().unwrap().stdout.is_empty());
+}
+
+#[test]
+fn a_request_that_cannot_be_read_is_told() {
+    let fixture = Fixture::new();
+    let mut command = fixture.command("admin.vm.List");
+    let output = command.stdin(std::fs::File::open(fixture.path("/")).unwrap()).output().unwrap();
+    assert_eq!(refusal(&output.stdout), "QubesException: The request cannot be read: is a directory");
 }
 
 #[test]
