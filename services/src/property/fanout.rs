@@ -9,7 +9,7 @@ use common::store::{Entry, Txn};
 use super::change::Step;
 use super::check::clients;
 use super::row::Case;
-use super::{effective, global_in};
+use super::{attachment, effective};
 use crate::{feature, tag};
 
 type Done = Result<(), Failure>;
@@ -32,6 +32,9 @@ const CLOCKSYNC: &str = "service.clocksync";
 /// What happens at the pre-event of Set.
 pub(super) fn before_set(txn: &mut Txn<'_>, step: &Step<'_>) -> Done {
     match (step.holder, step.property) {
+        (Some(holder), "netvm") => {
+            attachment::prepare(txn, step.context, holder, &step.new, step.old.as_ref())
+        }
         (None, "clockvm") => give_clock(txn, step),
         (None, "default_netvm") => announce_default_netvm(txn, step),
         _ => Ok(()),
@@ -50,7 +53,7 @@ pub(super) fn after_set(txn: &mut Txn<'_>, step: &Step<'_>) -> Done {
                 announce_resets(txn, holder, &["gateway", "gateway6"]);
             }
         }
-        "netvm" if is_running(step, holder) => announce_connection(txn, step, holder)?,
+        "netvm" => attachment::announce(txn, step.context, holder, &step.new)?,
         "template" => point_volumes_to_template(txn, holder)?,
         property if FOLLOW_TEMPLATE.contains(&property) => {
             if step.class == Some(Class::TemplateVM) && step.changes() {
@@ -70,7 +73,7 @@ pub(super) fn inside_reset(txn: &mut Txn<'_>, step: &Step<'_>) -> Done {
     match (step.holder, step.property) {
         (Some(holder), "netvm") if step.changes() => {
             txn.event(Step::event_on(Some(holder), "pre-set", "netvm").with_change(step));
-            Ok(())
+            attachment::prepare(txn, step.context, holder, &step.new, step.old.as_ref())
         }
         (None, "default_netvm") => announce_default_netvm(txn, step),
         _ => Ok(()),
@@ -83,9 +86,7 @@ pub(super) fn after_reset(txn: &mut Txn<'_>, step: &Step<'_>) -> Done {
     match step.property {
         "provides_network" => follow_provider(txn, step, holder),
         "netvm" if step.changes() => {
-            if is_running(step, holder) {
-                announce_connection(txn, step, holder)?;
-            }
+            attachment::announce(txn, step.context, holder, &step.new)?;
             txn.event(Step::event_on(Some(holder), "set", "netvm").with_change(step));
             Ok(())
         }
@@ -158,10 +159,6 @@ fn followers(txn: &Txn<'_>, property: &str) -> Vec<QubeName> {
     names(txn, |entry| entry.class().is_qubes_vm() && entry.reference(property).is_none())
 }
 
-fn is_running(step: &Step<'_>, holder: &QubeName) -> bool {
-    step.context.hypervisor.domain(holder).is_some()
-}
-
 /// Resets a property on the qubes directly based on a template that do not set it themselves.
 fn reset_on_based(txn: &mut Txn<'_>, template: &QubeName, explicit: &str, reset: &str) {
     let based = names(txn, |entry| entry.reference("template") == Some(template.as_str()));
@@ -198,14 +195,6 @@ fn follow_address(txn: &mut Txn<'_>, step: &Step<'_>, holder: &QubeName, names: 
     let connected = clients(&Case { view: txn, context: *step.context, qube: Some(&qube) }, &qube)?;
     for client in connected.iter().filter_map(|client| QubeName::parse(client).ok()) {
         announce_reset(txn, &client, clients_gateway);
-    }
-    Ok(())
-}
-
-fn announce_connection(txn: &mut Txn<'_>, step: &Step<'_>, holder: &QubeName) -> Done {
-    if let Some(netvm) = step.new.as_text() {
-        txn.event(Event::on(holder, "domain-qdb-create"));
-        txn.event(Event::on(&QubeName::parse(netvm)?, "net-domain-connect").with("vm", holder.as_str()));
     }
     Ok(())
 }
@@ -327,19 +316,19 @@ fn follow_default(txn: &mut Txn<'_>, step: &Step<'_>, property: &str, rewrite: R
 fn announce_default_netvm(txn: &mut Txn<'_>, step: &Step<'_>) -> Done {
     for name in followers(txn, "netvm") {
         txn.event(Step::event_on(Some(&name), "pre-set", "netvm").with_change(step));
+        if step.changes() && !is_template(txn, &name)? {
+            attachment::prepare(txn, step.context, &name, &step.new, step.old.as_ref())?;
+        }
     }
     Ok(())
 }
 
 /// Templates have no network by default, so their value is none whatever the system's.
 fn follow_default_netvm(txn: &mut Txn<'_>, step: &Step<'_>) -> Done {
-    let case = Case { view: txn, context: *step.context, qube: None };
-    let new = global_in(&case, "default_netvm")?.unwrap_or(Value::None);
-    let index = txn.index()?;
     for name in followers(txn, "netvm") {
-        let is_template = index.entry(name.as_str()).is_some_and(|entry| entry.class() == Class::TemplateVM);
-        let value = if is_template { Value::None } else { new.clone() };
+        let value = if is_template(txn, &name)? { Value::None } else { step.new.clone() };
         if Some(&value) != step.old.as_ref() {
+            attachment::announce(txn, step.context, &name, &value)?;
             let event = Step::event_on(Some(&name), "set", "netvm").with("newvalue", value.to_event_text());
             txn.event(event.with_some("oldvalue", step.old_text()));
         }
@@ -347,4 +336,8 @@ fn follow_default_netvm(txn: &mut Txn<'_>, step: &Step<'_>) -> Done {
         txn.event(event.with_some("oldvalue", step.old_text()));
     }
     Ok(())
+}
+
+fn is_template(txn: &Txn<'_>, name: &QubeName) -> Result<bool, Failure> {
+    Ok(txn.index()?.entry(name.as_str()).is_some_and(|entry| entry.class() == Class::TemplateVM))
 }

@@ -1,5 +1,6 @@
 //! `admin.property.*` and `admin.vm.property.*`: one row per property, one sequence per change (spec 10 §3).
 
+mod attachment;
 pub mod autostart;
 mod calls;
 mod change;

@@ -20,7 +20,6 @@ pub(super) fn of_set(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {
         "autostart" => unit(step, step.new.is_true(), "Failed to set autostart for VM in systemd"),
         "kernel" | "default_kernel" => installed(txn, step),
         "maxmem" => unchanged_or_halted(txn, step),
-        "netvm" => running_netvm(txn, step),
         "template" => halted_for_template(txn, step),
         "template_for_dispvms" if !step.new.is_true() => unused_by_disposables(txn, step),
         _ => Ok(()),
@@ -93,21 +92,6 @@ fn has_memory_hotplug(case: &Case<'_>) -> Result<bool, Failure> {
         }
         _ => case.has_feature("supported-feature.memory-hotplug"),
     }
-}
-
-fn running_netvm(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {
-    step.with_qube(txn, |_, qube| {
-        let hypervisor = step.context.hypervisor;
-        let Some(target) = step.new.as_text().map_or(Ok(None), |name| txn.qube_named(name))? else {
-            return Ok(());
-        };
-        let is_up = |qube: &Qube| !hypervisor::is_halted(hypervisor, qube);
-        if is_up(qube) && !is_up(&target) {
-            let text = format!("Cannot dynamically attach to stopped qube {}", target.name);
-            return Err(Failure::new(Exception::QubesVMNotStartedError, text));
-        }
-        Ok(())
-    })
 }
 
 fn halted_for_template(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {
