@@ -68,3 +68,13 @@ fn a_paused_qube_keeps_in_mind_where_its_interface_is() {
     fixture.ok("admin.vm.property.Reset+netvm", "test-vm1", "");
     assert_eq!(fixture.ok("admin.vm.feature.Get+deferred-netvm-original", "test-vm1", ""), "test-net");
 }
+
+#[test]
+fn behind_a_qube_without_network_there_is_no_netmask() {
+    let fixture = Fixture::new();
+    fixture.ok(SET_NETVM, "test-vm1", "test-net");
+    let netmask = |fixture: &Fixture| fixture.ok("admin.vm.property.Get+visible_netmask", "test-vm1", "");
+    assert_eq!(netmask(&fixture), "default=True type=str 255.255.255.255");
+    fixture.ok("admin.vm.property.Reset+provides_network", "test-net", "");
+    assert_eq!(netmask(&fixture), "default=True type=str ");
+}

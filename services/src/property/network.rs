@@ -112,7 +112,7 @@ pub(super) fn visible_gateway6(case: &Case<'_>) -> Found {
 pub(super) fn visible_netmask(case: &Case<'_>) -> Found {
     match (fake(case, "net.fake-netmask")?, case.named_by("netvm")?) {
         (Some(value), _) => Ok(Some(value)),
-        (None, Some(_)) => text("255.255.255.255"),
-        (None, None) => NONE,
+        (None, Some(netvm)) if is_networked(&case.at(&netvm))? => text("255.255.255.255"),
+        _ => NONE,
     }
 }
