@@ -78,3 +78,19 @@ fn behind_a_qube_without_network_there_is_no_netmask() {
     fixture.ok("admin.vm.property.Reset+provides_network", "test-net", "");
     assert_eq!(netmask(&fixture), "default=True type=str ");
 }
+
+#[test]
+fn a_label_is_named_by_its_index_in_every_spelling_of_a_number() {
+    let fixture = Fixture::new();
+    let set = "admin.vm.property.Set+label";
+    for number in ["label-4", "label-04", "label-0_4", "4", "04"] {
+        fixture.ok(set, "test-vm1", "red");
+        fixture.ok(set, "test-vm1", number);
+        let shown = fixture.ok("admin.vm.property.Get+label", "test-vm1", "");
+        assert_eq!(shown, "default=False type=label green", "{number}");
+    }
+    for (unknown, told) in [("label-099", "99"), ("label-x", "x"), ("label-", ""), ("label--1", "-1")] {
+        let said = format!("QubesLabelNotFoundError: Label does not exist: {told}");
+        assert_eq!(fixture.refused(set, "test-vm1", unknown), said);
+    }
+}

@@ -45,15 +45,17 @@ impl Labels {
 
     /// Looks up by exact name, else by a text that reads as a decimal index (`01` and `0_1` are 1).
     pub fn find(&self, text: &str) -> Option<&Label> {
-        self.labels.iter().find(|label| label.name.as_str() == text).or_else(|| {
-            let index = parse_index(text)?;
-            self.labels.iter().find(|label| label.index == index)
-        })
+        self.labels.iter().find(|label| label.name.as_str() == text).or_else(|| self.at(parse_index(text)?))
+    }
+
+    /// The label of an index.
+    pub fn at(&self, index: u32) -> Option<&Label> {
+        self.labels.iter().find(|label| label.index == index)
     }
 }
 
 /// Reads a number the way indices are read: digits, with single `_` between them.
-pub(crate) fn parse_index(text: &str) -> Option<u32> {
+pub fn parse_index(text: &str) -> Option<u32> {
     let single = !text.starts_with('_') && !text.ends_with('_') && !text.contains("__");
     let digits = text.replace('_', "");
     if single && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {

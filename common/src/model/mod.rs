@@ -7,7 +7,7 @@ mod system;
 mod value;
 mod volume;
 
-pub use label::{BUILT_IN_LABELS, Label, Labels};
+pub use label::{BUILT_IN_LABELS, Label, Labels, parse_index};
 pub use pool::{Pool, Pools};
 pub use qube::{Class, Device, Qube};
 pub use system::System;

@@ -1,7 +1,7 @@
 //! Checks of new values that come before any event (spec 10 §3.3 step 3 and the tables).
 
 use common::failure::{Exception, Failure};
-use common::model::{Class, Qube, Value};
+use common::model::{Class, Qube, Value, parse_index};
 use common::quote::quote;
 
 use super::row::Case;
@@ -127,15 +127,15 @@ pub(super) fn kernelopts(_: &Case<'_>, value: Value) -> Checked {
 pub(super) fn label(case: &Case<'_>, value: Value) -> Checked {
     let text = value.to_text();
     let labels = case.view.labels()?;
-    let wanted = text.strip_prefix("label-").unwrap_or(&text);
-    let found = match text.strip_prefix("label-") {
-        Some(index) => labels.labels.iter().find(|label| label.index.to_string() == index),
-        None => labels.find(&text),
-    };
-    let found = found.or_else(|| labels.labels.iter().find(|label| label.name.as_str() == text));
-    found
-        .map(|label| Value::Text(label.name.as_str().to_owned()))
-        .ok_or_else(|| crate::label::not_found(wanted))
+    let number = text.strip_prefix("label-");
+    let index = number.and_then(parse_index);
+    match index.and_then(|index| labels.at(index)).or_else(|| labels.find(&text)) {
+        Some(label) => Ok(Value::Text(label.name.as_str().to_owned())),
+        None => {
+            let read = index.map(|index| index.to_string());
+            Err(crate::label::not_found(&read.unwrap_or_else(|| number.unwrap_or(&text).to_owned())))
+        }
+    }
 }
 
 /// Whether a new value names a qube that may not serve as template of disposables.
