@@ -172,6 +172,11 @@ fn a_service_of_dom0_is_a_file_while_it_is_true() {
     assert!(file.exists());
     fixture.ok(&format!("{SET}+service.crond"), "dom0", "");
     assert!(!file.exists());
+    let clock = fixture.path("/run/qubes-service/clocksync");
+    fixture.ok("admin.property.Set+clockvm", "dom0", "dom0");
+    assert!(clock.exists());
+    fixture.ok("admin.property.Reset+clockvm", "dom0", "");
+    assert!(!clock.exists());
 }
 
 #[test]

@@ -3,13 +3,11 @@
 use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World, no_such_domain};
 use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
-use common::files;
 use common::model::{Class, Value};
 use common::names::{Ascii, FeatureName, FeatureValue, QubeName};
-use common::root::Root;
 use common::store::Txn;
 
-use super::{checks, not_set};
+use super::{checks, dom0, not_set};
 use crate::input;
 use crate::property::{self, Context};
 
@@ -135,7 +133,7 @@ impl Call for Set {
         let Assignment { name, value } = granted.input();
         let qube = granted.destination();
         let refused = world.change(&granted, |txn| assign(txn, &context, qube, name, value))?;
-        follow_service_file(context.root, granted.parties().class, name, Some(value));
+        follow_service(world, qube, name);
         refused.map_or(Ok(Content::new()), Err)
     }
 }
@@ -201,7 +199,7 @@ impl Call for Remove {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (qube, feature) = (granted.destination(), granted.input());
         world.change(&granted, |txn| remove(txn, qube, feature))?;
-        follow_service_file(world.root(), granted.parties().class, feature, None);
+        follow_service(world, qube, feature);
         Ok(Content::new())
     }
 }
@@ -219,19 +217,8 @@ fn remove(txn: &mut Txn<'_>, qube: &QubeName, feature: &FeatureName) -> Result<(
     Ok(())
 }
 
-/// dom0's services are files in `/run/qubes-service`: there while the feature is true (spec 10 §8.5).
-fn follow_service_file(root: &Root, class: Class, name: &FeatureName, value: Option<&FeatureValue>) {
-    let Some(service) = name.as_str().strip_prefix("service.") else { return };
-    if class != Class::AdminVM || name.as_str() == MEMINFO_WRITER || service.contains('/') {
-        return;
-    }
-    let directory = root.path("/run/qubes-service");
-    let followed = match value {
-        Some(value) if !value.as_str().is_empty() => files::make_directories(&directory, 0o2775)
-            .and_then(|()| files::create(&directory.join(service), 0o664).map(drop)),
-        _ => files::remove(&directory.join(service)),
-    };
-    if followed.is_err() {
-        common::log::line("the file of a dom0 service could not be changed");
+fn follow_service(world: &World<'_>, qube: &QubeName, feature: &FeatureName) {
+    if qube.is_dom0() {
+        dom0::follow_service(world, feature.as_str());
     }
 }

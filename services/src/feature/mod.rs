@@ -2,8 +2,10 @@
 
 mod change;
 mod checks;
+mod dom0;
 
 pub use change::{delete, store};
+pub use dom0::follow_service;
 
 use std::rc::Rc;
 

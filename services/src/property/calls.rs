@@ -11,6 +11,7 @@ use common::model::{Class, Qube, Value};
 use common::names::{Ascii, PropertyName};
 
 use super::change::{Holder, reset_on, set_on};
+use super::fanout::after_commit;
 use super::parse::parse;
 use super::row::{Case, Context, Kind, Row};
 use super::{explicit, global_row, global_rows, row, rows_of, value_of};
@@ -270,9 +271,10 @@ impl<const GLOBAL_ONES: bool> Call for Set<GLOBAL_ONES> {
         world.change(&granted, |txn| {
             let holder = if GLOBAL_ONES { Holder::SYSTEM } else { Holder::qube(txn, granted.destination())? };
             let value = value.clone().ok_or_else(|| holder.no_such_property(property.as_str()))?;
-            set_on(txn, &context, holder, property.as_str(), value)?;
-            Ok(Content::new())
-        })
+            set_on(txn, &context, holder, property.as_str(), value)
+        })?;
+        after_commit(world, property.as_str());
+        Ok(Content::new())
     }
 }
 
@@ -295,11 +297,12 @@ impl<const GLOBAL_ONES: bool> Call for Reset<GLOBAL_ONES> {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let context = Context::of(world);
+        let (context, property) = (Context::of(world), granted.input());
         world.change(&granted, |txn| {
             let holder = if GLOBAL_ONES { Holder::SYSTEM } else { Holder::qube(txn, granted.destination())? };
-            reset_on(txn, &context, holder, granted.input().as_str())?;
-            Ok(Content::new())
-        })
+            reset_on(txn, &context, holder, property.as_str())
+        })?;
+        after_commit(world, property.as_str());
+        Ok(Content::new())
     }
 }

@@ -1,5 +1,6 @@
 //! What follows from a changed property: events on others, tags, features, volumes (spec 10 appendix D).
 
+use common::call::World;
 use common::event::Event;
 use common::failure::Failure;
 use common::model::{Class, Qube, Value};
@@ -123,6 +124,13 @@ fn after_global(txn: &mut Txn<'_>, step: &Step<'_>) -> Done {
         "default_audiovm" => follow_default(txn, step, "audiovm", Rewrite::Always),
         "default_netvm" => follow_default_netvm(txn, step),
         _ => Ok(()),
+    }
+}
+
+/// What follows a committed change outside the store: dom0 may be, or have been, the clock qube.
+pub(super) fn after_commit(world: &World<'_>, property: &str) {
+    if property == "clockvm" {
+        feature::follow_service(world, CLOCKSYNC);
     }
 }
 
