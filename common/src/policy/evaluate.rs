@@ -1,7 +1,10 @@
 //! Asking the rules: the first that matches decides (spec 50 §14).
 
-use super::{Action, Policy};
+use super::token::{DOM0_UUID, canonical};
+use super::{Action, Policy, Rule};
+use crate::hypervisor::{Hypervisor, PowerState, power_state};
 use crate::model::Class;
+use crate::names::QubeName;
 use crate::store::Index;
 
 /// What the rules need to know of the system's qubes.
@@ -16,18 +19,21 @@ pub trait SystemInfo {
     fn default_dispvm(&self, name: &str) -> Option<String>;
     /// Name of the qube with a UUID.
     fn name_of_uuid(&self, uuid: &str) -> Option<String>;
+    /// Whether a qube runs, not being paused nor on its way up or down.
+    fn is_running(&self, name: &str) -> bool;
 }
 
-/// The system as the store's index knows it.
+/// The system as the store's index and the hypervisor know it.
 pub struct IndexedSystem<'a> {
     index: &'a Index,
+    hypervisor: &'a dyn Hypervisor,
     default_dispvm: Option<String>,
 }
 
 impl<'a> IndexedSystem<'a> {
     /// The qubes of an index, and the system's default template of disposables.
-    pub fn new(index: &'a Index, default_dispvm: Option<String>) -> Self {
-        Self { index, default_dispvm }
+    pub fn new(index: &'a Index, hypervisor: &'a dyn Hypervisor, default_dispvm: Option<String>) -> Self {
+        Self { index, hypervisor, default_dispvm }
     }
 }
 
@@ -56,6 +62,12 @@ impl SystemInfo for IndexedSystem<'_> {
         let found = self.index.entries().iter().find(|entry| entry.uuid() == uuid);
         found.map(|entry| entry.name().to_owned())
     }
+
+    fn is_running(&self, name: &str) -> bool {
+        self.index.entry(name).zip(QubeName::parse(name).ok()).is_some_and(|(entry, name)| {
+            power_state(self.hypervisor, entry.class(), &name) == PowerState::Running
+        })
+    }
 }
 
 impl Policy {
@@ -75,7 +87,21 @@ impl Policy {
                 && rule.source.matches(system, source)
                 && rule.target.matches_target(system, source, &target)
         });
-        matching.is_some_and(|rule| rule.action == Action::Allow)
+        matching.is_some_and(|rule| rule.action == Action::Allow && rule.arrives(system, source, &target))
+    }
+}
+
+impl Rule {
+    /// Whether an allowed call has a place to go to, which runs already if the rule may not start it.
+    fn arrives(&self, system: &dyn SystemInfo, source: &str, target: &str) -> bool {
+        let Some(place) = prepared(system, self.redirect.as_deref().unwrap_or(target)) else { return false };
+        match place.as_str() {
+            "@default" => false,
+            "@adminvm" | "dom0" | DOM0_UUID => true,
+            "@dispvm" => self.autostart && system.default_dispvm(source).is_some(),
+            _ if self.autostart => true,
+            qube => system.is_running(&canonical(system, qube)),
+        }
     }
 }
 

@@ -55,6 +55,10 @@ struct Rule {
     source: Token,
     target: Token,
     action: Action,
+    /// Where an allowed call really goes, instead of to its target.
+    redirect: Option<String>,
+    /// Whether a call may start its target.
+    autostart: bool,
 }
 
 /// All rules in the order in which they are asked.
@@ -80,7 +84,7 @@ impl Policy {
         }
         let mut rules = Vec::new();
         for path in chosen.values() {
-            parse::file(path, &mut rules)?;
+            parse::file(root, path, &mut rules)?;
         }
         Ok(Self { rules })
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Action, PolicyError, Rule, Token, policy_files};
 use crate::files;
+use crate::root::Root;
 
 /// How deep includes may nest; a file that includes itself is refused like any other error.
 const DEPTH: usize = 20;
@@ -15,15 +16,28 @@ enum Lines {
     Of { service: Option<String>, argument: Option<String> },
 }
 
+/// What included paths count from: the directory of the top-level file, or the root if they are absolute.
+#[derive(Clone, Copy)]
+struct Base<'a> {
+    root: &'a Root,
+    directory: &'a Path,
+}
+
+impl Base<'_> {
+    fn path(self, included: &str) -> PathBuf {
+        if included.starts_with('/') { self.root.path(included) } else { self.directory.join(included) }
+    }
+}
+
 /// Adds the rules of a top-level file.
-pub(super) fn file(path: &Path, rules: &mut Vec<Rule>) -> Result<(), PolicyError> {
-    let base = path.parent().unwrap_or(path);
+pub(super) fn file(root: &Root, path: &Path, rules: &mut Vec<Rule>) -> Result<(), PolicyError> {
+    let base = Base { root, directory: path.parent().unwrap_or(path) };
     read(path, base, &Lines::Complete, DEPTH, rules)
 }
 
 fn read(
     path: &Path,
-    base: &Path,
+    base: Base<'_>,
     lines: &Lines,
     depth: usize,
     rules: &mut Vec<Rule>,
@@ -50,16 +64,16 @@ fn read(
 
 fn directive(
     line: &str,
-    base: &Path,
+    base: Base<'_>,
     depth: usize,
     rules: &mut Vec<Rule>,
     at: &dyn Fn(&'static str) -> PolicyError,
 ) -> Result<(), PolicyError> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     match words.as_slice() {
-        ["!include", path] => read(&base.join(path), base, &Lines::Complete, depth, rules),
+        ["!include", path] => read(&base.path(path), base, &Lines::Complete, depth, rules),
         ["!include-dir", path] => {
-            let directory = base.join(path);
+            let directory = base.path(path);
             for name in policy_files(&directory)? {
                 read(&directory.join(name), base, &Lines::Complete, depth, rules)?;
             }
@@ -67,7 +81,7 @@ fn directive(
         }
         ["!include-service", service, argument, path] => {
             let (service, argument) = call(service, argument).map_err(at)?;
-            read(&base.join(path), base, &Lines::Of { service, argument }, depth, rules)
+            read(&base.path(path), base, &Lines::Of { service, argument }, depth, rules)
         }
         ["!compat-4.0"] => compat(base, rules),
         _ => Err(at("unknown directive")),
@@ -75,9 +89,9 @@ fn directive(
 }
 
 /// The directory of the 4.0 format, which may be missing.
-fn compat(base: &Path, rules: &mut Vec<Rule>) -> Result<(), PolicyError> {
-    let root: PathBuf = base.ancestors().find(|path| path.ends_with("etc")).unwrap_or(base).into();
-    let directory = root.join("qubes-rpc/policy");
+fn compat(base: Base<'_>, rules: &mut Vec<Rule>) -> Result<(), PolicyError> {
+    let directory = base.root.path("/etc/qubes-rpc/policy");
+    let base = Base { directory: &directory, ..base };
     let unreadable = |source| PolicyError::Unreadable { path: directory.clone(), source };
     let is_ours = |name: &String| {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+".contains(&byte);
@@ -96,7 +110,7 @@ fn compat(base: &Path, rules: &mut Vec<Rule>) -> Result<(), PolicyError> {
             None => (name.clone(), None),
         };
         let lines = Lines::Of { service: Some(service.clone()), argument: argument.clone() };
-        read(&directory.join(&name), &directory, &lines, DEPTH, rules)?;
+        read(&directory.join(&name), base, &lines, DEPTH, rules)?;
         if argument.is_some() {
             rules.extend([Token::AnyVm, Token::AdminVm].map(|target| Rule {
                 service: Some(service.clone()),
@@ -104,6 +118,8 @@ fn compat(base: &Path, rules: &mut Vec<Rule>) -> Result<(), PolicyError> {
                 source: Token::AnyVm,
                 target,
                 action: Action::Deny,
+                redirect: None,
+                autostart: true,
             }));
         }
     }
@@ -137,10 +153,13 @@ fn build(
         _ => return Err("invalid action"),
     };
     let given = check_parameters(action, parameters)?;
-    if action == Action::Allow && target == Token::Default && !given.contains(&"target") {
+    let value = |key| given.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+    let redirect = value("target").map(str::to_owned);
+    if action == Action::Allow && target == Token::Default && redirect.is_none() {
         return Err("allow for @default needs target=");
     }
-    Ok(Rule { service, argument, source, target, action })
+    let autostart = value("autostart") != Some("no");
+    Ok(Rule { service, argument, source, target, action, redirect, autostart })
 }
 
 /// Service and argument columns; the star is nothing.
@@ -160,8 +179,11 @@ fn call(service: &str, argument: &str) -> Result<(Option<String>, Option<String>
     }
 }
 
-/// Checks parameters and gives back their names.
-fn check_parameters<'a>(action: Action, parameters: &[&'a str]) -> Result<Vec<&'a str>, &'static str> {
+/// Checks parameters and gives them back with their values.
+fn check_parameters<'a>(
+    action: Action,
+    parameters: &[&'a str],
+) -> Result<Vec<(&'a str, &'a str)>, &'static str> {
     let allowed: &[&str] = match action {
         Action::Allow => &["target", "user", "autostart", "notify"],
         Action::Ask => &["target", "default_target", "user", "autostart", "notify"],
@@ -173,14 +195,14 @@ fn check_parameters<'a>(action: Action, parameters: &[&'a str]) -> Result<Vec<&'
         let is_switch = matches!(key, "autostart" | "notify");
         if !allowed.contains(&key) {
             return Err("unknown parameter");
-        } else if given.contains(&key) {
+        } else if given.iter().any(|(name, _)| *name == key) {
             return Err("parameter given twice");
         } else if is_switch && !matches!(value, "yes" | "no") {
             return Err("neither yes nor no");
         } else if matches!(key, "target" | "default_target") && !is_redirect(value) {
             return Err("invalid redirect");
         }
-        given.push(key);
+        given.push((key, value));
     }
     Ok(given)
 }
@@ -194,7 +216,7 @@ fn is_redirect(value: &str) -> bool {
 /// `SOURCE TARGET ACTION[,PARAM…]`, or an include for the same service.
 fn old_line(
     line: &str,
-    base: &Path,
+    base: Base<'_>,
     lines: &Lines,
     depth: usize,
     rules: &mut Vec<Rule>,
@@ -204,7 +226,7 @@ fn old_line(
     let line = line.replace('$', "@");
     let included = line.strip_prefix("@include:").or_else(|| line.strip_prefix("!include "));
     if let Some(path) = included {
-        return read(&base.join(path.trim()), base, lines, depth, rules);
+        return read(&base.path(path.trim()), base, lines, depth, rules);
     }
     let separators = |character: char| character == ',' || character.is_ascii_whitespace();
     let words: Vec<&str> = line.split(separators).filter(|word| !word.is_empty()).collect();

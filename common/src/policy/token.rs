@@ -18,7 +18,7 @@ pub(super) enum Token {
 }
 
 /// UUID text of dom0.
-const DOM0_UUID: &str = "uuid:00000000-0000-0000-0000-000000000000";
+pub(super) const DOM0_UUID: &str = "uuid:00000000-0000-0000-0000-000000000000";
 
 impl Token {
     /// Parses a word of a column; `@default` and plain `@dispvm` are targets only.
@@ -96,7 +96,7 @@ impl Token {
 }
 
 /// The name that goes with a word: a `uuid:…` becomes the name it belongs to.
-fn canonical(system: &dyn SystemInfo, word: &str) -> String {
+pub(super) fn canonical(system: &dyn SystemInfo, word: &str) -> String {
     let by_uuid = word.strip_prefix("uuid:").and_then(|uuid| system.name_of_uuid(uuid));
     by_uuid.unwrap_or_else(|| if word == "@adminvm" { "dom0".to_owned() } else { word.to_owned() })
 }

@@ -108,7 +108,7 @@ impl Visible {
         let Ok(policy) = Policy::load(world.root()) else { return Ok(Self::Some(BTreeSet::new())) };
         let index = world.view().index()?;
         let default_dispvm = world.view().system()?.properties.get("default_dispvm").map(Value::to_text);
-        let system = IndexedSystem::new(&index, default_dispvm);
+        let system = IndexedSystem::new(&index, world.hypervisor(), default_dispvm);
         let allowed = |entry: &&store::Entry| {
             policy.is_plainly_allowed(&system, "admin.vm.List", "+", caller.as_str(), entry.name())
         };
