@@ -127,6 +127,8 @@ fn features_with_a_meaning_are_checked_after_the_pre_event_and_nothing_is_stored
         ("net.fake-ip", "300.1.1.1", "Invalid value for net.fake-ip: '300.1.1.1'"),
         ("net.fake-netmask", "25", "Invalid value for net.fake-netmask: '25'"),
         ("preload-dispvm-max", "1", "Qube does not support qrexec"),
+        ("preload-dispvm-delay", "1_", "Invalid preload-dispvm-delay value: not an integer or float"),
+        ("preload-dispvm-delay", "1__0", "Invalid preload-dispvm-delay value: not an integer or float"),
         ("preload-dispvm-delay", "z", "Invalid preload-dispvm-delay value: not an integer or float"),
     ] {
         let events = fixture.events_of(|fixture| {

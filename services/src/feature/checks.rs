@@ -150,8 +150,16 @@ fn digits(feature: &str, value: &str) -> Option<String> {
 
 fn preload_delay(it: &Proposal<'_>) -> Option<String> {
     let changed = it.old != Some(it.value);
-    let number = it.value.trim().replace('_', "").parse::<f64>().is_ok();
-    (changed && !number).then(|| "Invalid preload-dispvm-delay value: not an integer or float".to_owned())
+    (changed && !is_number(it.value.trim()))
+        .then(|| "Invalid preload-dispvm-delay value: not an integer or float".to_owned())
+}
+
+/// An integer or float, perhaps with single `_` between digits.
+fn is_number(text: &str) -> bool {
+    let is_digit = |character: char| character.is_ascii_digit();
+    let pieces: Vec<&str> = text.split('_').collect();
+    let joined = |pair: &[&str]| matches!(pair, [left, right] if left.ends_with(is_digit) && right.starts_with(is_digit));
+    pieces.windows(2).all(joined) && pieces.concat().parse::<f64>().is_ok()
 }
 
 /// On dom0 the value counts for the global `default_dispvm`, whose rules then hold; digits are asked for always.
