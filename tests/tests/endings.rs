@@ -1,8 +1,10 @@
-//! How a call ends whatever goes wrong around it: exactly one answer or none, the work done, nothing told that was sent.
+//! How a call begins and ends whatever goes on around it: not before its input's end, with one answer or none, its work
+//! done although nobody waits for it, and without a word of what was sent.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Command, Stdio};
 
 use tests::Fixture;
@@ -42,4 +44,65 @@ fn a_panic_is_logged_by_its_place_and_answers_nothing() {
     assert!(told.contains("internal error at tests/src/bin/broken-call.rs:"), "{told}");
     assert!(told.contains("\n   0: "), "no backtrace: {told}");
     assert!(!told.contains("TaintedToken7319"), "{told}");
+}
+
+const SET: &str = "admin.vm.feature.Set";
+const GET: &str = "admin.vm.feature.Get+f";
+
+#[test]
+fn nothing_starts_before_the_end_of_the_input() {
+    let fixture = Fixture::new();
+    let (input, feed) = std::io::pipe().unwrap();
+    let mut child = fixture.command(SET).stdin(input).spawn().unwrap();
+    let mut feed = feed;
+    feed.write_all(b"admin.vm.feature.Set+f dom0 name test-vm1\0whole").unwrap();
+    // The other call takes its whole way while this one has all of its request but the end.
+    let absent = "QubesFeatureNotFoundError: Feature not set for domain test-vm1: f";
+    assert_eq!(fixture.refused(GET, "test-vm1", ""), absent);
+    assert!(child.try_wait().unwrap().is_none());
+    drop(feed);
+    assert_eq!(child.wait_with_output().unwrap().stdout, b"0\0");
+    assert_eq!(fixture.ok(GET, "test-vm1", ""), "whole");
+}
+
+#[test]
+fn a_caller_that_went_away_stops_no_change() {
+    let fixture = Fixture::new();
+    let mut command = fixture.command(SET);
+    let (output, answers) = std::io::pipe().unwrap();
+    drop(output);
+    command.stdout(answers);
+    answer(command, b"admin.vm.feature.Set+f dom0 name test-vm1\0done");
+    assert_eq!(fixture.ok(GET, "test-vm1", ""), "done");
+}
+
+#[test]
+fn at_a_terminal_the_argument_is_typed_and_there_is_no_payload() {
+    let fixture = Fixture::new();
+    fixture.ok("admin.vm.feature.Set+f", "dom0", "1");
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let mut command = fixture.command("admin.vm.feature.Get");
+    let output = command.arg("f").stdin(terminal.slave).output().unwrap();
+    assert_eq!(readable(&output.stdout), "0·1");
+}
+
+#[test]
+fn the_root_variable_is_ignored_with_the_rights_of_another() {
+    const NOBODY: u32 = 65_534;
+    let fixture = Fixture::new();
+    let program = fixture.path("/admin-label");
+    std::fs::copy(tests::executables::executable("admin-label"), &program).unwrap();
+    if chown(&program, Some(NOBODY), Some(NOBODY)).is_err() {
+        return; // Only root can give a program away.
+    }
+    let open_to_all = Command::new("chmod").args(["-R", "a+rwX"]).arg(fixture.path("/")).status();
+    assert!(open_to_all.unwrap().success());
+    for (mode, is_served) in [(0o755, true), (0o4_755, false)] {
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = Command::new(&program);
+        std::os::unix::process::CommandExt::arg0(&mut command, "admin.label.List");
+        command.env_clear().env("QUBES_ADMIN_ROOT", fixture.path("/")).stdout(Stdio::piped());
+        let reply = answer(command, b"admin.label.List+ dom0 name dom0\0");
+        assert_eq!(reply.starts_with(b"0\0red\n"), is_served, "{}", readable(&reply));
+    }
 }
