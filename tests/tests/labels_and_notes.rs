@@ -26,6 +26,15 @@ fn labels_are_listed_read_made_and_removed() {
 }
 
 #[test]
+fn a_new_qube_has_its_label_by_name_however_it_was_asked_for() {
+    let fixture = Fixture::new();
+    fixture.ok("admin.label.Create+cyan", "dom0", "0x00ffff");
+    fixture.ok("admin.vm.Create.AppVM", "dom0", "name=new label=0_9");
+    assert_eq!(fixture.ok("admin.vm.property.Get+label", "new", ""), "default=False type=label cyan");
+    assert!(fixture.refused("admin.label.Remove+cyan", "dom0", "").starts_with("QubesLabelInUseError: "));
+}
+
+#[test]
 fn bad_labels_are_refused() {
     let fixture = Fixture::new();
     let safe = "Label must be in safe set: abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";

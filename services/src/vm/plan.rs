@@ -6,7 +6,7 @@ use common::call::no_such_domain;
 use common::event::Event;
 use common::failure::{Exception, Failure};
 use common::model::{Class, Pools, Qube, Value};
-use common::names::{FeatureName, FeatureValue, QubeName, QubeUuid, TagName};
+use common::names::{FeatureName, FeatureValue, LabelName, QubeName, QubeUuid, TagName};
 use common::random;
 use common::storage::{self, Layout};
 use common::store::{Txn, View};
@@ -40,9 +40,10 @@ impl Plan {
             ));
         }
         let asked = asked_template(view, request)?;
-        check_label_and_pools(view, request)?;
+        let label = label_of(view, request)?;
+        check_pools(view, request)?;
         let template = effective_template(view, request, asked)?;
-        let mut qube = new_qube(view, request, template.as_deref())?;
+        let mut qube = new_qube(view, request, label, template.as_deref())?;
         follow_system(view, context, &mut qube)?;
         if let (Class::DispVM, Some(template)) = (qube.class, &template) {
             copy_from_template(&mut qube, template);
@@ -151,11 +152,15 @@ fn asked_template(view: &View<'_>, request: &Request) -> Result<Option<Rc<Qube>>
     found.map(Some).ok_or_else(|| no_such_domain(text.as_str()))
 }
 
-fn check_label_and_pools(view: &View<'_>, request: &Request) -> Result<(), Failure> {
+/// The asked label's own name: a text such as `0_1` finds a label by its number.
+fn label_of(view: &View<'_>, request: &Request) -> Result<LabelName, Failure> {
+    let labels = view.labels()?;
+    let found = labels.find(request.options.label.0.as_str());
+    found.map(|label| label.name.clone()).ok_or_else(|| label::not_found("untrusted label"))
+}
+
+fn check_pools(view: &View<'_>, request: &Request) -> Result<(), Failure> {
     let options = &request.options;
-    if view.labels()?.find(options.label.0.as_str()).is_none() {
-        return Err(label::not_found("untrusted label"));
-    }
     let pools = view.pools()?;
     let mut asked = options.pool.iter().chain(options.pools.iter().map(|(_, pool)| pool));
     match asked.rfind(|pool| pools.find(pool).is_none()) {
@@ -213,11 +218,15 @@ fn template_of_dispvm(template: Rc<Qube>) -> Result<Rc<Qube>, Failure> {
 }
 
 /// Steps 1 and 2: numbers, UUID, and the properties given.
-fn new_qube(view: &View<'_>, request: &Request, template: Option<&Qube>) -> Result<Qube, Failure> {
-    let options = &request.options;
-    let mut qube = Qube::new(options.name.clone(), request.class, free_qid(view)?, QubeUuid::random());
-    let label = Value::Text(options.label.0.as_str().to_owned());
-    qube.properties.insert("label".to_owned(), label);
+fn new_qube(
+    view: &View<'_>,
+    request: &Request,
+    label: LabelName,
+    template: Option<&Qube>,
+) -> Result<Qube, Failure> {
+    let name = request.options.name.clone();
+    let mut qube = Qube::new(name, request.class, free_qid(view)?, QubeUuid::random());
+    qube.properties.insert("label".to_owned(), Value::Text(label.into()));
     if let Some(template) = template {
         let template = Value::Text(template.name.as_str().to_owned());
         qube.properties.insert("template".to_owned(), template);
