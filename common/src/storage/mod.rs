@@ -5,6 +5,7 @@ mod file;
 mod file_reflink;
 mod layout;
 mod linux_kernel;
+pub mod unfinished;
 
 pub use clone::supports_clone;
 pub use layout::{DefaultPool, FindQube, Layout};
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use crate::failure::{Exception, Failure};
 use crate::model::{Pool, Pools, Qube, Volume};
 use crate::root::Root;
-use crate::{files, log};
+use crate::{autostart, files, log};
 
 const HOME_MODE: u32 = 0o775;
 
@@ -93,34 +94,44 @@ fn driver_of(root: &Root, pools: &Pools, volume: &Volume) -> Result<Box<dyn Pool
     driver(root, pool.ok_or_else(unknown)?)
 }
 
-/// Makes a qube's home directory and all its volumes, or none of them.
+/// Makes a qube's home directory and all its volumes. [`unfinished::begin`] comes first.
 ///
 /// # Errors
-/// The first failing volume's, in definition order; everything made is removed again.
+/// The first failing volume's, in definition order; what was made until then is there.
 pub fn create_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), StorageError> {
     let Some(home) = qube.home() else { return Ok(()) };
-    let made = files::make_directories(&root.lib().join(home), HOME_MODE)
-        .map_err(StorageError::io("making the home directory"))
-        .and_then(|()| {
-            qube.volumes.iter().try_for_each(|volume| driver_of(root, pools, volume)?.create(volume))
-        });
-    if made.is_err() {
-        remove_all(root, pools, qube);
-    }
-    made
+    files::make_directories(&root.lib().join(home), HOME_MODE)
+        .map_err(StorageError::io("making the home directory"))?;
+    qube.volumes.iter().try_for_each(|volume| driver_of(root, pools, volume)?.create(volume))
 }
 
-/// Removes a qube's volumes and home directory. What cannot be removed is logged: the qube is gone already.
-pub fn remove_all(root: &Root, pools: &Pools, qube: &Qube) {
-    for volume in &qube.volumes {
-        let removed = driver_of(root, pools, volume).and_then(|driver| driver.remove(volume));
-        if let Err(error) = removed {
-            log::line(&format!("volume {} of {} was not removed: {error}", volume.name, qube.name));
+/// Removes a qube's volumes, its home directory and the unit that starts it at boot. A failure is logged and does
+/// not keep the others from being tried.
+///
+/// # Errors
+/// The first failure's.
+fn remove_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), StorageError> {
+    let volumes = qube.volumes.iter().filter(|volume| pools.find(volume.pool.as_str()).is_some());
+    let volumes =
+        volumes.map(|volume| driver_of(root, pools, volume).and_then(|driver| driver.remove(volume)));
+    let mut done = Ok(());
+    for removed in volumes.chain([remove_home(root, qube), remove_unit(root, qube)]) {
+        if let Err(error) = &removed {
+            log::line(&format!("something of {} was not removed: {error}", qube.name));
         }
+        done = done.and(removed);
     }
-    if let Some(home) = qube.home()
-        && let Err(error) = files::remove_tree(&root.lib().join(home))
-    {
-        log::line(&format!("the home directory of {} was not removed: {error}", qube.name));
+    done
+}
+
+fn remove_home(root: &Root, qube: &Qube) -> Result<(), StorageError> {
+    let Some(home) = qube.home() else { return Ok(()) };
+    files::remove_tree(&root.lib().join(home)).map_err(StorageError::io("removing the home directory"))
+}
+
+fn remove_unit(root: &Root, qube: &Qube) -> Result<(), StorageError> {
+    match autostart::disable(root, &qube.name) {
+        true => Ok(()),
+        false => Err(StorageError::Refused("the unit that starts it at boot stays enabled".to_owned())),
     }
 }

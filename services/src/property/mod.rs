@@ -1,6 +1,5 @@
 //! `admin.property.*` and `admin.vm.property.*`: one row per property, one sequence per change (spec 10 §3).
 
-pub mod autostart;
 mod calls;
 mod change;
 mod check;

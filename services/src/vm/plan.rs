@@ -8,8 +8,8 @@ use common::failure::{Exception, Failure};
 use common::model::{Class, Pools, Qube, Value};
 use common::names::{FeatureName, FeatureValue, LabelName, QubeName, QubeUuid, TagName};
 use common::random;
-use common::storage::{self, Layout};
-use common::store::{Txn, View};
+use common::storage::{self, Layout, unfinished};
+use common::store::{Store, Txn, View};
 
 use super::create::Request;
 use super::remove::{DISPID_BLOCKED, now};
@@ -53,32 +53,24 @@ impl Plan {
         Ok(Self { qube, pools, moved })
     }
 
-    /// The qube.
-    pub(super) fn qube(&self) -> &Qube {
-        &self.qube
-    }
-
-    /// The pools its volumes are in.
-    pub(super) fn pools(&self) -> &Pools {
-        &self.pools
-    }
-
-    /// Makes the home directory and the volumes, all or none.
-    pub(super) fn make_volumes(&self, context: &Context<'_>) -> Result<(), Failure> {
+    /// Makes the home directory and the volumes; a record tells of them until the qube is in the store.
+    pub(super) fn make_files(&self, store: &Store, context: &Context<'_>) -> Result<(), Failure> {
         self.moved.clone()?;
+        unfinished::begin(store, &self.qube, &self.pools)?;
         Ok(storage::create_all(context.root, &self.pools, &self.qube)?)
     }
 
-    /// Refuses if the system has changed since in a way that matters.
-    pub(super) fn check_still_right(
+    /// The plan made anew, now that nobody else changes anything, so that it has numbers and copies of this moment.
+    /// Refuses if the files made for the first one do not fit it.
+    pub(super) fn confirmed(
         &self,
         txn: &Txn<'_>,
         context: &Context<'_>,
         request: &Request,
-    ) -> Result<(), Failure> {
+    ) -> Result<Self, Failure> {
         let again = Self::make(txn, context, request)?;
         if again.qube.volumes == self.qube.volumes && again.pools.pools == self.pools.pools {
-            return Ok(());
+            return Ok(again);
         }
         Err(Failure::new(Exception::QubesException, "Storage configuration changed meanwhile, try again"))
     }
@@ -91,9 +83,7 @@ impl Plan {
         caller: &QubeName,
     ) -> Result<(), Failure> {
         let name = &self.qube.name;
-        let mut qube = self.qube.clone();
-        qube.qid = free_qid(txn)?;
-        txn.insert_qube(qube)?;
+        txn.insert_qube(self.qube.clone())?;
         txn.event(Event::system("domain-add").with("vm", name.as_str()));
         let tagged = self.tag_creator(txn, context, caller);
         if tagged.is_err() {

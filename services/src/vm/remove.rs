@@ -7,11 +7,11 @@ use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
 use common::hypervisor;
 use common::log;
-use common::model::{Class, Pools, Qube, Value};
+use common::model::{Class, Qube, Value};
 use common::names::QubeName;
 use common::quote::quote;
-use common::storage;
-use common::store::{Entry, Txn};
+use common::storage::unfinished;
+use common::store::{Entry, Store, Txn};
 
 use crate::property::{self, Context};
 
@@ -30,27 +30,27 @@ impl Call for Remove {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let context = Context::of(world);
-        let _lifecycle = world.store().lock_lifecycle(granted.destination())?;
-        let (qube, pools) = world.change(&granted, |txn| remove(txn, &context, granted.destination()))?;
-        // From here on the qube is gone; what cannot be cleared away is only logged.
-        property::autostart::disable(context.root, &qube.name);
-        storage::remove_all(context.root, &pools, &qube);
-        Ok(Content::new())
+        let (context, store, name) = (Context::of(world), world.store(), granted.destination());
+        let _lifecycle = store.lock_lifecycle(name)?;
+        let removed = world.change(&granted, |txn| remove(txn, store, &context, name));
+        // What cannot be cleared away is logged, and left to the next call of that name.
+        let _ = unfinished::settle(store, context.root, name);
+        removed.map(|()| Content::new())
     }
 }
 
-/// The removal in the store. Gives back what is needed to clear the disk.
-fn remove(txn: &mut Txn<'_>, context: &Context<'_>, name: &QubeName) -> Result<(Qube, Pools), Failure> {
+/// The removal in the store; a record tells of the qube's files until they are cleared away.
+fn remove(txn: &mut Txn<'_>, store: &Store, context: &Context<'_>, name: &QubeName) -> Result<(), Failure> {
     let qube = txn.qube(name)?.ok_or_else(|| no_such_domain(name.as_str()))?;
     check_removable(context, &qube)?;
     txn.event(Event::system("domain-pre-delete").with("vm", name.as_str()));
     check_references(txn, context, &qube)?;
     check_devices(txn, name)?;
+    unfinished::begin(store, &qube, &*txn.pools()?)?;
     txn.remove_qube(name)?;
     block_dispid(txn, &qube)?;
     txn.event(Event::system("domain-delete").with("vm", name.as_str()));
-    Ok(((*qube).clone(), (*txn.pools()?).clone()))
+    Ok(())
 }
 
 fn check_removable(context: &Context<'_>, qube: &Qube) -> Result<(), Failure> {
