@@ -2,13 +2,16 @@
 
 use std::rc::Rc;
 
+use common::autostart;
 use common::call::no_such_domain;
 use common::event::Event;
 use common::failure::{Exception, Failure};
+use common::files;
 use common::model::{Class, Pools, Qube, Value};
 use common::names::{FeatureName, FeatureValue, LabelName, QubeName, QubeUuid, TagName};
 use common::random;
-use common::storage::{self, Layout, unfinished};
+use common::root::Root;
+use common::storage::{self, Layout, StorageError, unfinished};
 use common::store::{Store, Txn, View};
 
 use super::create::Request;
@@ -24,6 +27,7 @@ const DISPIDS: u64 = 10_000;
 /// The qube as it will be, and where its volumes go.
 pub(super) struct Plan {
     qube: Qube,
+    template: Option<Rc<Qube>>,
     pools: Rc<Pools>,
     /// What moving volumes into the asked pools was refused with; told only after the qube was announced.
     moved: Result<(), Failure>,
@@ -50,14 +54,41 @@ impl Plan {
         }
         let pools = view.pools()?;
         let moved = define_volumes(view, context, &mut qube, request, &pools)?;
-        Ok(Self { qube, pools, moved })
+        Ok(Self { qube, template, pools, moved })
     }
 
     /// Makes the home directory and the volumes; a record tells of them until the qube is in the store.
     pub(super) fn make_files(&self, store: &Store, context: &Context<'_>) -> Result<(), Failure> {
         self.moved.clone()?;
         unfinished::begin(store, &self.qube, &self.pools)?;
-        Ok(storage::create_all(context.root, &self.pools, &self.qube)?)
+        storage::create_all(context.root, &self.pools, &self.qube)?;
+        self.copy_firewall(context.root)?;
+        self.enable_unit(context.root)
+    }
+
+    /// A disposable begins with its template's firewall rules.
+    fn copy_firewall(&self, root: &Root) -> Result<(), Failure> {
+        let file = |home: String| root.lib().join(home).join("firewall.xml");
+        let template = self.template.as_ref().filter(|_| self.qube.class == Class::DispVM);
+        let (Some(from), Some(to)) = (template.and_then(|template| template.home()), self.qube.home()) else {
+            return Ok(());
+        };
+        let copied = files::read_if_present(&file(from))
+            .and_then(|rules| rules.map_or(Ok(()), |rules| files::replace(&file(to), &rules, 0o664)));
+        Ok(copied.map_err(StorageError::io("copying the firewall rules"))?)
+    }
+
+    fn starts_at_boot(&self) -> bool {
+        self.qube.properties.get("autostart").is_some_and(Value::is_true)
+    }
+
+    /// A disposable may have `autostart` from its template.
+    fn enable_unit(&self, root: &Root) -> Result<(), Failure> {
+        if self.starts_at_boot() && !autostart::enable(root, &self.qube.name) {
+            let text = "Failed to set autostart for VM in systemd";
+            return Err(Failure::new(Exception::QubesException, text));
+        }
+        Ok(())
     }
 
     /// The plan made anew, now that nobody else changes anything, so that it has numbers and copies of this moment.
@@ -69,10 +100,11 @@ impl Plan {
         request: &Request,
     ) -> Result<Self, Failure> {
         let again = Self::make(txn, context, request)?;
-        if again.qube.volumes == self.qube.volumes && again.pools.pools == self.pools.pools {
-            return Ok(again);
-        }
-        Err(Failure::new(Exception::QubesException, "Storage configuration changed meanwhile, try again"))
+        let fits = again.qube.volumes == self.qube.volumes
+            && again.pools.pools == self.pools.pools
+            && again.starts_at_boot() == self.starts_at_boot();
+        let text = "What the qube is made from changed meanwhile, try again";
+        if fits { Ok(again) } else { Err(Failure::new(Exception::QubesException, text)) }
     }
 
     /// Adds the qube with its events (steps 6 to 8).
