@@ -1,7 +1,8 @@
 //! What a new qube has on disk, and what goes with it (spec 10 §2.4 steps 5 and 8, §2.8, spec 20 §6, §7).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
 
-use common::names::{FeatureName, FeatureValue, QubeName};
+use common::model::{Qube, Volume};
+use common::names::{FeatureName, FeatureValue, QubeName, VolumeName};
 use tests::Fixture;
 
 #[test]
@@ -34,13 +35,9 @@ fn disposables_made_in_advance_go_with_their_template() {
     fixture.ok("admin.vm.property.Set+default_dispvm", "disp1", "test-vm1");
     let in_use =
         "QubesVMInUseError: Domain is in use: 'test-vm1';  see 'journalctl -u qubesd -e' in dom0 for details";
-    let store = fixture.store();
     let preload = |names: &str| {
         let (feature, value) = (FeatureName::parse("preload-dispvm"), FeatureValue::parse(names));
-        let mut txn = store.write().unwrap();
-        let template = QubeName::parse("test-vm1").unwrap();
-        txn.edit_qube(&template, |qube| qube.set_feature(feature.unwrap(), value.unwrap())).unwrap();
-        txn.commit().unwrap();
+        edit(&fixture, "test-vm1", |qube| qube.set_feature(feature.unwrap(), value.unwrap()));
     };
     preload("disp1 gone");
     assert_eq!(fixture.refused("admin.vm.Remove", "test-vm1", ""), in_use);
@@ -62,4 +59,56 @@ fn disposables_made_in_advance_go_with_their_template() {
         assert!(!fixture.path("/var/lib/qubes/appvms").join(name).exists());
         assert!(fixture.refused("admin.vm.List", name, "").starts_with("QubesVMNotFoundError: "));
     }
+}
+
+/// A qube as it is stored.
+fn stored(fixture: &Fixture, name: &str) -> Qube {
+    let store = fixture.store();
+    let qube = store.read().unwrap().qube(&QubeName::parse(name).unwrap()).unwrap().unwrap();
+    (*qube).clone()
+}
+
+fn edit(fixture: &Fixture, name: &str, edit: impl FnOnce(&mut Qube)) {
+    let store = fixture.store();
+    let mut txn = store.write().unwrap();
+    txn.edit_qube(&QubeName::parse(name).unwrap(), edit).unwrap();
+    txn.commit().unwrap();
+}
+
+fn volume<'a>(qube: &'a Qube, name: &str) -> &'a Volume {
+    qube.volume(&VolumeName::parse(name).unwrap()).unwrap()
+}
+
+#[test]
+fn further_volumes_of_the_template_keep_their_settings_unless_pools_are_asked_for() {
+    let fixture = Fixture::new();
+    edit(&fixture, "test-template", |qube| {
+        let mut data = volume(qube, "private").clone();
+        data.name = VolumeName::parse("data").unwrap();
+        (data.vid, data.size, data.revisions_to_keep) =
+            ("vm-templates/test-template/data".to_owned(), 4096, 5);
+        let mut cache = volume(qube, "volatile").clone();
+        cache.name = VolumeName::parse("cache").unwrap();
+        (cache.size, cache.ephemeral) = (4096, Some(true));
+        qube.volumes.extend([data, cache]);
+    });
+    fixture.ok("admin.vm.Create.AppVM", "dom0", "name=new label=red");
+    let new = stored(&fixture, "new");
+    let data = volume(&new, "data");
+    assert_eq!((data.vid.as_str(), data.size, data.revisions_to_keep), ("appvms/new/data", 4096, 5));
+    assert_eq!(volume(&new, "cache").ephemeral, Some(true));
+    assert!(fixture.path("/var/lib/qubes/appvms/new/data.img").exists());
+    fixture.ok("admin.vm.CreateInPool.AppVM", "dom0", "name=other label=red pool:private=test");
+    let other = stored(&fixture, "other");
+    assert_eq!((volume(&other, "data").revisions_to_keep, volume(&other, "cache").ephemeral), (1, None));
+}
+
+#[test]
+fn a_snapshot_needs_a_source() {
+    let fixture = Fixture::new();
+    edit(&fixture, "test-template", |qube| qube.volumes.retain(|volume| volume.name.as_str() != "root"));
+    assert_eq!(
+        fixture.refused("admin.vm.Create.AppVM", "dom0", "name=new label=red"),
+        "StoragePoolException: snap_on_start specified on 'root' but no volume source set"
+    );
 }
