@@ -42,7 +42,7 @@ pub fn open(path: &Path) -> io::Result<fs::File> {
     fs::File::open(path)
 }
 
-/// Creates a file that must not exist yet, or truncates the one that does.
+/// Creates a file, or truncates the one that is there.
 ///
 /// # Errors
 /// What the system says.
@@ -113,12 +113,15 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(format!(".{name}{suffix}"))
 }
 
-/// Removes a file; absence is fine.
+/// Removes a file; absence is fine, also that of a directory on its way.
 ///
 /// # Errors
 /// What the system says, but for absence.
 pub fn remove(path: &Path) -> io::Result<()> {
-    present(fs::remove_file(path)).map(drop)
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(()),
+        result => present(result).map(drop),
+    }
 }
 
 /// Makes a symbolic link, replacing an older one.

@@ -118,3 +118,23 @@ fn a_killed_removal_is_reported_and_finished_by_repair_or_by_the_next_creation()
     assert!(reported > 30, "{reported} of {stop}");
     assert!(!is_stored(&fixture) && check(&fixture, &[]).0);
 }
+
+#[test]
+fn a_failed_creation_clears_its_own_files_and_nobody_elses() {
+    let fixture = Fixture::new();
+    let home = fixture.path("/var/lib/qubes/appvms/new");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::write(home.join("somebodys"), "").unwrap();
+    let pool = fixture.path("/var/lib/qubes/test");
+    std::fs::remove_dir(&pool).unwrap();
+    std::fs::write(&pool, "not a directory").unwrap();
+    let payload = "name=new label=red pool:private=test";
+    let said = fixture.refused(CREATE, "dom0", payload);
+    assert_eq!(said, "StoragePoolException: making an image: Not a directory (os error 20)");
+    let left = std::fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    assert_eq!(left, ["somebodys"]);
+    assert!(unfinished::all(&fixture.store()).unwrap().is_empty());
+    std::fs::remove_dir_all(&home).unwrap();
+    fixture.refused(CREATE, "dom0", payload);
+    assert!(!home.exists());
+}

@@ -112,3 +112,21 @@ fn a_snapshot_needs_a_source() {
         "StoragePoolException: snap_on_start specified on 'root' but no volume source set"
     );
 }
+
+#[test]
+fn a_file_pool_wants_free_places_and_sizes() {
+    let fixture = Fixture::new();
+    let create = |payload: &str| fixture.refused("admin.vm.CreateInPool.StandaloneVM", "dom0", payload);
+    assert_eq!(
+        create("name=new label=red pool:kernel=test"),
+        "StoragePoolException: Volume appvms/new/kernel needs a size"
+    );
+    let image = fixture.path("/var/lib/qubes/test/appvms/new/private.img");
+    std::fs::create_dir_all(image.parent().unwrap()).unwrap();
+    std::fs::write(&image, "somebody's").unwrap();
+    assert_eq!(
+        create("name=new label=red pool=test"),
+        format!("StoragePoolException: Volume {} already exists", image.display())
+    );
+    assert_eq!(std::fs::read(&image).unwrap(), b"somebody's");
+}

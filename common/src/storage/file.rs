@@ -32,8 +32,19 @@ impl PoolDriver for File {
         Ok(())
     }
 
+    fn check_new(&self, volume: &Volume) -> Result<(), StorageError> {
+        let image = self.image(volume, ".img");
+        let text = if volume.size == 0 {
+            format!("Volume {} needs a size", volume.vid)
+        } else if !volume.snap_on_start && image.exists() {
+            format!("Volume {} already exists", image.display())
+        } else {
+            return Ok(());
+        };
+        Err(StorageError::Refused(text))
+    }
+
     fn create(&self, volume: &Volume) -> Result<(), StorageError> {
-        self.remove(volume)?;
         if volume.snap_on_start {
             return Ok(());
         }

@@ -57,7 +57,15 @@ pub trait PoolDriver {
     /// [`StorageError::Refused`].
     fn can_hold(&self, volume: &Volume) -> Result<(), StorageError>;
 
-    /// Makes a new volume, empty or to be filled at start. What an earlier volume left behind is replaced.
+    /// Whether a new volume can be made: it is described in full, and nothing of others lies in its place.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`].
+    fn check_new(&self, _: &Volume) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Makes a new volume, empty or to be filled at start.
     ///
     /// # Errors
     /// [`StorageError`]; nothing usable is left then.
@@ -94,6 +102,14 @@ fn driver_of(root: &Root, pools: &Pools, volume: &Volume) -> Result<Box<dyn Pool
     driver(root, pool.ok_or_else(unknown)?)
 }
 
+/// Checks that all volumes of a qube can be made, before anything is.
+///
+/// # Errors
+/// The first refusing driver's, in definition order.
+pub fn check_new(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), StorageError> {
+    qube.volumes.iter().try_for_each(|volume| driver_of(root, pools, volume)?.check_new(volume))
+}
+
 /// Makes a qube's home directory and all its volumes. [`unfinished::begin`] comes first.
 ///
 /// # Errors
@@ -105,17 +121,17 @@ pub fn create_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), Storage
     qube.volumes.iter().try_for_each(|volume| driver_of(root, pools, volume)?.create(volume))
 }
 
-/// Removes a qube's volumes, its home directory and the unit that starts it at boot. A failure is logged and does
-/// not keep the others from being tried.
+/// Removes a qube's volumes, its home directory (with all it holds if that is the qube's) and the unit that starts it
+/// at boot. A failure is logged and does not keep the others from being tried.
 ///
 /// # Errors
 /// The first failure's.
-fn remove_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), StorageError> {
+fn remove_all(root: &Root, pools: &Pools, qube: &Qube, owns_home: bool) -> Result<(), StorageError> {
     let volumes = qube.volumes.iter().filter(|volume| pools.find(volume.pool.as_str()).is_some());
     let volumes =
         volumes.map(|volume| driver_of(root, pools, volume).and_then(|driver| driver.remove(volume)));
     let mut done = Ok(());
-    for removed in volumes.chain([remove_home(root, qube), remove_unit(root, qube)]) {
+    for removed in volumes.chain([remove_home(root, qube, owns_home), remove_unit(root, qube)]) {
         if let Err(error) = &removed {
             log::line(&format!("something of {} was not removed: {error}", qube.name));
         }
@@ -124,9 +140,14 @@ fn remove_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), StorageErro
     done
 }
 
-fn remove_home(root: &Root, qube: &Qube) -> Result<(), StorageError> {
-    let Some(home) = qube.home() else { return Ok(()) };
-    files::remove_tree(&root.lib().join(home)).map_err(StorageError::io("removing the home directory"))
+fn remove_home(root: &Root, qube: &Qube, owns_home: bool) -> Result<(), StorageError> {
+    let Some(home) = qube.home().map(|home| root.lib().join(home)) else { return Ok(()) };
+    if owns_home {
+        return files::remove_tree(&home).map_err(StorageError::io("removing the home directory"));
+    }
+    // Fails while something else is there, which is as it should be.
+    let _ = files::remove_directory(&home);
+    Ok(())
 }
 
 fn remove_unit(root: &Root, qube: &Qube) -> Result<(), StorageError> {

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::model::{Pools, Qube};
 use crate::names::QubeName;
 use crate::root::Root;
-use crate::store::{Store, StoreError, decode, encode};
+use crate::store::{Key, Store, StoreError, decode, encode};
 
 const FOLDER: &str = "unfinished";
 
@@ -22,6 +22,8 @@ const FOLDER: &str = "unfinished";
 struct Record {
     qube: Qube,
     pools: Pools,
+    /// Whether all that is in the home directory is the qube's: one that was there before its qube may be somebody's.
+    owns_home: bool,
 }
 
 fn file(name: &QubeName) -> String {
@@ -36,14 +38,14 @@ fn path(store: &Store, name: &QubeName) -> PathBuf {
 ///
 /// # Errors
 /// What the file system says; nothing may be touched then.
-pub fn begin(store: &Store, qube: &Qube, pools: &Pools) -> Result<(), StoreError> {
-    if qube.home().is_none() {
-        return Ok(());
-    }
-    let record = encode(0, &Record { qube: qube.clone(), pools: pools.clone() })?;
+pub fn begin(store: &Store, root: &Root, qube: &Qube, pools: &Pools) -> Result<(), StoreError> {
+    let (Some(home), vfs) = (qube.home(), store.vfs()) else { return Ok(()) };
+    let is_stored = vfs.exists(&store.state_directory().join(Key::Qube(qube.name.clone()).file()));
+    let is_stored = is_stored.map_err(StoreError::io("looking for a qube"))?;
+    let owns_home = is_stored || !root.lib().join(home).exists();
+    let record = encode(0, &Record { qube: qube.clone(), pools: pools.clone(), owns_home })?;
     let target = path(store, &qube.name);
     let temporary = crate::files::beside(&target, ".new");
-    let vfs = store.vfs();
     vfs.create(&temporary, &record, true)
         .and_then(|()| vfs.rename(&temporary, &target))
         .and_then(|()| vfs.sync_directory(&store.state_directory().join(FOLDER)))
@@ -59,7 +61,7 @@ pub fn settle(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure
     let Some(bytes) = store.vfs().read(&path(store, name)).map_err(reading)? else { return Ok(()) };
     let (_, record) = decode::<Record>(&file(name), &bytes)?;
     if !store.read()?.exists(name)? {
-        remove_all(root, &record.pools, &record.qube)?;
+        remove_all(root, &record.pools, &record.qube, record.owns_home)?;
     }
     Ok(store.vfs().remove(&path(store, name)).map_err(StoreError::io("ending what was unfinished"))?)
 }

@@ -60,7 +60,8 @@ impl Plan {
     /// Makes the home directory and the volumes; a record tells of them until the qube is in the store.
     pub(super) fn make_files(&self, store: &Store, context: &Context<'_>) -> Result<(), Failure> {
         self.moved.clone()?;
-        unfinished::begin(store, &self.qube, &self.pools)?;
+        storage::check_new(context.root, &self.pools, &self.qube)?;
+        unfinished::begin(store, context.root, &self.qube, &self.pools)?;
         storage::create_all(context.root, &self.pools, &self.qube)?;
         self.copy_firewall(context.root)?;
         self.enable_unit(context.root)

@@ -62,10 +62,10 @@ fn remove(
         check_references(txn, context, leaving, &waiting)?;
         check_devices(txn, leaving)?;
     }
-    take_out(txn, store, name)?;
+    take_out(txn, store, context, name)?;
     for name in &waiting {
         txn.event(Event::system("domain-pre-delete").with("vm", name.as_str()));
-        take_out(txn, store, name)?;
+        take_out(txn, store, context, name)?;
     }
     Ok(())
 }
@@ -75,9 +75,9 @@ fn find(view: &View<'_>, name: &QubeName) -> Result<Rc<Qube>, Failure> {
 }
 
 /// Takes one qube out of the store; a record tells of its files until they are cleared away.
-fn take_out(txn: &mut Txn<'_>, store: &Store, name: &QubeName) -> Result<(), Failure> {
+fn take_out(txn: &mut Txn<'_>, store: &Store, context: &Context<'_>, name: &QubeName) -> Result<(), Failure> {
     let qube = find(txn, name)?;
-    unfinished::begin(store, &qube, &*txn.pools()?)?;
+    unfinished::begin(store, context.root, &qube, &*txn.pools()?)?;
     txn.remove_qube(name)?;
     block_dispid(txn, &qube)?;
     txn.event(Event::system("domain-delete").with("vm", name.as_str()));
