@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+const SET_GROUP_ID: u32 = 0o2000;
 
 /// The whole content of a file.
 ///
@@ -149,7 +151,8 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     present(fs::remove_dir_all(path)).map(drop)
 }
 
-/// Makes a directory and its parents with the given mode, whatever the umask.
+/// Makes a directory and its parents, durably, with the given mode whatever the umask; the set-group-ID bit is
+/// inherited, so that what is made inside belongs to the same group.
 ///
 /// # Errors
 /// What the system says.
@@ -161,9 +164,12 @@ pub fn make_directories(path: &Path, mode: u32) -> io::Result<()> {
         make_directories(parent, mode)?;
     }
     match fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
     }
+    let inherited = fs::metadata(path)?.permissions().mode() & SET_GROUP_ID;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode | inherited))?;
+    sync_directory(path)
 }
 
 /// Names in a directory, sorted; none if there is no such directory.

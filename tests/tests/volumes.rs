@@ -130,3 +130,15 @@ fn a_file_pool_wants_free_places_and_sizes() {
     );
     assert_eq!(std::fs::read(&image).unwrap(), b"somebody's");
 }
+
+#[test]
+fn what_a_qube_has_on_disk_belongs_to_the_group_of_the_folder_it_lies_in() {
+    use std::os::unix::fs::PermissionsExt;
+    let fixture = Fixture::new();
+    let appvms = fixture.path("/var/lib/qubes/appvms");
+    std::fs::create_dir(&appvms).unwrap();
+    std::fs::set_permissions(&appvms, std::fs::Permissions::from_mode(0o2770)).unwrap();
+    fixture.ok("admin.vm.Create.AppVM", "dom0", "name=new label=red");
+    let mode = std::fs::metadata(appvms.join("new")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o2775);
+}
