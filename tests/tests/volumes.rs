@@ -1,8 +1,14 @@
 //! What a new qube has on disk, and what goes with it (spec 10 §2.4 steps 5 and 8, §2.8, spec 20 §6, §7).
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
 
 use common::model::{Qube, Volume};
-use common::names::{FeatureName, FeatureValue, QubeName, VolumeName};
+use common::names::{FeatureName, FeatureValue, PoolName, QubeName, VolumeName};
 use tests::Fixture;
 
 #[test]
@@ -141,4 +147,88 @@ fn what_a_qube_has_on_disk_belongs_to_the_group_of_the_folder_it_lies_in() {
     fixture.ok("admin.vm.Create.AppVM", "dom0", "name=new label=red");
     let mode = std::fs::metadata(appvms.join("new")).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o2775);
+}
+
+/// Gives the template, which becomes one of Windows, a private volume of a few bytes.
+fn make_windows(fixture: &Fixture, content: &[u8]) {
+    fixture.ok("admin.vm.feature.Set+os", "test-template", "Windows");
+    edit(fixture, "test-template", |qube| {
+        let private = VolumeName::parse("private").unwrap();
+        qube.volumes.iter_mut().find(|volume| volume.name == private).unwrap().size = 8192;
+    });
+    let folder = fixture.path("/var/lib/qubes/vm-templates/test-template");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("private.img"), content).unwrap();
+}
+
+#[test]
+fn a_windows_qube_begins_with_its_templates_private_volume() {
+    let fixture = Fixture::new();
+    let content = [b"data".as_slice(), &[0; 8188]].concat();
+    make_windows(&fixture, &content);
+    let events = fixture.events_of(|fixture| {
+        fixture.ok("admin.vm.Create.AppVM", "dom0", "name=new label=red");
+        fixture.ok("admin.vm.CreateInPool.AppVM", "dom0", "name=other label=red pool:private=test");
+    });
+    assert_eq!(events.len(), 6, "copying has no event of its own");
+    let folder = fixture.path("/var/lib/qubes/appvms/new");
+    for image in ["private.img", "private-precache.img"] {
+        assert!(std::fs::read(folder.join(image)).unwrap() == content, "{image} differs");
+    }
+    let time = |image: &str| std::fs::metadata(folder.join(image)).unwrap().modified().unwrap();
+    assert_eq!(time("private.img"), time("private-precache.img"));
+    let names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !matches!(name.as_str(), "private.img" | "private-precache.img"))
+        .collect();
+    let [revision] = names.as_slice() else { panic!("{names:?}") };
+    assert!(revision.starts_with("private.img.1@20") && revision.ends_with('Z'), "{revision}");
+    assert_eq!(volume(&stored(&fixture, "new"), "private").size, 8192);
+    let other = fixture.path("/var/lib/qubes/test/appvms/other/private.img");
+    assert!(std::fs::read(other).unwrap() == content);
+    fixture.ok("admin.vm.Remove", "new", "");
+    assert!(!folder.exists(), "a revision stayed behind");
+}
+
+#[test]
+fn a_private_volume_that_cannot_be_copied_leaves_no_qube() {
+    let fixture = Fixture::new();
+    make_windows(&fixture, b"data");
+    edit(&fixture, "test-template", |qube| qube.volumes.iter_mut().for_each(|it| it.revisions_to_keep = -1));
+    let marker = fixture.path("/run/qubes/volume-running-varlibqubes:vm--templates-test--template-private");
+    std::fs::write(marker, "").unwrap();
+    assert_eq!(
+        fixture.refused("admin.vm.Create.AppVM", "dom0", "name=new label=red"),
+        "StoragePoolException: Volume vm-templates/test-template/private must be stopped before importing its data"
+    );
+    assert!(!fixture.path("/var/lib/qubes/appvms/new").exists());
+    assert!(fixture.refused("admin.vm.List", "new", "").starts_with("QubesVMNotFoundError: "));
+}
+
+#[test]
+fn a_file_volume_is_copied_only_when_its_store_of_changes_is_empty() {
+    let fixture = Fixture::new();
+    make_windows(&fixture, b"");
+    edit(&fixture, "test-template", |qube| {
+        let private = VolumeName::parse("private").unwrap();
+        let volume = qube.volumes.iter_mut().find(|volume| volume.name == private).unwrap();
+        volume.pool = PoolName::parse("test").unwrap();
+    });
+    let folder = fixture.path("/var/lib/qubes/test/vm-templates/test-template");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("private.img"), "data").unwrap();
+    let mut header = b"SnAp\x01\0\0\0\x01\0\0\0\0\x01\0\0".to_vec();
+    header.resize(262_144, 0);
+    let changed = [header.as_slice(), b"x"].concat();
+    for dirty in [b"x".as_slice(), &changed] {
+        std::fs::write(folder.join("private-cow.img"), dirty).unwrap();
+        assert_eq!(
+            fixture.refused("admin.vm.Create.AppVM", "dom0", "name=new label=red"),
+            "StoragePoolException: file pool cannot export dirty volumes"
+        );
+    }
+    std::fs::write(folder.join("private-cow.img"), header).unwrap();
+    fixture.ok("admin.vm.Create.AppVM", "dom0", "name=new label=red");
+    assert_eq!(std::fs::read(fixture.path("/var/lib/qubes/appvms/new/private.img")).unwrap(), b"data");
 }

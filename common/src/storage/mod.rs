@@ -11,7 +11,7 @@ pub use clone::supports_clone;
 pub use layout::{DefaultPool, FindQube, Layout};
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::failure::{Exception, Failure};
 use crate::model::{Pool, Pools, Qube, Volume};
@@ -76,6 +76,19 @@ pub trait PoolDriver {
     /// # Errors
     /// [`StorageError`].
     fn remove(&self, volume: &Volume) -> Result<(), StorageError>;
+
+    /// A file to read the volume's committed state from. `running` tells whether a domain uses the volume.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`] for volumes that have no such state now.
+    fn export(&self, volume: &Volume, running: bool) -> Result<PathBuf, StorageError>;
+
+    /// Replaces what a kept volume holds with what a file holds, its size included; the old state is kept as the
+    /// driver keeps those.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the volume holds what it held then.
+    fn import(&self, volume: &Volume, from: &Path) -> Result<(), StorageError>;
 }
 
 /// The driver of a pool.
@@ -119,6 +132,35 @@ pub fn create_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), Storage
     files::make_directories(&root.lib().join(home), HOME_MODE)
         .map_err(StorageError::io("making the home directory"))?;
     qube.volumes.iter().try_for_each(|volume| driver_of(root, pools, volume)?.create(volume))
+}
+
+/// Fills a kept volume with what another holds, in whatever pools both lie; any other kind begins each start anew
+/// and is left alone (spec 20 §6.6). The lifecycle lock of the source's qube must be held.
+///
+/// # Errors
+/// The drivers', and for a source that is in use without a committed state beside it.
+pub fn import_volume(
+    root: &Root,
+    pools: &Pools,
+    volume: &Volume,
+    source: &Volume,
+) -> Result<(), StorageError> {
+    if !volume.save_on_stop {
+        return Ok(());
+    }
+    let running = is_running(root, source);
+    if running && source.has_snapshots_disabled() {
+        let text = format!("Volume {} must be stopped before importing its data", source.vid);
+        return Err(StorageError::Refused(text));
+    }
+    let from = driver_of(root, pools, source)?.export(source, running)?;
+    driver_of(root, pools, volume)?.import(volume, &from)
+}
+
+/// Whether a domain uses a volume: a marker file tells (spec 20 §6.5).
+fn is_running(root: &Root, volume: &Volume) -> bool {
+    let name = format!("{}:{}", volume.pool, volume.vid).replace('-', "--").replace('/', "-");
+    root.path("/run/qubes").join(format!("volume-running-{name}")).exists()
 }
 
 /// Removes a qube's volumes, its home directory (with all it holds if that is the qube's) and the unit that starts it

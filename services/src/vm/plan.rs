@@ -7,8 +7,8 @@ use common::call::no_such_domain;
 use common::event::Event;
 use common::failure::{Exception, Failure};
 use common::files;
-use common::model::{Class, Pools, Qube, Value};
-use common::names::{FeatureName, FeatureValue, LabelName, QubeName, QubeUuid, TagName};
+use common::model::{Class, Pools, Qube, Value, Volume};
+use common::names::{FeatureName, FeatureValue, LabelName, QubeName, QubeUuid, TagName, VolumeName};
 use common::random;
 use common::root::Root;
 use common::storage::{self, Layout, StorageError, unfinished};
@@ -28,6 +28,8 @@ const DISPIDS: u64 = 10_000;
 pub(super) struct Plan {
     qube: Qube,
     template: Option<Rc<Qube>>,
+    /// The template's private volume, if ours is to be filled from it.
+    private: Option<Volume>,
     pools: Rc<Pools>,
     /// What moving volumes into the asked pools was refused with; told only after the qube was announced.
     moved: Result<(), Failure>,
@@ -54,7 +56,8 @@ impl Plan {
         }
         let pools = view.pools()?;
         let moved = define_volumes(view, context, &mut qube, request, &pools)?;
-        Ok(Self { qube, template, pools, moved })
+        let private = private_of_windows(&mut qube, template.as_deref())?;
+        Ok(Self { qube, template, private, pools, moved })
     }
 
     /// Makes the home directory and the volumes; a record tells of them until the qube is in the store.
@@ -63,8 +66,16 @@ impl Plan {
         storage::check_new(context.root, &self.pools, &self.qube)?;
         unfinished::begin(store, context.root, &self.qube, &self.pools)?;
         storage::create_all(context.root, &self.pools, &self.qube)?;
+        self.fill_private(store, context)?;
         self.copy_firewall(context.root)?;
         self.enable_unit(context.root)
+    }
+
+    fn fill_private(&self, store: &Store, context: &Context<'_>) -> Result<(), Failure> {
+        let (Some(source), Some(template)) = (&self.private, &self.template) else { return Ok(()) };
+        let _lifecycle = store.lock_lifecycle(&template.name)?;
+        let own = self.qube.volume(&source.name);
+        Ok(own.map_or(Ok(()), |own| storage::import_volume(context.root, &self.pools, own, source))?)
     }
 
     /// A disposable begins with its template's firewall rules.
@@ -102,6 +113,7 @@ impl Plan {
     ) -> Result<Self, Failure> {
         let again = Self::make(txn, context, request)?;
         let fits = again.qube.volumes == self.qube.volumes
+            && again.private == self.private
             && again.pools.pools == self.pools.pools
             && again.starts_at_boot() == self.starts_at_boot();
         let text = "What the qube is made from changed meanwhile, try again";
@@ -313,6 +325,17 @@ fn copy_from_template(qube: &mut Qube, template: &Qube) {
         }
     }
     qube.tags.extend(template.tags.iter().cloned());
+}
+
+/// Windows cannot make its private volume by itself: a kept one begins as a copy of the template's (spec 10 §8.9).
+fn private_of_windows(qube: &mut Qube, template: Option<&Qube>) -> Result<Option<Volume>, Failure> {
+    let private = VolumeName::parse("private")?;
+    let template = template.filter(|template| template.feature("os") == Some("Windows"));
+    let source = template.and_then(|template| template.volume(&private));
+    let own = qube.volumes.iter_mut().find(|volume| volume.name == private && volume.save_on_stop);
+    let (Some(source), Some(own)) = (source, own) else { return Ok(None) };
+    own.size = source.size;
+    Ok(Some(source.clone()))
 }
 
 /// The class's volumes, moved into the asked pools. The inner error is row 24.
