@@ -162,7 +162,7 @@ fn import(root: &Root, file: &std::path::Path) -> Result<(), String> {
 fn export(root: &Root, file: Option<&std::path::Path>) -> Result<(), String> {
     let store = Store::at(root);
     let view = store.read().map_err(|error| error.to_string())?;
-    let text = xml::export(&view).map_err(told)?;
+    let text = xml::export(&view, root).map_err(told)?;
     match file {
         Some(file) => files::replace(file, text.as_bytes(), 0o660).map_err(|error| error.to_string()),
         None => {
