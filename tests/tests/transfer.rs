@@ -80,3 +80,110 @@ fn a_kernel_volume_is_written_with_the_kernel_of_its_qube() {
     let exported = String::from_utf8(tool(&fixture, &["export"]).stdout).unwrap();
     assert!(exported.contains(&kernel("None")), "{exported}");
 }
+
+fn volume(name: &str, more: &str) -> String {
+    format!("<volume-config><volume name=\"{name}\" {more}/></volume-config>")
+}
+
+#[test]
+fn volumes_have_what_the_file_says_and_else_what_their_class_gives() {
+    let fixture = Fixture::empty();
+    let domains = [
+        appvm(
+            "work",
+            3,
+            "<property name=\"template_for_dispvms\">True</property>",
+            &volume("private", "size=\"4096\""),
+        ),
+        qube("DispVM", "disp", 2, "<property name=\"template\">work</property>", ""),
+    ];
+    let exported = through(&fixture, &store("", &domains.concat()));
+    for expected in [
+        "<volume name=\"root\" pool=\"varlibqubes\" vid=\"vm-templates/tpl/root\" revisions_to_keep=\"2\" rw=\"True\" \
+        save_on_stop=\"True\" snap_on_start=\"False\" size=\"10737418240\"/>",
+        "<volume name=\"private\" pool=\"varlibqubes\" vid=\"appvms/work/private\" revisions_to_keep=\"2\" rw=\"True\" \
+        save_on_stop=\"True\" snap_on_start=\"False\" size=\"4096\"/>",
+        "<volume name=\"private\" pool=\"varlibqubes\" vid=\"appvms/disp/private\" revisions_to_keep=\"2\" rw=\"True\" \
+        save_on_stop=\"False\" snap_on_start=\"True\" size=\"4096\" source=\"appvms/work/private\"/>",
+        "<volume name=\"kernel\" pool=\"linux-kernel\" vid=\"1.0\" ",
+    ] {
+        assert!(exported.contains(expected), "{expected}\nis not in\n{exported}");
+    }
+    assert_eq!(through(&Fixture::empty(), &exported), exported);
+    fixture.ok("admin.vm.Create.AppVM+tpl", "dom0", "name=new label=red");
+    fixture.ok("admin.vm.Remove", "new", "");
+}
+
+/// What the tool says of a file it refuses; nothing is stored then.
+fn refused(xml: &str) -> String {
+    let fixture = Fixture::empty();
+    let output = import(&fixture, xml);
+    assert_eq!(output.status.code(), Some(1), "{xml}");
+    assert!(!fixture.path("/var/lib/qubes/admin/system.json").exists());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn values_that_set_would_refuse_are_refused() {
+    let property = |name: &str, value: &str| format!("<property name=\"{name}\">{value}</property>");
+    let far = qube("RemoteVM", "far", 3, "", "");
+    for (globals, properties, said) in [
+        ("", property("vcpus", "0"), "property 'vcpus': vcpus must be positive"),
+        ("", property("virt_mode", "fast"), "property 'virt_mode': Invalid virtualization mode"),
+        ("", property("ip", "10.0.0.256"), "property 'ip': not an IPv4 address"),
+        ("", property("mac", "x"), "property 'mac': Invalid MAC address value"),
+        ("", property("netvm", "tpl"), "property 'netvm': The tpl qube does not provide network"),
+        (
+            "",
+            property("guivm", "far"),
+            "property 'guivm': wrong VM class: domains['far'] is of type RemoteVM",
+        ),
+        (
+            "<property name=\"default_pool\">gone</property>",
+            String::new(),
+            "property 'default_pool': No such storage pool",
+        ),
+        ("<property name=\"default_template\">work</property>", String::new(), "and not TemplateVM"),
+    ] {
+        let said_really =
+            refused(&store(globals, &[appvm("work", 2, &properties, ""), far.clone()].concat()));
+        assert!(said_really.contains(said), "{said_really} does not say: {said}");
+    }
+    for (class, more, said) in [
+        ("AppVM", volume("private", "vid=\"appvms/../../x\""), "a volume without usable vid"),
+        (
+            "AppVM",
+            volume("private", "vid=\"vm-templates/tpl/private\""),
+            "vm-templates/tpl/private of work stands twice",
+        ),
+        ("AppVM", volume("root", "source=\"gone\""), "root of work has no source gone in its pool"),
+        ("AppVM", volume("data", "vid=\"a\""), "a volume without pool"),
+    ] {
+        let template = "<property name=\"template\">tpl</property>";
+        let said_really = refused(&store("", &qube(class, "work", 2, template, &more)));
+        assert!(said_really.contains(said), "{said_really} does not say: {said}");
+    }
+}
+
+#[test]
+fn values_are_brought_to_the_form_that_set_gives_them_and_circles_of_netvms_are_broken() {
+    let fixture = Fixture::empty();
+    let net = |name: &str, qid: u16, netvm: &str| {
+        let netvm = format!(
+            "<property name=\"provides_network\">True</property><property name=\"netvm\">{netvm}</property>"
+        );
+        appvm(name, qid, &netvm, "")
+    };
+    let odd = "<property name=\"mac\">00:16:3E:5E:6C:0A</property><property name=\"ip6\">fd00:0::1</property>\
+        <property name=\"virt_mode\">PVH</property>";
+    let pci = "<devices class=\"pci\"><device backend-domain=\"dom0\" id=\"00_14.0\"/></devices>";
+    let domains = [net("a", 2, "b"), net("b", 3, "c"), net("c", 4, "b"), appvm("odd", 5, odd, pci)];
+    through(&fixture, &store("<property name=\"default_netvm\">c</property>", &domains.concat()));
+    let get = |property: &str, qube: &str| fixture.ok(&format!("admin.vm.property.Get+{property}"), qube, "");
+    assert_eq!(get("netvm", "a"), "default=False type=vm b");
+    assert_eq!(get("netvm", "b"), "default=False type=vm ");
+    assert_eq!(get("netvm", "c"), "default=False type=vm b");
+    assert_eq!(get("mac", "odd"), "default=False type=str 00:16:3e:5e:6c:0a");
+    assert_eq!(get("ip6", "odd"), "default=False type=str fd00::1");
+    assert_eq!(get("virt_mode", "odd"), "default=False type=str pvh");
+}

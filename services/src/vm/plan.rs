@@ -352,7 +352,7 @@ fn define_volumes(
     let layout = Layout {
         root: context.root,
         pools,
-        default_pool: &|volume: &str| default_pool(view, context, volume),
+        default_pool: &|volume: &str| property::default_pool(view, context, volume),
         template: &|name: &str| Ok(view.qube_named(name)?),
     };
     qube.volumes = layout.volumes_of(qube)?;
@@ -362,10 +362,4 @@ fn define_volumes(
         layout.check(qube)?;
     }
     Ok(moved)
-}
-
-fn default_pool(view: &View<'_>, context: &Context<'_>, volume: &str) -> Result<Option<String>, Failure> {
-    let property = format!("default_pool_{volume}");
-    let value = property::effective_global(view, context.hypervisor, context.root, &property)?;
-    Ok(value.map(|value| value.to_text()))
 }

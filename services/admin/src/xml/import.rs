@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use common::log;
-use common::model::{Class, Device, Label, Labels, Pool, Pools, Qube, System, Value, Volume};
-use common::names::{
-    FeatureName, FeatureValue, LabelName, PoolName, QubeName, QubeUuid, TagName, VolumeName,
-};
+use common::model::{Class, Device, Label, Labels, Pool, Pools, Qube, System, Value};
+use common::names::{FeatureName, FeatureValue, LabelName, PoolName, QubeName, QubeUuid, TagName};
+use common::root::Root;
 use common::store::Store;
 use services::property::{self, Access, Kind};
 
+use super::complete::{self, Places};
 use super::tree::{Element, parse};
 use super::{ImportError, migrate};
 
@@ -20,6 +20,7 @@ pub struct Imported {
     pools: Pools,
     system: System,
     qubes: Vec<Qube>,
+    places: Places,
 }
 
 /// Reads a file's text.
@@ -33,9 +34,12 @@ pub fn import(text: &str) -> Result<Imported, ImportError> {
     }
     let labels = labels(&root)?;
     let domains = Domains::of(&root)?;
-    let mut qubes = Vec::new();
+    let (mut qubes, mut places) = (Vec::new(), Places::default());
+    places.note(None, &root);
     for element in root.nested("domains", "domain") {
-        qubes.push(qube(element, &labels, &domains)?);
+        let qube = qube(element, &labels, &domains)?;
+        places.note(Some(&qube.name), element);
+        qubes.push(qube);
     }
     if !qubes.iter().any(|qube| qube.qid == 0) {
         qubes.push(Qube::new(QubeName::dom0(), Class::AdminVM, 0, QubeUuid::dom0()));
@@ -45,18 +49,19 @@ pub fn import(text: &str) -> Result<Imported, ImportError> {
     migrate::provider_netvm(&system, fw_netvm.as_deref(), &mut qubes);
     migrate::disposable_templates(&mut system, &mut qubes);
     drop_unknown_qubes(&mut system, &mut qubes)?;
+    migrate::loops_of_netvms(&system, &mut qubes);
     for qube in &mut qubes {
         add_mirror_tags(&system, qube)?;
     }
-    Ok(Imported { labels, pools: pools(&root), system, qubes })
+    Ok(Imported { labels, pools: pools(&root), system, qubes, places })
 }
 
 impl Imported {
     /// Fills an empty store, in one change.
     ///
     /// # Errors
-    /// [`ImportError::NotEmpty`], or what the store says.
-    pub fn store(self, store: &Store) -> Result<usize, ImportError> {
+    /// [`ImportError::NotEmpty`], what is wrong with a value or a volume, or what the store says.
+    pub fn store(self, store: &Store, root: &Root) -> Result<usize, ImportError> {
         let mut txn = store.write()?;
         if !txn.index()?.entries().is_empty() {
             return Err(ImportError::NotEmpty);
@@ -68,6 +73,7 @@ impl Imported {
         for qube in self.qubes {
             txn.insert_qube(qube)?;
         }
+        complete::complete(&mut txn, root, &self.places)?;
         txn.commit()?;
         Ok(count)
     }
@@ -156,9 +162,6 @@ fn qube(element: &Element, labels: &Labels, domains: &Domains) -> Result<Qube, I
         for device in devices.all("device") {
             qube.devices.extend(self::device(device, class)?);
         }
-    }
-    for volume in element.nested("volume-config", "volume") {
-        qube.volumes.push(self::volume(volume)?);
     }
     migrate::qube(&mut qube);
     let based = matches!(qube.properties.get("template"), Some(Value::Text(_)));
@@ -253,27 +256,8 @@ fn device(element: &Element, class: &str) -> Result<Option<Device>, ImportError>
     }))
 }
 
-fn is_true(text: &str) -> bool {
+pub(super) fn is_true(text: &str) -> bool {
     text.eq_ignore_ascii_case("true") || text == "1" || text.eq_ignore_ascii_case("yes")
-}
-
-fn volume(element: &Element) -> Result<Volume, ImportError> {
-    let number = |name: &str| element.attribute(name).map(str::parse::<i64>).transpose();
-    let bad = |_| element.invalid("a number of the volume cannot be read");
-    let flag = |name: &str| element.attribute(name).is_some_and(is_true);
-    let invalid = |broken: common::untrusted::Broken| element.invalid(broken.message);
-    Ok(Volume {
-        name: VolumeName::parse(element.required("name")?).map_err(invalid)?,
-        pool: PoolName::parse(element.required("pool")?).map_err(invalid)?,
-        vid: element.attribute("vid").filter(|vid| *vid != "None").unwrap_or_default().to_owned(),
-        size: u64::try_from(number("size").map_err(bad)?.unwrap_or_default()).unwrap_or_default(),
-        rw: flag("rw"),
-        save_on_stop: flag("save_on_stop"),
-        snap_on_start: flag("snap_on_start"),
-        source: element.attribute("source").map(str::to_owned),
-        revisions_to_keep: number("revisions_to_keep").map_err(bad)?.unwrap_or_default(),
-        ephemeral: element.attribute("ephemeral").map(is_true),
-    })
 }
 
 fn system(root: &Element, domains: &Domains) -> Result<(System, Option<String>), ImportError> {

@@ -1,5 +1,8 @@
 //! What older files say in other words (spec 10 §7.4, second table).
 
+use std::collections::BTreeMap;
+
+use common::log;
 use common::model::{Class, Qube, System, Value};
 
 /// Brings one qube's old properties and features to today's names.
@@ -40,6 +43,35 @@ pub(super) fn provider_netvm(system: &System, old: Option<&str>, qubes: &mut [Qu
     for qube in providers {
         qube.properties.insert("netvm".to_owned(), value.clone());
     }
+}
+
+/// Breaks circles of netvms, whose qubes could reach nothing: the first of each, in the order of lists, gets none.
+pub(super) fn loops_of_netvms(system: &System, qubes: &mut [Qube]) {
+    let default = system.properties.get("default_netvm").and_then(Value::as_text);
+    let follows_default = |qube: &Qube| qube.class.is_qubes_vm() && qube.class != Class::TemplateVM;
+    let netvm = |qube: &Qube| match qube.properties.get("netvm") {
+        Some(value) => value.as_text().map(str::to_owned),
+        None => default.filter(|_| follows_default(qube)).map(str::to_owned),
+    };
+    let mut netvms: BTreeMap<String, String> =
+        qubes.iter().filter_map(|qube| Some((qube.name.as_str().to_owned(), netvm(qube)?))).collect();
+    let names: Vec<String> = netvms.keys().cloned().collect();
+    for name in &names {
+        if !is_in_circle(name, &netvms) {
+            continue;
+        }
+        netvms.remove(name);
+        log::line(&format!("{name} is connected to itself through its netvm; it gets none"));
+        for qube in qubes.iter_mut().filter(|qube| qube.name.as_str() == name) {
+            qube.properties.insert("netvm".to_owned(), Value::None);
+        }
+    }
+}
+
+/// Whether a qube is among those it reaches along netvms.
+fn is_in_circle(name: &str, netvms: &BTreeMap<String, String>) -> bool {
+    let along = std::iter::successors(netvms.get(name), |here| netvms.get(*here));
+    along.take(netvms.len()).any(|here| here == name)
 }
 
 /// Explicitly unsets templates of disposables that may not serve as such.
