@@ -166,6 +166,61 @@ fn values_that_set_would_refuse_are_refused() {
 }
 
 #[test]
+fn what_stands_twice_or_has_no_place_is_refused() {
+    let uuid = "<property name=\"uuid\">67e92c87-65a9-4c7f-b2d3-35c459de9eb5</property>";
+    let device = |backend: &str, id: &str| {
+        format!("<devices class=\"pci\"><device backend-domain=\"{backend}\" id=\"{id}\"/></devices>")
+    };
+    let twice = store("", "").replace("</labels>", "<label id=\"label-2\">red</label></labels>");
+    for (xml, said) in [
+        (twice, "the label red or its id stands twice"),
+        (store("", &[appvm("a", 2, uuid, ""), appvm("b", 3, uuid, "")].concat()), "uuid of b stands twice"),
+        (store("", &appvm("a", 0, "", "")), "a without valid qid"),
+        (store("", &appvm("a", 2, "", &device("dom0", "a,b"))), "a device whose class or id has"),
+        (store("", &appvm("a", 2, "", &device("dom0", "a&#10;b"))), "a device whose class or id has"),
+        (store("", &appvm("a", 2, "", &device("../x", "a"))), "VM name cannot start with"),
+        (
+            store("", &qube("RemoteVM", "a", 2, "<property name=\"hvm\">True</property>", "")),
+            "'hvm' not applicable",
+        ),
+        (
+            store("", &qube("StandaloneVM", "a", 2, "<property name=\"dispvm_allowed\">True</property>", "")),
+            "'dispvm_allowed' not applicable",
+        ),
+    ] {
+        let said_really = refused(&xml);
+        assert!(said_really.contains(said), "{said_really} does not say: {said}");
+    }
+}
+
+#[test]
+fn older_names_of_devices_and_services_become_todays() {
+    let fixture = Fixture::empty();
+    let (devices, bridge) = (fixture.path("/sys/bus/pci/devices"), "pci0000:c0/0000:c0:03.5");
+    std::fs::create_dir_all(&devices).unwrap();
+    std::fs::create_dir_all(fixture.path("/sys/devices").join(bridge).join("0000:c6:00.0")).unwrap();
+    std::fs::write(fixture.path("/sys/devices").join(bridge).join("secondary_bus_number"), "198\n").unwrap();
+    for (name, place) in
+        [("0000:c0:03.5", bridge.to_owned()), ("0000:c6:00.0", format!("{bridge}/0000:c6:00.0"))]
+    {
+        std::os::unix::fs::symlink(format!("../../../devices/{place}"), devices.join(name)).unwrap();
+    }
+    let device = |id: &str| format!("<device backend-domain=\"dom0\" id=\"{id}\"/>");
+    let assigned = ["c6_00.0", "c0:03.5", "99_00.0"].map(device).concat();
+    let service = "<features><feature name=\"service.meminfo-writer\"/></features>";
+    let dom0 = format!("<domain id=\"domain-0\" class=\"AdminVM\">{service}</domain>");
+    let work = appvm("work", 2, "", &format!("{service}<devices class=\"pci\">{assigned}</devices>"));
+    let exported = through(&fixture, &store("", &[dom0, work].concat()));
+    for id in ["c0_03.5-00_00.0", "c0_03.5", "99_00.0"] {
+        assert!(exported.contains(&format!("id=\"{id}\"")), "{id} is not in {exported}");
+    }
+    assert_eq!(fixture.ok("admin.vm.property.Get+maxmem", "work", ""), "default=False type=int 0");
+    assert_eq!(fixture.ok("admin.vm.feature.List", "work", ""), "");
+    assert_eq!(fixture.ok("admin.vm.feature.List", "dom0", ""), "service.meminfo-writer\n");
+    assert!(!exported.contains("4096"), "dom0 got a maxmem: {exported}");
+}
+
+#[test]
 fn values_are_brought_to_the_form_that_set_gives_them_and_circles_of_netvms_are_broken() {
     let fixture = Fixture::empty();
     let net = |name: &str, qid: u16, netvm: &str| {

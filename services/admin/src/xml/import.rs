@@ -1,6 +1,6 @@
 //! Reading `qubes.xml`: both the form written today and the published schema's (spec 10 §7.3, §7.4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::log;
 use common::model::{Class, Device, Label, Labels, Pool, Pools, Qube, System, Value};
@@ -41,7 +41,7 @@ pub fn import(text: &str) -> Result<Imported, ImportError> {
         places.note(Some(&qube.name), element);
         qubes.push(qube);
     }
-    if !qubes.iter().any(|qube| qube.qid == 0) {
+    if !qubes.iter().any(|qube| qube.class == Class::AdminVM) {
         qubes.push(Qube::new(QubeName::dom0(), Class::AdminVM, 0, QubeUuid::dom0()));
     }
     check_unique(&root, &qubes)?;
@@ -71,7 +71,7 @@ impl Imported {
         txn.put_pools(self.pools);
         txn.put_system(self.system);
         for qube in self.qubes {
-            txn.insert_qube(qube)?;
+            txn.insert_qube(migrate::pci_devices(root, qube))?;
         }
         complete::complete(&mut txn, root, &self.places)?;
         txn.commit()?;
@@ -90,6 +90,9 @@ fn labels(root: &Element) -> Result<Labels, ImportError> {
             "0x555753" => "0x555555",
             color => color,
         };
+        if labels.iter().any(|known: &Label| known.index == index || known.name == name) {
+            return Err(element.invalid(format!("the label {name} or its id stands twice")));
+        }
         labels.push(Label { index, name, color: color.to_owned() });
     }
     labels.sort_by_key(|label| label.index);
@@ -184,7 +187,7 @@ fn identity(element: &Element, class: Class) -> Result<Qube, ImportError> {
     }
     let name = text("name").ok_or_else(|| element.invalid("a domain without name"))?;
     let name = QubeName::parse(name).map_err(|broken| element.invalid(broken.message))?;
-    let qid = text("qid").and_then(|qid| qid.parse::<u16>().ok()).filter(|qid| *qid <= 10_000);
+    let qid = text("qid").and_then(|qid| qid.parse::<u16>().ok()).filter(|qid| (1..=10_000).contains(qid));
     let qid = qid.ok_or_else(|| element.invalid(format!("{name} without valid qid")))?;
     let uuid = match text("uuid") {
         Some(uuid) => {
@@ -208,7 +211,7 @@ fn put_property(
     let class = qube.class.as_str();
     let text = domains.text_of(element);
     let value = match property::row(qube.class, name) {
-        None if migrate::OLD_PROPERTIES.contains(&name) => property::parse_stored(Kind::Bool, &text),
+        None if migrate::is_old_property(qube.class, name) => property::parse_stored(Kind::Bool, &text),
         None => return Err(element.invalid(format!("property '{name}' not applicable to '{class}'"))),
         Some(row) if row.access_in(Some(qube.class)) == Access::ReadOnly => {
             return Err(element.invalid(format!("property '{name}' on {class} instance cannot be set")));
@@ -246,14 +249,24 @@ fn device(element: &Element, class: &str) -> Result<Option<Device>, ImportError>
     let identity = element.attribute("identity").map(str::to_owned);
     let of_option = options.iter().find(|(name, _)| name == "identity").map(|(_, value)| value.clone());
     options.retain(|(name, _)| name != "identity");
+    let backend = QubeName::parse(element.required("backend-domain")?);
+    let id = element.required("id")?;
+    if !is_word(class) || !is_word(id) {
+        return Err(element.invalid("a device whose class or id has white space, commas or other signs"));
+    }
     Ok(Some(Device {
         class: class.to_owned(),
-        backend: element.required("backend-domain")?.to_owned(),
-        id: element.required("id")?.to_owned(),
+        backend: backend.map_err(|broken| element.invalid(broken.message))?.as_str().to_owned(),
+        id: id.to_owned(),
         mode: mode.to_owned(),
         identity: identity.or(of_option).unwrap_or_else(|| "*".to_owned()),
         options,
     }))
+}
+
+/// Printable ASCII without white space and commas, which lists are made with.
+fn is_word(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
 }
 
 pub(super) fn is_true(text: &str) -> bool {
@@ -282,10 +295,10 @@ fn system(root: &Element, domains: &Domains) -> Result<(System, Option<String>),
 }
 
 fn check_unique(root: &Element, qubes: &[Qube]) -> Result<(), ImportError> {
-    let (mut names, mut qids) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    let (mut names, mut qids, mut uuids) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for qube in qubes {
-        if !names.insert(&qube.name) || !qids.insert(qube.qid) {
-            return Err(root.invalid(format!("name or qid of {} stands twice", qube.name)));
+        if !names.insert(&qube.name) || !qids.insert(qube.qid) || !uuids.insert(&qube.uuid) {
+            return Err(root.invalid(format!("name, qid or uuid of {} stands twice", qube.name)));
         }
     }
     Ok(())
@@ -293,8 +306,7 @@ fn check_unique(root: &Element, qubes: &[Qube]) -> Result<(), ImportError> {
 
 /// Drops properties that name no qube, with a warning; a template must be there.
 fn drop_unknown_qubes(system: &mut System, qubes: &mut [Qube]) -> Result<(), ImportError> {
-    let known: std::collections::BTreeSet<String> =
-        qubes.iter().map(|qube| qube.name.as_str().to_owned()).collect();
+    let known: BTreeSet<String> = qubes.iter().map(|qube| qube.name.as_str().to_owned()).collect();
     let names_nobody = |kind: Kind, value: &Value| matches!((kind, value), (Kind::Qube { .. }, Value::Text(name)) if !known.contains(name));
     system.properties.retain(|name, value| {
         let keep = !property::global_row(name).is_some_and(|row| names_nobody(row.kind, value));
