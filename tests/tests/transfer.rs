@@ -176,6 +176,10 @@ fn what_stands_twice_or_has_no_place_is_refused() {
         (twice, "the label red or its id stands twice"),
         (store("", &[appvm("a", 2, uuid, ""), appvm("b", 3, uuid, "")].concat()), "uuid of b stands twice"),
         (store("", &appvm("a", 0, "", "")), "a without valid qid"),
+        (
+            store("", &appvm("a", 2, "", "<features><feature name=\"a b\"/></features>")),
+            "feature name contains illegal characters",
+        ),
         (store("", &appvm("a", 2, "", &device("dom0", "a,b"))), "a device whose class or id has"),
         (store("", &appvm("a", 2, "", &device("dom0", "a&#10;b"))), "a device whose class or id has"),
         (store("", &appvm("a", 2, "", &device("../x", "a"))), "VM name cannot start with"),

@@ -154,6 +154,9 @@ fn qube(element: &Element, labels: &Labels, domains: &Domains) -> Result<Qube, I
     for feature in element.nested("features", "feature") {
         let invalid = |broken: common::untrusted::Broken| feature.invalid(broken.message);
         let name = FeatureName::parse(feature.required("name")?).map_err(invalid)?;
+        if !name.is_settable() {
+            return Err(feature.invalid("feature name contains illegal characters"));
+        }
         qube.set_feature(name, FeatureValue::parse(&feature.text).map_err(invalid)?);
     }
     for tag in element.nested("tags", "tag") {
