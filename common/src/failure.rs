@@ -116,6 +116,14 @@ impl Failure {
         Self::Exception { exception, message: message.into(), raised: Location::caller() }
     }
 
+    /// What it says, for people beside the machine.
+    pub fn into_text(self) -> Cow<'static, str> {
+        match self {
+            Self::Exception { message, .. } => message,
+            Self::Dropped(reason) => reason,
+        }
+    }
+
     /// An internal failure: logged, never shown.
     pub fn dropped(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Dropped(reason.into())

@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+const SET_GROUP_ID: u32 = 0o2000;
 
 /// The whole content of a file.
 ///
@@ -42,7 +44,7 @@ pub fn open(path: &Path) -> io::Result<fs::File> {
     fs::File::open(path)
 }
 
-/// Creates a file that must not exist yet, or truncates the one that does.
+/// Creates a file, or truncates the one that is there.
 ///
 /// # Errors
 /// What the system says.
@@ -113,12 +115,15 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(format!(".{name}{suffix}"))
 }
 
-/// Removes a file; absence is fine.
+/// Removes a file; absence is fine, also that of a directory on its way.
 ///
 /// # Errors
 /// What the system says, but for absence.
 pub fn remove(path: &Path) -> io::Result<()> {
-    present(fs::remove_file(path)).map(drop)
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(()),
+        result => present(result).map(drop),
+    }
 }
 
 /// Makes a symbolic link, replacing an older one.
@@ -146,7 +151,8 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     present(fs::remove_dir_all(path)).map(drop)
 }
 
-/// Makes a directory and its parents with the given mode, whatever the umask.
+/// Makes a directory and its parents, durably, with the given mode whatever the umask; the set-group-ID bit is
+/// inherited, so that what is made inside belongs to the same group.
 ///
 /// # Errors
 /// What the system says.
@@ -158,9 +164,12 @@ pub fn make_directories(path: &Path, mode: u32) -> io::Result<()> {
         make_directories(parent, mode)?;
     }
     match fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
     }
+    let inherited = fs::metadata(path)?.permissions().mode() & SET_GROUP_ID;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode | inherited))?;
+    sync_directory(path)
 }
 
 /// Names in a directory, sorted; none if there is no such directory.

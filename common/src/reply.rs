@@ -36,8 +36,9 @@ pub fn exception(exception: Exception, traceback: &str, message: &str) -> Vec<u8
     bytes
 }
 
+/// Adds a text and its end. A NUL inside, which a message may echo, would end it too early.
 fn push_text(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend_from_slice(text.as_bytes());
+    bytes.extend_from_slice(text.replace('\0', "\\x00").as_bytes());
     bytes.push(0);
 }
 

@@ -2,7 +2,7 @@
 
 use common::call::no_such_domain;
 use common::failure::Failure;
-use common::model::Value;
+use common::model::{Qube, Value};
 use common::names::{QubeName, TagName};
 use common::store::Txn;
 
@@ -19,14 +19,16 @@ pub fn tag_of(creator: &QubeName) -> Result<TagName, Failure> {
     Ok(TagName::parse(&format!("{PREFIX}{creator}"))?)
 }
 
-/// Refuses a creator tag that names no qube (spec 10 H13), before it is added.
+/// Refuses a creator tag that names no qube (spec 10 H13), before it is added. One that is there already, of a
+/// creator since removed, may stay.
 ///
 /// # Errors
 /// `QubesVMNotFoundError`.
 pub fn require_known(txn: &Txn<'_>, qube: &QubeName, tag: &TagName) -> Result<(), Failure> {
-    let local = txn.qube(qube)?.is_some_and(|found| found.class.is_local());
+    let is_new = |found: &Qube| found.class.is_local() && !found.tags.contains(tag);
+    let is_new = txn.qube(qube)?.is_some_and(|found| is_new(&found));
     match tag.as_str().strip_prefix(PREFIX) {
-        Some(creator) if local && txn.qube_named(creator)?.is_none() => Err(no_such_domain(creator)),
+        Some(creator) if is_new && txn.qube_named(creator)?.is_none() => Err(no_such_domain(creator)),
         _ => Ok(()),
     }
 }

@@ -81,7 +81,8 @@ impl Call for Set {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let path = file(&granted, world)?;
         let _lifecycle = world.store().lock_lifecycle(granted.destination())?;
-        if !world.view().exists(granted.destination())? {
+        // It may have been removed while we waited; the call's own view would not know.
+        if !world.store().read_one()?.exists(granted.destination())? {
             return Err(no_such_domain(granted.destination().as_str()));
         }
         let home = path.parent().unwrap_or(&path);

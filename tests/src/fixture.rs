@@ -5,10 +5,11 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use common::model::{Class, Labels, Pool, Pools, Qube, System, Value};
+use common::model::{Class, Labels, Pool, Pools, Qube, System, Value, Volume};
 use common::names::{PoolName, QubeName, QubeUuid, TagName};
 use common::root::Root;
-use common::store::{LoggedEvent, Store};
+use common::storage::Layout;
+use common::store::{LoggedEvent, Store, View};
 
 use crate::executables;
 
@@ -32,7 +33,10 @@ impl Fixture {
         txn.put_labels(Labels::built_in());
         txn.put_pools(pools());
         txn.put_system(system());
-        for qube in qubes() {
+        for mut qube in qubes() {
+            if qube.class.is_qubes_vm() {
+                qube.volumes = volumes(&fixture.root(), &txn, &qube);
+            }
             txn.insert_qube(qube).unwrap();
         }
         txn.commit().unwrap();
@@ -204,6 +208,14 @@ fn pools() -> Pools {
             pool("test", "file", "/var/lib/qubes/test"),
         ],
     }
+}
+
+/// The volumes of a class, as creation defines them; the template is there already.
+fn volumes(root: &Root, view: &View<'_>, qube: &Qube) -> Vec<Volume> {
+    let pool =
+        |volume: &str| Ok(Some(if volume == "kernel" { "linux-kernel" } else { "varlibqubes" }.to_owned()));
+    let template = |name: &str| Ok(view.qube_named(name)?);
+    Layout { root, pools: &pools(), default_pool: &pool, template: &template }.volumes_of(qube).unwrap()
 }
 
 fn qubes() -> Vec<Qube> {

@@ -231,3 +231,14 @@ fn creator_tags_are_for_dom0_and_name_a_qube() {
     let reply = fixture.call_as("test-vm1", "admin.vm.tag.Set+managed-by-test-vm1", "test-net", "");
     assert_eq!(reply, b"0\0");
 }
+
+#[test]
+fn a_creator_tag_that_is_there_may_stay_when_its_qube_is_gone() {
+    let fixture = Fixture::new();
+    fixture.ok("admin.vm.tag.Set+created-by-test-net", "test-vm1", "");
+    fixture.ok("admin.vm.Remove", "test-net", "");
+    let events = fixture.events_of(|fixture| {
+        assert_eq!(fixture.ok("admin.vm.tag.Set+created-by-test-net", "test-vm1", ""), "");
+    });
+    assert!(events.is_empty());
+}

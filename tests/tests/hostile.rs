@@ -112,6 +112,13 @@ fn shape_is_checked_in_the_order_of_the_table() {
     );
 }
 
+#[test]
+fn a_nul_that_a_message_echoes_does_not_end_it() {
+    let fixture = Fixture::new();
+    let said = fixture.refused("admin.vm.CreateInPool.AppVM", "dom0", b"name=new label=red pool=a\0b");
+    assert_eq!(said, "QubesException: Unknown storage pool a\\x00b");
+}
+
 /// Runs a call as qrexec starts it.
 fn by_qrexec(fixture: &Fixture, method: &str, variables: &[(&str, &str)], argument: Option<&str>) -> Vec<u8> {
     let mut command = fixture.command(method);

@@ -1,7 +1,12 @@
 //! Labels and notes on the wire (behaviours 39 to 51, 98 and 99 of spec 10 §11).
-#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
+use std::io::Write;
+use std::process::{Child, Stdio};
+
+use common::names::QubeName;
 use tests::Fixture;
+use tests::fixture::refusal;
 
 #[test]
 fn labels_are_listed_read_made_and_removed() {
@@ -23,6 +28,15 @@ fn labels_are_listed_read_made_and_removed() {
     assert_eq!(fixture.ok("admin.vm.property.Get+label", "test-vm1", ""), "default=False type=label red");
     assert_eq!(fixture.ok("admin.label.Remove+cyan", "dom0", ""), "");
     assert_eq!(fixture.ok("admin.label.List", "dom0", ""), built_in);
+}
+
+#[test]
+fn a_new_qube_has_its_label_by_name_however_it_was_asked_for() {
+    let fixture = Fixture::new();
+    fixture.ok("admin.label.Create+cyan", "dom0", "0x00ffff");
+    fixture.ok("admin.vm.Create.AppVM", "dom0", "name=new label=0_9");
+    assert_eq!(fixture.ok("admin.vm.property.Get+label", "new", ""), "default=False type=label cyan");
+    assert!(fixture.refused("admin.label.Remove+cyan", "dom0", "").starts_with("QubesLabelInUseError: "));
 }
 
 #[test]
@@ -89,4 +103,35 @@ fn notes_are_cleaned_kept_and_limited() {
     );
     fixture.ok("admin.vm.Create.RemoteVM", "dom0", "name=far label=red");
     assert!(fixture.refused("admin.vm.notes.Set", "far", "x").starts_with("QubesException: "));
+}
+
+/// Waits until a child has a file open.
+fn wait_for_open(child: &mut Child, file: &std::path::Path) {
+    let descriptors = format!("/proc/{}/fd", child.id());
+    let has_it = || {
+        std::fs::read_dir(&descriptors).is_ok_and(|entries| {
+            entries.flatten().any(|entry| std::fs::read_link(entry.path()).is_ok_and(|path| path == file))
+        })
+    };
+    while !has_it() {
+        assert!(child.try_wait().unwrap().is_none(), "the call ended without waiting");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn notes_are_not_written_for_a_qube_removed_while_the_call_waited() {
+    let fixture = Fixture::new();
+    let (store, name) = (fixture.store(), QubeName::parse("test-vm1").unwrap());
+    let lifecycle = store.lock_lifecycle(&name).unwrap();
+    let mut child = fixture.command("admin.vm.notes.Set").stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"admin.vm.notes.Set+ dom0 name test-vm1\0a note").unwrap();
+    wait_for_open(&mut child, &fixture.path("/run/qubes/admin/locks/test-vm1"));
+    let mut txn = store.write().unwrap();
+    txn.remove_qube(&name).unwrap();
+    txn.commit().unwrap();
+    drop(lifecycle);
+    let reply = child.wait_with_output().unwrap().stdout;
+    assert_eq!(refusal(&reply), "QubesVMNotFoundError: No such domain: 'test-vm1'");
+    assert!(!fixture.path("/var/lib/qubes/appvms/test-vm1").exists());
 }

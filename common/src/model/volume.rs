@@ -30,3 +30,10 @@ pub struct Volume {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ephemeral: Option<bool>,
 }
+
+impl Volume {
+    /// Whether a domain runs on the kept image itself, so that there is no committed state beside it.
+    pub fn has_snapshots_disabled(&self) -> bool {
+        self.revisions_to_keep == -1 && self.save_on_stop && !self.snap_on_start
+    }
+}

@@ -50,7 +50,7 @@ fn copy_data(mut from: &File, to: &mut File) -> io::Result<()> {
 }
 
 /// Where the next data begins, if there is any.
-fn next_data(file: &File, from: u64) -> io::Result<Option<u64>> {
+pub(super) fn next_data(file: &File, from: u64) -> io::Result<Option<u64>> {
     let offset = i64::try_from(from).unwrap_or(i64::MAX);
     match nix::unistd::lseek(file, offset, nix::unistd::Whence::SeekData) {
         Ok(found) => Ok(u64::try_from(found).ok()),

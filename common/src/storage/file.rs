@@ -1,8 +1,9 @@
 //! Driver `file`: plain sparse image files with copy-on-write stores beside them (spec 20 §7.1).
 
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
-use super::{PoolDriver, StorageError};
+use super::{PoolDriver, StorageError, clone};
 use crate::files;
 use crate::model::Volume;
 
@@ -32,8 +33,19 @@ impl PoolDriver for File {
         Ok(())
     }
 
+    fn check_new(&self, volume: &Volume) -> Result<(), StorageError> {
+        let image = self.image(volume, ".img");
+        let text = if volume.size == 0 {
+            format!("Volume {} needs a size", volume.vid)
+        } else if !volume.snap_on_start && image.exists() {
+            format!("Volume {} already exists", image.display())
+        } else {
+            return Ok(());
+        };
+        Err(StorageError::Refused(text))
+    }
+
     fn create(&self, volume: &Volume) -> Result<(), StorageError> {
-        self.remove(volume)?;
         if volume.snap_on_start {
             return Ok(());
         }
@@ -58,4 +70,40 @@ impl PoolDriver for File {
         }
         Ok(())
     }
+
+    fn export(&self, volume: &Volume, running: bool) -> Result<PathBuf, StorageError> {
+        let looking = StorageError::io("looking at an image");
+        if running {
+            return Err(StorageError::Refused("file pool cannot export running volumes".to_owned()));
+        } else if volume.save_on_stop && is_dirty(&self.image(volume, "-cow.img")).map_err(looking)? {
+            return Err(StorageError::Refused("file pool cannot export dirty volumes".to_owned()));
+        }
+        Ok(self.image(volume, ".img"))
+    }
+
+    fn import(&self, volume: &Volume, from: &Path) -> Result<(), StorageError> {
+        let (image, import) = (self.image(volume, ".img"), self.image(volume, "-import.img"));
+        let copied = files::open(from).and_then(|source| {
+            let mut target = files::create(&import, IMAGE_MODE)?;
+            clone::copy(&source, &mut target, source.metadata()?.len())?;
+            target.sync_all()?;
+            files::rename(&import, &image)
+        });
+        copied.map_err(StorageError::io("importing an image"))
+    }
+}
+
+/// Whether a copy-on-write store holds more than the header of an empty one.
+fn is_dirty(store: &Path) -> io::Result<bool> {
+    const HEADER_SIZE: usize = 262_144;
+    const HEADER: &[u8] = b"SnAp\x01\0\0\0\x01\0\0\0\0\x01\0\0";
+    let Some(mut file) = files::present(files::open(store))? else { return Ok(false) };
+    if clone::next_data(&file, 0)?.is_none() {
+        return Ok(false);
+    }
+    let mut header = vec![0; HEADER_SIZE];
+    let is_whole = file.read_exact(&mut header).is_ok();
+    let (start, rest) = header.split_at_checked(HEADER.len()).unwrap_or_default();
+    let is_empty = is_whole && start == HEADER && rest.iter().all(|byte| *byte == 0);
+    Ok(!is_empty || clone::next_data(&file, HEADER_SIZE as u64)?.is_some())
 }

@@ -64,9 +64,8 @@ impl Layout<'_> {
             let extra =
                 template.volumes.iter().filter(|theirs| volumes.iter().all(|ours| ours.name != theirs.name));
             let extra: Vec<Volume> = extra.cloned().collect();
-            volumes.extend(extra);
+            volumes.extend(extra.into_iter().map(|volume| self.identified(qube, volume)));
         }
-        self.settle(qube, &mut volumes);
         Ok(volumes)
     }
 
@@ -98,7 +97,8 @@ impl Layout<'_> {
             Life::Snapshot => origin.as_ref().map_or(0, |origin| origin.size),
             Life::Kernel => 0,
         };
-        Ok(Volume {
+        let volume = Volume {
+            revisions_to_keep: self.revisions_of(&pool),
             pool,
             vid: String::new(),
             size,
@@ -106,10 +106,10 @@ impl Layout<'_> {
             save_on_stop: matches!(life, Life::Kept(_)),
             snap_on_start: life == Life::Snapshot,
             source: origin.map(|origin| origin.vid),
-            revisions_to_keep: 0,
             ephemeral: live.and_then(|live| live.ephemeral),
             name,
-        })
+        };
+        Ok(self.identified(qube, volume))
     }
 
     /// The volume a snapshot starts from: the template's of that name, or the one that one starts from.
@@ -130,7 +130,8 @@ impl Layout<'_> {
         Ok(PoolName::parse(&pool.ok_or_else(missing)?)?)
     }
 
-    /// Moves volumes into the asked pools: one for all that are read-write and no snapshots, or single ones.
+    /// Moves volumes into the asked pools: one for all that are read-write and no snapshots, or single ones. If any
+    /// pool is asked for, how many old states are kept and how volumes are encrypted is left to the pools.
     ///
     /// # Errors
     /// The specification's text for a snapshot, which stays with its origin.
@@ -140,27 +141,38 @@ impl Layout<'_> {
         pool: Option<&str>,
         pools: &[(VolumeName, String)],
     ) -> Result<(), Failure> {
+        if pool.is_none() && pools.is_empty() {
+            return Ok(());
+        }
         let mut volumes = std::mem::take(&mut qube.volumes);
         let moved = volumes.iter_mut().try_for_each(|volume| move_volume(volume, pool, pools));
-        self.settle(qube, &mut volumes);
-        qube.volumes = volumes;
+        for mut volume in volumes {
+            volume.ephemeral = None;
+            volume.revisions_to_keep = self.revisions_of(&volume.pool);
+            qube.volumes.push(self.identified(qube, volume));
+        }
         moved
     }
 
-    /// Fills in what follows from a volume's pool: its identifier and how many old states are kept.
-    fn settle(&self, qube: &Qube, volumes: &mut [Volume]) {
-        for volume in volumes {
-            let pool = self.pools.find(volume.pool.as_str());
-            let driver = pool.map(|pool| pool.driver.as_str()).unwrap_or_default();
-            let of_pool = pool.and_then(|pool| pool.setting("revisions_to_keep")?.parse().ok()).unwrap_or(1);
-            let (vid, revisions) = match driver {
-                "linux-kernel" => (String::new(), 0),
-                "file" if !volume.save_on_stop => (file_vid(qube, volume), 0),
-                _ => (file_vid(qube, volume), of_pool),
-            };
-            volume.vid = vid;
-            volume.revisions_to_keep = revisions;
+    /// How many old states a pool keeps of its volumes unless they say otherwise.
+    fn revisions_of(&self, pool: &PoolName) -> i64 {
+        let pool = self.pools.find(pool.as_str());
+        pool.and_then(|pool| pool.setting("revisions_to_keep")?.parse().ok()).unwrap_or(1)
+    }
+
+    /// The volume with its identifier in its pool, and without old states where the driver keeps none of its kind.
+    fn identified(&self, qube: &Qube, mut volume: Volume) -> Volume {
+        let pool = self.pools.find(volume.pool.as_str());
+        let (vid, keeps) = match pool.map(|pool| pool.driver.as_str()) {
+            Some("linux-kernel") => (String::new(), false),
+            Some("file") => (file_vid(qube, &volume), volume.save_on_stop),
+            _ => (file_vid(qube, &volume), true),
+        };
+        volume.vid = vid;
+        if !keeps {
+            volume.revisions_to_keep = 0;
         }
+        volume
     }
 
     /// Refuses volumes that their pools cannot hold, before anything is made.
@@ -169,6 +181,10 @@ impl Layout<'_> {
     /// `StoragePoolException`.
     pub fn check(&self, qube: &Qube) -> Result<(), Failure> {
         for volume in &qube.volumes {
+            if volume.snap_on_start && volume.source.is_none() {
+                let text = format!("snap_on_start specified on '{}' but no volume source set", volume.name);
+                return Err(StorageError::Refused(text).into());
+            }
             let unknown = || StorageError::Refused(format!("Unknown storage pool {}", volume.pool));
             let pool = self.pools.find(volume.pool.as_str()).ok_or_else(unknown)?;
             driver(self.root, pool)?.can_hold(volume)?;

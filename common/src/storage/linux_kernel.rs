@@ -1,5 +1,7 @@
 //! Driver `linux-kernel`: kernels in directories, never written (spec 20 §7.4).
 
+use std::path::{Path, PathBuf};
+
 use super::{PoolDriver, StorageError};
 use crate::model::Volume;
 
@@ -20,5 +22,14 @@ impl PoolDriver for LinuxKernel {
 
     fn remove(&self, _: &Volume) -> Result<(), StorageError> {
         Ok(())
+    }
+
+    fn export(&self, volume: &Volume, _: bool) -> Result<PathBuf, StorageError> {
+        Err(StorageError::Refused(format!("LinuxModules volume {} cannot be exported", volume.name)))
+    }
+
+    fn import(&self, _: &Volume, _: &Path) -> Result<(), StorageError> {
+        let text = "clone of LinuxModules volume from different volume type is not supported";
+        Err(StorageError::Refused(text.to_owned()))
     }
 }

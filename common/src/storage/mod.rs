@@ -5,17 +5,18 @@ mod file;
 mod file_reflink;
 mod layout;
 mod linux_kernel;
+pub mod unfinished;
 
 pub use clone::supports_clone;
 pub use layout::{DefaultPool, FindQube, Layout};
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::failure::{Exception, Failure};
 use crate::model::{Pool, Pools, Qube, Volume};
 use crate::root::Root;
-use crate::{files, log};
+use crate::{autostart, files, log};
 
 const HOME_MODE: u32 = 0o775;
 
@@ -56,7 +57,15 @@ pub trait PoolDriver {
     /// [`StorageError::Refused`].
     fn can_hold(&self, volume: &Volume) -> Result<(), StorageError>;
 
-    /// Makes a new volume, empty or to be filled at start. What an earlier volume left behind is replaced.
+    /// Whether a new volume can be made: it is described in full, and nothing of others lies in its place.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`].
+    fn check_new(&self, _: &Volume) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Makes a new volume, empty or to be filled at start.
     ///
     /// # Errors
     /// [`StorageError`]; nothing usable is left then.
@@ -67,6 +76,19 @@ pub trait PoolDriver {
     /// # Errors
     /// [`StorageError`].
     fn remove(&self, volume: &Volume) -> Result<(), StorageError>;
+
+    /// A file to read the volume's committed state from. `running` tells whether a domain uses the volume.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`] for volumes that have no such state now.
+    fn export(&self, volume: &Volume, running: bool) -> Result<PathBuf, StorageError>;
+
+    /// Replaces what a kept volume holds with what a file holds, its size included; the old state is kept as the
+    /// driver keeps those.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the volume holds what it held then.
+    fn import(&self, volume: &Volume, from: &Path) -> Result<(), StorageError>;
 }
 
 /// The driver of a pool.
@@ -93,34 +115,86 @@ fn driver_of(root: &Root, pools: &Pools, volume: &Volume) -> Result<Box<dyn Pool
     driver(root, pool.ok_or_else(unknown)?)
 }
 
-/// Makes a qube's home directory and all its volumes, or none of them.
+/// Checks that all volumes of a qube can be made, before anything is.
 ///
 /// # Errors
-/// The first failing volume's, in definition order; everything made is removed again.
-pub fn create_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), StorageError> {
-    let Some(home) = qube.home() else { return Ok(()) };
-    let made = files::make_directories(&root.lib().join(home), HOME_MODE)
-        .map_err(StorageError::io("making the home directory"))
-        .and_then(|()| {
-            qube.volumes.iter().try_for_each(|volume| driver_of(root, pools, volume)?.create(volume))
-        });
-    if made.is_err() {
-        remove_all(root, pools, qube);
-    }
-    made
+/// The first refusing driver's, in definition order.
+pub fn check_new(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), StorageError> {
+    qube.volumes.iter().try_for_each(|volume| driver_of(root, pools, volume)?.check_new(volume))
 }
 
-/// Removes a qube's volumes and home directory. What cannot be removed is logged: the qube is gone already.
-pub fn remove_all(root: &Root, pools: &Pools, qube: &Qube) {
-    for volume in &qube.volumes {
-        let removed = driver_of(root, pools, volume).and_then(|driver| driver.remove(volume));
-        if let Err(error) = removed {
-            log::line(&format!("volume {} of {} was not removed: {error}", volume.name, qube.name));
-        }
+/// Makes a qube's home directory and all its volumes. [`unfinished::begin`] comes first.
+///
+/// # Errors
+/// The first failing volume's, in definition order; what was made until then is there.
+pub fn create_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), StorageError> {
+    let Some(home) = qube.home() else { return Ok(()) };
+    files::make_directories(&root.lib().join(home), HOME_MODE)
+        .map_err(StorageError::io("making the home directory"))?;
+    qube.volumes.iter().try_for_each(|volume| driver_of(root, pools, volume)?.create(volume))
+}
+
+/// Fills a kept volume with what another holds, in whatever pools both lie; any other kind begins each start anew
+/// and is left alone (spec 20 §6.6). The lifecycle lock of the source's qube must be held.
+///
+/// # Errors
+/// The drivers', and for a source that is in use without a committed state beside it.
+pub fn import_volume(
+    root: &Root,
+    pools: &Pools,
+    volume: &Volume,
+    source: &Volume,
+) -> Result<(), StorageError> {
+    if !volume.save_on_stop {
+        return Ok(());
     }
-    if let Some(home) = qube.home()
-        && let Err(error) = files::remove_tree(&root.lib().join(home))
-    {
-        log::line(&format!("the home directory of {} was not removed: {error}", qube.name));
+    let running = is_running(root, source);
+    if running && source.has_snapshots_disabled() {
+        let text = format!("Volume {} must be stopped before importing its data", source.vid);
+        return Err(StorageError::Refused(text));
+    }
+    let from = driver_of(root, pools, source)?.export(source, running)?;
+    driver_of(root, pools, volume)?.import(volume, &from)
+}
+
+/// Whether a domain uses a volume: a marker file tells (spec 20 §6.5).
+fn is_running(root: &Root, volume: &Volume) -> bool {
+    let name = format!("{}:{}", volume.pool, volume.vid).replace('-', "--").replace('/', "-");
+    root.path("/run/qubes").join(format!("volume-running-{name}")).exists()
+}
+
+/// Removes a qube's volumes, its home directory (with all it holds if that is the qube's) and the unit that starts it
+/// at boot. A failure is logged and does not keep the others from being tried.
+///
+/// # Errors
+/// The first failure's.
+fn remove_all(root: &Root, pools: &Pools, qube: &Qube, owns_home: bool) -> Result<(), StorageError> {
+    let volumes = qube.volumes.iter().filter(|volume| pools.find(volume.pool.as_str()).is_some());
+    let volumes =
+        volumes.map(|volume| driver_of(root, pools, volume).and_then(|driver| driver.remove(volume)));
+    let mut done = Ok(());
+    for removed in volumes.chain([remove_home(root, qube, owns_home), remove_unit(root, qube)]) {
+        if let Err(error) = &removed {
+            log::line(&format!("something of {} was not removed: {error}", qube.name));
+        }
+        done = done.and(removed);
+    }
+    done
+}
+
+fn remove_home(root: &Root, qube: &Qube, owns_home: bool) -> Result<(), StorageError> {
+    let Some(home) = qube.home().map(|home| root.lib().join(home)) else { return Ok(()) };
+    if owns_home {
+        return files::remove_tree(&home).map_err(StorageError::io("removing the home directory"));
+    }
+    // Fails while something else is there, which is as it should be.
+    let _ = files::remove_directory(&home);
+    Ok(())
+}
+
+fn remove_unit(root: &Root, qube: &Qube) -> Result<(), StorageError> {
+    match autostart::disable(root, &qube.name) {
+        true => Ok(()),
+        false => Err(StorageError::Refused("the unit that starts it at boot stays enabled".to_owned())),
     }
 }

@@ -146,6 +146,7 @@ impl Store {
             self.state.clone(),
             below(&self.state, "qubes"),
             below(&self.state, "journal"),
+            below(&self.state, "unfinished"),
             self.run.clone(),
             below(&self.run, "locks"),
             below(&self.run, "domains"),
@@ -200,6 +201,11 @@ impl Store {
     /// [`StoreError::Busy`] after the deadline, or what the file system says.
     pub fn lock_lifecycle(&self, name: &QubeName) -> Result<LifecycleGuard, StoreError> {
         lock::lifecycle(&self.run.join("locks").join(name.as_str()))
+    }
+
+    /// Whether some call is at work on a qube right now.
+    pub fn is_busy(&self, name: &QubeName) -> bool {
+        is_locked_by_another(&self.run.join("locks").join(name.as_str()))
     }
 
     /// The state directory.

@@ -3,10 +3,10 @@
 use common::call::no_such_domain;
 use common::event::Event;
 use common::failure::{Exception, Failure};
-use common::model::{Class, Value};
+use common::model::{Class, Qube, Value};
 use common::names::QubeName;
 use common::quote::quote;
-use common::store::Txn;
+use common::store::{Txn, View};
 
 use super::check::bad;
 use super::row::{Access, Case, Context, Fits, Kind, Row};
@@ -211,24 +211,41 @@ fn read_only(property: &str, holder: Holder<'_>) -> Failure {
     bad(format!("property {} on {class} instance cannot be set", quote(property)))
 }
 
+/// Checks and normalises a value that stands in a file as Set does before its first event.
+///
+/// # Errors
+/// Those of the property's row.
+pub fn check_stored(
+    view: &View<'_>,
+    context: &Context<'_>,
+    qube: Option<&Qube>,
+    property: &str,
+    value: Value,
+) -> Result<Value, Failure> {
+    let holder = Holder { name: qube.map(|qube| &qube.name), class: qube.map(|qube| qube.class) };
+    let row = holder.row(property)?;
+    fits(view, holder, row, &value)?;
+    (row.check)(&Case { view, context: *context, qube }, value)
+}
+
 /// Whether a qube named as value exists and is of a class that fits; a pool exists.
-fn fits(txn: &Txn<'_>, holder: Holder<'_>, row: &Row, value: &Value) -> Result<(), Failure> {
+fn fits(view: &View<'_>, holder: Holder<'_>, row: &Row, value: &Value) -> Result<(), Failure> {
     match (row.kind, value) {
         (Kind::Qube { none: false, .. }, Value::None) => {
             let name = holder.name.map_or("Qubes", QubeName::as_str);
             Err(bad(format!("Invalid value None for property {} of {name}", quote(row.name))))
         }
-        (Kind::Qube { fits, .. }, Value::Text(name)) => qube_fits(txn, holder, row, fits, name),
-        (Kind::Pool, Value::Text(pool)) if txn.pools()?.find(pool).is_none() => {
+        (Kind::Qube { fits, .. }, Value::Text(name)) => qube_fits(view, holder, row, fits, name),
+        (Kind::Pool, Value::Text(pool)) if view.pools()?.find(pool).is_none() => {
             Err(bad("No such storage pool"))
         }
         _ => Ok(()),
     }
 }
 
-fn qube_fits(txn: &Txn<'_>, holder: Holder<'_>, row: &Row, fits: Fits, name: &str) -> Result<(), Failure> {
+fn qube_fits(view: &View<'_>, holder: Holder<'_>, row: &Row, fits: Fits, name: &str) -> Result<(), Failure> {
     let property = row.name;
-    let Some(target) = txn.qube_named(name)? else {
+    let Some(target) = view.qube_named(name)? else {
         return Err(bad(format!("Can't set {property} to non-existing qube {name}")));
     };
     let needs_template =

@@ -1,7 +1,6 @@
 //! `admin.property.*` and `admin.vm.property.*`: one row per property, one sequence per change (spec 10 §3).
 
 mod attachment;
-pub mod autostart;
 mod calls;
 mod change;
 mod check;
@@ -16,8 +15,10 @@ mod values;
 mod veto;
 
 pub use calls::{GLOBAL, VM};
-pub use change::{reset, set};
+pub use change::{check_stored, reset, set};
 pub use row::{Access, Case, Check, Context, Default, Fits, Kind, Row};
+
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use common::failure::Failure;
 use common::hypervisor::Hypervisor;
@@ -50,17 +51,36 @@ pub fn is_settable(class: Class, name: &str) -> bool {
     row(class, name).is_some_and(|row| row.access_in(Some(class)) == Access::Free)
 }
 
-/// Reads a property's stored text, as in `qubes.xml`. Names of qubes are not resolved.
+/// Reads a property's stored text, as in `qubes.xml`. Names of qubes are not resolved; see [`check_stored`].
 ///
 /// # Errors
 /// What is wrong with the text.
 pub fn parse_stored(kind: Kind, text: &str) -> Result<Value, &'static str> {
+    let canonical = |text: String| Value::Text(text);
     match kind {
         Kind::Int => parse::integer(text).map(Value::Int).ok_or("not a whole number"),
         Kind::Bool => parse::boolean(text).map(Value::Bool).ok_or("not a switch"),
+        Kind::Ip4 => {
+            text.parse::<Ipv4Addr>().map(|ip| canonical(ip.to_string())).map_err(|_| "not an IPv4 address")
+        }
+        Kind::Ip6 => {
+            text.parse::<Ipv6Addr>().map(|ip| canonical(ip.to_string())).map_err(|_| "not an IPv6 address")
+        }
         Kind::Qube { .. } if text.is_empty() => Ok(Value::None),
-        _ => Ok(Value::Text(text.to_owned())),
+        Kind::Text | Kind::Label | Kind::Pool | Kind::Uuid | Kind::Qube { .. } => {
+            Ok(canonical(text.to_owned()))
+        }
     }
+}
+
+/// The pool of volumes of that name which are told none.
+///
+/// # Errors
+/// What the store says.
+pub fn default_pool(view: &View<'_>, context: &Context<'_>, volume: &str) -> Result<Option<String>, Failure> {
+    let property = format!("default_pool_{volume}");
+    let value = effective_global(view, context.hypervisor, context.root, &property)?;
+    Ok(value.map(|value| value.to_text()))
 }
 
 /// A property's explicit value. Name, number and UUID of every qube but dom0 count as explicit.

@@ -1,5 +1,6 @@
 //! Refusals that come after the pre-event: listeners have seen it, nothing has changed (spec 10 §3.3 step 4).
 
+use common::autostart;
 use common::call::no_such_domain;
 use common::failure::{Exception, Failure};
 use common::hypervisor::{self, PowerState};
@@ -9,8 +10,8 @@ use common::store::Txn;
 
 use super::change::Step;
 use super::check::{self, bad};
+use super::row;
 use super::row::Case;
-use super::{autostart, row};
 
 type Verdict = Result<(), Failure>;
 

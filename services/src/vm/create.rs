@@ -4,7 +4,7 @@ use common::call::{Call, Content, Destination, Granted, Presence, Received, Row,
 use common::failure::{Failure, Refusal};
 use common::model::Class;
 use common::names::Ascii;
-use common::storage;
+use common::storage::unfinished;
 
 use super::options::{self, Options};
 use super::plan::Plan;
@@ -113,26 +113,20 @@ fn facts(input: &Request) -> Values {
         .with("pools", pools.join(" "))
 }
 
-/// Volumes first, outside the store's lock; then the qube appears in one change, or the volumes go again.
+/// Files first, outside the store's lock; then the qube appears in one change, or the files go again. What cannot be
+/// cleared away then is logged, and left to the next call of that name.
 fn act<C: Call<Input = Request>>(granted: Granted<C>, world: &mut World<'_>) -> Result<Content, Failure> {
     let context = Context::of(world);
-    let caller = granted.caller().clone();
-    let _lifecycle = world.store().lock_lifecycle(&granted.input().options.name)?;
-    let plan = Plan::make(&world.store().read()?, &context, granted.input())?;
-    match plan.make_volumes(&context) {
-        Err(failure) => world.change(&granted, |txn| {
-            plan.announce_failure(txn, &context, &caller)?;
-            Err(failure)
-        }),
-        Ok(()) => {
-            let made = world.change(&granted, |txn| {
-                plan.check_still_right(txn, &context, granted.input())?;
-                plan.insert(txn, &context, &caller)
-            });
-            if made.is_err() {
-                storage::remove_all(context.root, plan.pools(), plan.qube());
-            }
-            made.map(|()| Content::new())
-        }
-    }
+    let (store, caller, request) = (world.store(), granted.caller(), granted.input());
+    let name = &request.options.name;
+    let _lifecycle = store.lock_lifecycle(name)?;
+    unfinished::settle(store, context.root, name)?;
+    let draft = Plan::make(&store.read()?, &context, request)?;
+    let made = draft.make_files(store, &context);
+    let done = world.change(&granted, |txn| match made {
+        Ok(()) => draft.confirmed(txn, &context, request)?.insert(txn, &context, caller),
+        Err(failure) => draft.announce_failure(txn, &context, caller).and(Err(failure)),
+    });
+    let _ = unfinished::settle(store, context.root, name);
+    done.map(|()| Content::new())
 }

@@ -2,14 +2,17 @@
 
 use std::rc::Rc;
 
+use common::autostart;
 use common::call::no_such_domain;
 use common::event::Event;
 use common::failure::{Exception, Failure};
-use common::model::{Class, Pools, Qube, Value};
-use common::names::{FeatureName, FeatureValue, QubeName, QubeUuid, TagName};
+use common::files;
+use common::model::{Class, Pools, Qube, Value, Volume};
+use common::names::{FeatureName, FeatureValue, LabelName, QubeName, QubeUuid, TagName, VolumeName};
 use common::random;
-use common::storage::{self, Layout};
-use common::store::{Txn, View};
+use common::root::Root;
+use common::storage::{self, Layout, StorageError, unfinished};
+use common::store::{Store, Txn, View};
 
 use super::create::Request;
 use super::remove::{DISPID_BLOCKED, now};
@@ -24,6 +27,9 @@ const DISPIDS: u64 = 10_000;
 /// The qube as it will be, and where its volumes go.
 pub(super) struct Plan {
     qube: Qube,
+    template: Option<Rc<Qube>>,
+    /// The template's private volume, if ours is to be filled from it.
+    private: Option<Volume>,
     pools: Rc<Pools>,
     /// What moving volumes into the asked pools was refused with; told only after the qube was announced.
     moved: Result<(), Failure>,
@@ -40,46 +46,78 @@ impl Plan {
             ));
         }
         let asked = asked_template(view, request)?;
-        check_label_and_pools(view, request)?;
+        let label = label_of(view, request)?;
+        check_pools(view, request)?;
         let template = effective_template(view, request, asked)?;
-        let mut qube = new_qube(view, request, template.as_deref())?;
+        let mut qube = new_qube(view, request, label, template.as_deref())?;
         follow_system(view, context, &mut qube)?;
         if let (Class::DispVM, Some(template)) = (qube.class, &template) {
             copy_from_template(&mut qube, template);
         }
         let pools = view.pools()?;
         let moved = define_volumes(view, context, &mut qube, request, &pools)?;
-        Ok(Self { qube, pools, moved })
+        let private = private_of_windows(&mut qube, template.as_deref())?;
+        Ok(Self { qube, template, private, pools, moved })
     }
 
-    /// The qube.
-    pub(super) fn qube(&self) -> &Qube {
-        &self.qube
-    }
-
-    /// The pools its volumes are in.
-    pub(super) fn pools(&self) -> &Pools {
-        &self.pools
-    }
-
-    /// Makes the home directory and the volumes, all or none.
-    pub(super) fn make_volumes(&self, context: &Context<'_>) -> Result<(), Failure> {
+    /// Makes the home directory and the volumes; a record tells of them until the qube is in the store.
+    pub(super) fn make_files(&self, store: &Store, context: &Context<'_>) -> Result<(), Failure> {
         self.moved.clone()?;
-        Ok(storage::create_all(context.root, &self.pools, &self.qube)?)
+        storage::check_new(context.root, &self.pools, &self.qube)?;
+        unfinished::begin(store, context.root, &self.qube, &self.pools)?;
+        storage::create_all(context.root, &self.pools, &self.qube)?;
+        self.fill_private(store, context)?;
+        self.copy_firewall(context.root)?;
+        self.enable_unit(context.root)
     }
 
-    /// Refuses if the system has changed since in a way that matters.
-    pub(super) fn check_still_right(
+    fn fill_private(&self, store: &Store, context: &Context<'_>) -> Result<(), Failure> {
+        let (Some(source), Some(template)) = (&self.private, &self.template) else { return Ok(()) };
+        let _lifecycle = store.lock_lifecycle(&template.name)?;
+        let own = self.qube.volume(&source.name);
+        Ok(own.map_or(Ok(()), |own| storage::import_volume(context.root, &self.pools, own, source))?)
+    }
+
+    /// A disposable begins with its template's firewall rules.
+    fn copy_firewall(&self, root: &Root) -> Result<(), Failure> {
+        let file = |home: String| root.lib().join(home).join("firewall.xml");
+        let template = self.template.as_ref().filter(|_| self.qube.class == Class::DispVM);
+        let (Some(from), Some(to)) = (template.and_then(|template| template.home()), self.qube.home()) else {
+            return Ok(());
+        };
+        let copied = files::read_if_present(&file(from))
+            .and_then(|rules| rules.map_or(Ok(()), |rules| files::replace(&file(to), &rules, 0o664)));
+        Ok(copied.map_err(StorageError::io("copying the firewall rules"))?)
+    }
+
+    fn starts_at_boot(&self) -> bool {
+        self.qube.properties.get("autostart").is_some_and(Value::is_true)
+    }
+
+    /// A disposable may have `autostart` from its template.
+    fn enable_unit(&self, root: &Root) -> Result<(), Failure> {
+        if self.starts_at_boot() && !autostart::enable(root, &self.qube.name) {
+            let text = "Failed to set autostart for VM in systemd";
+            return Err(Failure::new(Exception::QubesException, text));
+        }
+        Ok(())
+    }
+
+    /// The plan made anew, now that nobody else changes anything, so that it has numbers and copies of this moment.
+    /// Refuses if the files made for the first one do not fit it.
+    pub(super) fn confirmed(
         &self,
         txn: &Txn<'_>,
         context: &Context<'_>,
         request: &Request,
-    ) -> Result<(), Failure> {
+    ) -> Result<Self, Failure> {
         let again = Self::make(txn, context, request)?;
-        if again.qube.volumes == self.qube.volumes && again.pools.pools == self.pools.pools {
-            return Ok(());
-        }
-        Err(Failure::new(Exception::QubesException, "Storage configuration changed meanwhile, try again"))
+        let fits = again.qube.volumes == self.qube.volumes
+            && again.private == self.private
+            && again.pools.pools == self.pools.pools
+            && again.starts_at_boot() == self.starts_at_boot();
+        let text = "What the qube is made from changed meanwhile, try again";
+        if fits { Ok(again) } else { Err(Failure::new(Exception::QubesException, text)) }
     }
 
     /// Adds the qube with its events (steps 6 to 8).
@@ -90,9 +128,7 @@ impl Plan {
         caller: &QubeName,
     ) -> Result<(), Failure> {
         let name = &self.qube.name;
-        let mut qube = self.qube.clone();
-        qube.qid = free_qid(txn)?;
-        txn.insert_qube(qube)?;
+        txn.insert_qube(self.qube.clone())?;
         txn.event(Event::system("domain-add").with("vm", name.as_str()));
         let tagged = self.tag_creator(txn, context, caller);
         if tagged.is_err() {
@@ -151,11 +187,15 @@ fn asked_template(view: &View<'_>, request: &Request) -> Result<Option<Rc<Qube>>
     found.map(Some).ok_or_else(|| no_such_domain(text.as_str()))
 }
 
-fn check_label_and_pools(view: &View<'_>, request: &Request) -> Result<(), Failure> {
+/// The asked label's own name: a text such as `0_1` finds a label by its number.
+fn label_of(view: &View<'_>, request: &Request) -> Result<LabelName, Failure> {
+    let labels = view.labels()?;
+    let found = labels.find(request.options.label.0.as_str());
+    found.map(|label| label.name.clone()).ok_or_else(|| label::not_found("untrusted label"))
+}
+
+fn check_pools(view: &View<'_>, request: &Request) -> Result<(), Failure> {
     let options = &request.options;
-    if view.labels()?.find(options.label.0.as_str()).is_none() {
-        return Err(label::not_found("untrusted label"));
-    }
     let pools = view.pools()?;
     let mut asked = options.pool.iter().chain(options.pools.iter().map(|(_, pool)| pool));
     match asked.rfind(|pool| pools.find(pool).is_none()) {
@@ -213,11 +253,15 @@ fn template_of_dispvm(template: Rc<Qube>) -> Result<Rc<Qube>, Failure> {
 }
 
 /// Steps 1 and 2: numbers, UUID, and the properties given.
-fn new_qube(view: &View<'_>, request: &Request, template: Option<&Qube>) -> Result<Qube, Failure> {
-    let options = &request.options;
-    let mut qube = Qube::new(options.name.clone(), request.class, free_qid(view)?, QubeUuid::random());
-    let label = Value::Text(options.label.0.as_str().to_owned());
-    qube.properties.insert("label".to_owned(), label);
+fn new_qube(
+    view: &View<'_>,
+    request: &Request,
+    label: LabelName,
+    template: Option<&Qube>,
+) -> Result<Qube, Failure> {
+    let name = request.options.name.clone();
+    let mut qube = Qube::new(name, request.class, free_qid(view)?, QubeUuid::random());
+    qube.properties.insert("label".to_owned(), Value::Text(label.into()));
     if let Some(template) = template {
         let template = Value::Text(template.name.as_str().to_owned());
         qube.properties.insert("template".to_owned(), template);
@@ -283,6 +327,17 @@ fn copy_from_template(qube: &mut Qube, template: &Qube) {
     qube.tags.extend(template.tags.iter().cloned());
 }
 
+/// Windows cannot make its private volume by itself: a kept one begins as a copy of the template's (spec 10 §8.9).
+fn private_of_windows(qube: &mut Qube, template: Option<&Qube>) -> Result<Option<Volume>, Failure> {
+    let private = VolumeName::parse("private")?;
+    let template = template.filter(|template| template.feature("os") == Some("Windows"));
+    let source = template.and_then(|template| template.volume(&private));
+    let own = qube.volumes.iter_mut().find(|volume| volume.name == private && volume.save_on_stop);
+    let (Some(source), Some(own)) = (source, own) else { return Ok(None) };
+    own.size = source.size;
+    Ok(Some(source.clone()))
+}
+
 /// The class's volumes, moved into the asked pools. The inner error is row 24.
 fn define_volumes(
     view: &View<'_>,
@@ -297,7 +352,7 @@ fn define_volumes(
     let layout = Layout {
         root: context.root,
         pools,
-        default_pool: &|volume: &str| default_pool(view, context, volume),
+        default_pool: &|volume: &str| property::default_pool(view, context, volume),
         template: &|name: &str| Ok(view.qube_named(name)?),
     };
     qube.volumes = layout.volumes_of(qube)?;
@@ -307,10 +362,4 @@ fn define_volumes(
         layout.check(qube)?;
     }
     Ok(moved)
-}
-
-fn default_pool(view: &View<'_>, context: &Context<'_>, volume: &str) -> Result<Option<String>, Failure> {
-    let property = format!("default_pool_{volume}");
-    let value = property::effective_global(view, context.hypervisor, context.root, &property)?;
-    Ok(value.map(|value| value.to_text()))
 }

@@ -1,5 +1,6 @@
 //! `admin.vm.Remove` (spec 10 §2.8).
 
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::call::{Call, Content, Granted, Received, Row, Values, World, no_such_domain};
@@ -7,11 +8,11 @@ use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
 use common::hypervisor;
 use common::log;
-use common::model::{Class, Pools, Qube, Value};
+use common::model::{Class, Qube, Value};
 use common::names::QubeName;
 use common::quote::quote;
-use common::storage;
-use common::store::{Entry, Txn};
+use common::storage::unfinished;
+use common::store::{LifecycleGuard, Store, Txn, View};
 
 use crate::property::{self, Context};
 
@@ -30,27 +31,75 @@ impl Call for Remove {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let context = Context::of(world);
-        let _lifecycle = world.store().lock_lifecycle(granted.destination())?;
-        let (qube, pools) = world.change(&granted, |txn| remove(txn, &context, granted.destination()))?;
-        // From here on the qube is gone; what cannot be cleared away is only logged.
-        property::autostart::disable(context.root, &qube.name);
-        storage::remove_all(context.root, &pools, &qube);
-        Ok(Content::new())
+        let (context, store, name) = (Context::of(world), world.store(), granted.destination());
+        let _lifecycle = store.lock_lifecycle(name)?;
+        let waiting = preloaded(world.view(), &context, name)?;
+        let _lifecycles: Vec<LifecycleGuard> =
+            waiting.iter().map(|name| store.lock_lifecycle(name)).collect::<Result<_, _>>()?;
+        let removed = world.change(&granted, |txn| remove(txn, store, &context, name, &waiting));
+        for name in waiting.iter().chain([name]) {
+            // What cannot be cleared away is logged, and left to the next call of that name.
+            let _ = unfinished::settle(store, context.root, name);
+        }
+        removed.map(|()| Content::new())
     }
 }
 
-/// The removal in the store. Gives back what is needed to clear the disk.
-fn remove(txn: &mut Txn<'_>, context: &Context<'_>, name: &QubeName) -> Result<(Qube, Pools), Failure> {
-    let qube = txn.qube(name)?.ok_or_else(|| no_such_domain(name.as_str()))?;
+/// The removal in the store, of the qube and of the disposables waiting on it, whose lifecycle locks are held.
+fn remove(
+    txn: &mut Txn<'_>,
+    store: &Store,
+    context: &Context<'_>,
+    name: &QubeName,
+    locked: &[QubeName],
+) -> Result<(), Failure> {
+    let qube = find(txn, name)?;
     check_removable(context, &qube)?;
     txn.event(Event::system("domain-pre-delete").with("vm", name.as_str()));
-    check_references(txn, context, &qube)?;
-    check_devices(txn, name)?;
+    let mut waiting = preloaded(txn, context, name)?;
+    waiting.retain(|name| locked.contains(name));
+    for leaving in waiting.iter().chain([name]) {
+        check_references(txn, context, leaving, &waiting)?;
+        check_devices(txn, leaving)?;
+    }
+    take_out(txn, store, context, name)?;
+    for name in &waiting {
+        txn.event(Event::system("domain-pre-delete").with("vm", name.as_str()));
+        take_out(txn, store, context, name)?;
+    }
+    Ok(())
+}
+
+fn find(view: &View<'_>, name: &QubeName) -> Result<Rc<Qube>, Failure> {
+    view.qube(name)?.ok_or_else(|| no_such_domain(name.as_str()))
+}
+
+/// Takes one qube out of the store; a record tells of its files until they are cleared away.
+fn take_out(txn: &mut Txn<'_>, store: &Store, context: &Context<'_>, name: &QubeName) -> Result<(), Failure> {
+    let qube = find(txn, name)?;
+    unfinished::begin(store, context.root, &qube, &*txn.pools()?)?;
     txn.remove_qube(name)?;
     block_dispid(txn, &qube)?;
     txn.event(Event::system("domain-delete").with("vm", name.as_str()));
-    Ok(((*qube).clone(), (*txn.pools()?).clone()))
+    Ok(())
+}
+
+/// Halted disposables made in advance on a qube, which go with it. One that runs holds it back.
+fn preloaded(view: &View<'_>, context: &Context<'_>, name: &QubeName) -> Result<Vec<QubeName>, Failure> {
+    let qube = view.qube(name)?;
+    let listed = qube.as_ref().and_then(|qube| qube.feature("preload-dispvm")).unwrap_or_default();
+    let mut waiting = Vec::new();
+    for listed in listed.split_ascii_whitespace() {
+        let based = |found: &Rc<Qube>| {
+            found.class == Class::DispVM
+                && found.properties.get("template").and_then(Value::as_text) == Some(name.as_str())
+                && hypervisor::is_halted(context.hypervisor, found)
+        };
+        waiting.extend(view.qube_named(listed)?.filter(based).map(|found| found.name.clone()));
+    }
+    waiting.sort();
+    waiting.dedup();
+    Ok(waiting)
 }
 
 fn check_removable(context: &Context<'_>, qube: &Qube) -> Result<(), Failure> {
@@ -80,8 +129,15 @@ const GLOBALS: [&str; 8] = [
     "updatevm",
 ];
 
-fn check_references(txn: &Txn<'_>, context: &Context<'_>, qube: &Qube) -> Result<(), Failure> {
-    let name = qube.name.as_str();
+/// Refuses while something else names the qube; those that go with it do not count where they name their template.
+fn check_references(
+    txn: &Txn<'_>,
+    context: &Context<'_>,
+    leaving: &QubeName,
+    waiting: &[QubeName],
+) -> Result<(), Failure> {
+    const OF_TEMPLATE: [&str; 3] = ["template", "default_dispvm", "management_dispvm"];
+    let name = leaving.as_str();
     let mut users = Vec::new();
     for global in GLOBALS {
         let value = property::effective_global(txn, context.hypervisor, context.root, global)?;
@@ -90,11 +146,11 @@ fn check_references(txn: &Txn<'_>, context: &Context<'_>, qube: &Qube) -> Result
         }
     }
     for entry in txn.index()?.entries().iter().filter(|entry| entry.name() != name) {
-        for (property, target) in entry.references().filter(|(_, target)| *target == name) {
-            if !is_preload_reference(txn, entry, property, target)? {
-                users.push(format!("{}:{property}", entry.name()));
-            }
-        }
+        let leaves_too = waiting.iter().any(|waiting| waiting.as_str() == entry.name());
+        let naming = entry
+            .references()
+            .filter(|(property, target)| *target == name && !(leaves_too && OF_TEMPLATE.contains(property)));
+        users.extend(naming.map(|(property, _)| format!("{}:{property}", entry.name())));
     }
     if users.is_empty() {
         return Ok(());
@@ -103,20 +159,6 @@ fn check_references(txn: &Txn<'_>, context: &Context<'_>, qube: &Qube) -> Result
     let text =
         format!("Domain is in use: {};  see 'journalctl -u qubesd -e' in dom0 for details", quote(name));
     Err(Failure::new(Exception::QubesVMInUseError, text))
-}
-
-/// A disposable made in advance does not hold its template back.
-fn is_preload_reference(txn: &Txn<'_>, user: &Entry, property: &str, target: &str) -> Result<bool, Failure> {
-    let template = user.reference("template");
-    if user.class() != Class::DispVM
-        || !matches!(property, "template" | "default_dispvm" | "management_dispvm")
-    {
-        return Ok(false);
-    }
-    let Some(template) = template.filter(|template| *template == target) else { return Ok(false) };
-    let template = txn.qube_named(template)?;
-    let preloaded = template.as_ref().and_then(|qube| qube.feature("preload-dispvm"));
-    Ok(preloaded.unwrap_or_default().split_ascii_whitespace().any(|name| name == user.name()))
 }
 
 fn check_devices(txn: &Txn<'_>, name: &QubeName) -> Result<(), Failure> {

@@ -103,10 +103,7 @@ fn run(command: &Command, root: &Root) -> Result<(), String> {
 }
 
 fn told(failure: Failure) -> String {
-    match failure {
-        Failure::Exception { message, .. } => message.into_owned(),
-        Failure::Dropped(reason) => reason.into_owned(),
-    }
+    failure.into_text().into_owned()
 }
 
 /// A fresh store (spec 10 §7.1): `file-reflink` where the file system can share blocks, else `file`.
@@ -154,7 +151,7 @@ fn import(root: &Root, file: &std::path::Path) -> Result<(), String> {
     let imported = xml::import(&text).map_err(at)?;
     let store = Store::at(root);
     store.prepare().map_err(|error| error.to_string())?;
-    let count = imported.store(&store).map_err(at)?;
+    let count = imported.store(&store, root).map_err(at)?;
     out::line(&format!("imported {count} qubes"));
     Ok(())
 }
@@ -162,7 +159,7 @@ fn import(root: &Root, file: &std::path::Path) -> Result<(), String> {
 fn export(root: &Root, file: Option<&std::path::Path>) -> Result<(), String> {
     let store = Store::at(root);
     let view = store.read().map_err(|error| error.to_string())?;
-    let text = xml::export(&view).map_err(told)?;
+    let text = xml::export(&view, root).map_err(told)?;
     match file {
         Some(file) => files::replace(file, text.as_bytes(), 0o660).map_err(|error| error.to_string()),
         None => {

@@ -1,17 +1,23 @@
 //! Writing `qubes.xml` as existing systems read it, byte for byte (spec 10 §7.2).
 
+use std::collections::BTreeMap;
+
 use common::failure::Failure;
-use common::model::{Class, Qube, Value};
-use common::names::{FeatureName, FeatureValue};
+use common::hypervisor::Simulated;
+use common::model::{Class, Qube, Value, Volume};
+use common::names::{FeatureName, FeatureValue, VolumeName};
+use common::root::Root;
 use common::store::View;
-use quick_xml::escape::escape;
-use services::property;
+use quick_xml::escape::partial_escape;
+use services::property::{self, Context};
 
 /// The whole store as a file's text.
 ///
 /// # Errors
 /// What the store says.
-pub fn export(view: &View<'_>) -> Result<String, Failure> {
+pub fn export(view: &View<'_>, root: &Root) -> Result<String, Failure> {
+    let hypervisor = Simulated::at(root);
+    let context = Context { hypervisor: &hypervisor, root };
     let mut out = Writer::default();
     out.open("qubes", &[]);
     labels(&mut out, view)?;
@@ -22,7 +28,7 @@ pub fn export(view: &View<'_>) -> Result<String, Failure> {
     out.open("domains", &[]);
     for name in view.names()? {
         if let Some(qube) = view.qube(&name)? {
-            domain(&mut out, &qube);
+            domain(&mut out, &qube, &kernel_volumes(view, &context, &qube)?);
         }
     }
     out.close("domains");
@@ -72,7 +78,21 @@ fn properties<'a>(out: &mut Writer, set: impl Iterator<Item = (&'a str, Value)>)
     });
 }
 
-fn domain(out: &mut Writer, qube: &Qube) {
+/// Identifiers of a qube's kernel volumes, which follow its `kernel` property: by the volume's name.
+fn kernel_volumes(
+    view: &View<'_>,
+    context: &Context<'_>,
+    qube: &Qube,
+) -> Result<BTreeMap<VolumeName, String>, Failure> {
+    let pools = view.pools()?;
+    let of_kernel =
+        |volume: &&Volume| pools.find(volume.pool.as_str()).is_some_and(|pool| pool.driver == "linux-kernel");
+    let kernel = property::effective(view, context.hypervisor, context.root, qube, "kernel")?;
+    let kernel = kernel.map(|kernel| kernel.to_text()).unwrap_or_default();
+    Ok(qube.volumes.iter().filter(of_kernel).map(|volume| (volume.name.clone(), kernel.clone())).collect())
+}
+
+fn domain(out: &mut Writer, qube: &Qube, kernels: &BTreeMap<VolumeName, String>) {
     let id = format!("domain-{}", qube.qid);
     out.open("domain", &[("id", &id), ("class", qube.class.as_str())]);
     properties(out, explicit_properties(qube));
@@ -84,7 +104,7 @@ fn domain(out: &mut Writer, qube: &Qube) {
     });
     devices(out, qube);
     if qube.class.is_qubes_vm() {
-        volumes(out, qube);
+        volumes(out, qube, kernels);
     }
     out.close("domain");
 }
@@ -112,8 +132,12 @@ fn features(out: &mut Writer, features: &[(FeatureName, FeatureValue)]) {
 }
 
 fn devices(out: &mut Writer, qube: &Qube) {
-    let mut classes: Vec<&str> = qube.devices.iter().map(|device| device.class.as_str()).collect();
-    classes.dedup();
+    let mut classes: Vec<&str> = Vec::new();
+    for device in &qube.devices {
+        if !classes.contains(&device.class.as_str()) {
+            classes.push(&device.class);
+        }
+    }
     for class in classes {
         out.open("devices", &[("class", class)]);
         for device in qube.devices.iter().filter(|device| device.class == class) {
@@ -133,17 +157,18 @@ fn devices(out: &mut Writer, qube: &Qube) {
     }
 }
 
-fn volumes(out: &mut Writer, qube: &Qube) {
+fn volumes(out: &mut Writer, qube: &Qube, kernels: &BTreeMap<VolumeName, String>) {
     const fn word(flag: bool) -> &'static str {
         if flag { "True" } else { "False" }
     }
     out.section("volume-config", &[], !qube.volumes.is_empty(), |out| {
         for volume in &qube.volumes {
             let (revisions, size) = (volume.revisions_to_keep.to_string(), volume.size.to_string());
+            let vid = kernels.get(&volume.name).unwrap_or(&volume.vid);
             let mut attributes = vec![
                 ("name", volume.name.as_str()),
                 ("pool", volume.pool.as_str()),
-                ("vid", if volume.vid.is_empty() { "None" } else { &volume.vid }),
+                ("vid", if vid.is_empty() { "None" } else { vid }),
                 ("revisions_to_keep", &revisions),
                 ("rw", word(volume.rw)),
                 ("save_on_stop", word(volume.save_on_stop)),
@@ -159,6 +184,12 @@ fn volumes(out: &mut Writer, qube: &Qube) {
     });
 }
 
+/// White space but the space is written as a reference: readers turn it into spaces otherwise.
+fn escape_attribute(value: &str) -> String {
+    let escaped = partial_escape(value).replace('"', "&quot;");
+    escaped.replace('\t', "&#9;").replace('\n', "&#10;").replace('\r', "&#13;")
+}
+
 /// Elements with two-space indentation.
 #[derive(Default)]
 struct Writer {
@@ -172,7 +203,7 @@ impl Writer {
         self.text.push('<');
         self.text.push_str(name);
         for (key, value) in attributes {
-            self.text.push_str(&format!(" {key}=\"{}\"", escape(*value)));
+            self.text.push_str(&format!(" {key}=\"{}\"", escape_attribute(value)));
         }
     }
 
@@ -197,7 +228,7 @@ impl Writer {
     /// An element that holds text, possibly none.
     fn leaf(&mut self, name: &str, attributes: &[(&str, &str)], text: &str) {
         self.start(name, attributes);
-        let text = quick_xml::escape::partial_escape(text).replace('\r', "&#13;");
+        let text = partial_escape(text).replace('\r', "&#13;");
         self.text.push_str(&format!(">{text}</{name}>\n"));
     }
 

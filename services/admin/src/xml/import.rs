@@ -1,15 +1,15 @@
 //! Reading `qubes.xml`: both the form written today and the published schema's (spec 10 §7.3, §7.4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::log;
-use common::model::{Class, Device, Label, Labels, Pool, Pools, Qube, System, Value, Volume};
-use common::names::{
-    FeatureName, FeatureValue, LabelName, PoolName, QubeName, QubeUuid, TagName, VolumeName,
-};
+use common::model::{Class, Device, Label, Labels, Pool, Pools, Qube, System, Value};
+use common::names::{FeatureName, FeatureValue, LabelName, PoolName, QubeName, QubeUuid, TagName};
+use common::root::Root;
 use common::store::Store;
 use services::property::{self, Access, Kind};
 
+use super::complete::{self, Places};
 use super::tree::{Element, parse};
 use super::{ImportError, migrate};
 
@@ -20,6 +20,7 @@ pub struct Imported {
     pools: Pools,
     system: System,
     qubes: Vec<Qube>,
+    places: Places,
 }
 
 /// Reads a file's text.
@@ -33,11 +34,14 @@ pub fn import(text: &str) -> Result<Imported, ImportError> {
     }
     let labels = labels(&root)?;
     let domains = Domains::of(&root)?;
-    let mut qubes = Vec::new();
+    let (mut qubes, mut places) = (Vec::new(), Places::default());
+    places.note(None, &root);
     for element in root.nested("domains", "domain") {
-        qubes.push(qube(element, &labels, &domains)?);
+        let qube = qube(element, &labels, &domains)?;
+        places.note(Some(&qube.name), element);
+        qubes.push(qube);
     }
-    if !qubes.iter().any(|qube| qube.qid == 0) {
+    if !qubes.iter().any(|qube| qube.class == Class::AdminVM) {
         qubes.push(Qube::new(QubeName::dom0(), Class::AdminVM, 0, QubeUuid::dom0()));
     }
     check_unique(&root, &qubes)?;
@@ -45,18 +49,19 @@ pub fn import(text: &str) -> Result<Imported, ImportError> {
     migrate::provider_netvm(&system, fw_netvm.as_deref(), &mut qubes);
     migrate::disposable_templates(&mut system, &mut qubes);
     drop_unknown_qubes(&mut system, &mut qubes)?;
+    migrate::loops_of_netvms(&system, &mut qubes);
     for qube in &mut qubes {
         add_mirror_tags(&system, qube)?;
     }
-    Ok(Imported { labels, pools: pools(&root), system, qubes })
+    Ok(Imported { labels, pools: pools(&root), system, qubes, places })
 }
 
 impl Imported {
     /// Fills an empty store, in one change.
     ///
     /// # Errors
-    /// [`ImportError::NotEmpty`], or what the store says.
-    pub fn store(self, store: &Store) -> Result<usize, ImportError> {
+    /// [`ImportError::NotEmpty`], what is wrong with a value or a volume, or what the store says.
+    pub fn store(self, store: &Store, root: &Root) -> Result<usize, ImportError> {
         let mut txn = store.write()?;
         if !txn.index()?.entries().is_empty() {
             return Err(ImportError::NotEmpty);
@@ -66,8 +71,9 @@ impl Imported {
         txn.put_pools(self.pools);
         txn.put_system(self.system);
         for qube in self.qubes {
-            txn.insert_qube(qube)?;
+            txn.insert_qube(migrate::pci_devices(root, qube))?;
         }
+        complete::complete(&mut txn, root, &self.places)?;
         txn.commit()?;
         Ok(count)
     }
@@ -84,6 +90,9 @@ fn labels(root: &Element) -> Result<Labels, ImportError> {
             "0x555753" => "0x555555",
             color => color,
         };
+        if labels.iter().any(|known: &Label| known.index == index || known.name == name) {
+            return Err(element.invalid(format!("the label {name} or its id stands twice")));
+        }
         labels.push(Label { index, name, color: color.to_owned() });
     }
     labels.sort_by_key(|label| label.index);
@@ -145,6 +154,9 @@ fn qube(element: &Element, labels: &Labels, domains: &Domains) -> Result<Qube, I
     for feature in element.nested("features", "feature") {
         let invalid = |broken: common::untrusted::Broken| feature.invalid(broken.message);
         let name = FeatureName::parse(feature.required("name")?).map_err(invalid)?;
+        if !name.is_settable() {
+            return Err(feature.invalid("feature name contains illegal characters"));
+        }
         qube.set_feature(name, FeatureValue::parse(&feature.text).map_err(invalid)?);
     }
     for tag in element.nested("tags", "tag") {
@@ -156,9 +168,6 @@ fn qube(element: &Element, labels: &Labels, domains: &Domains) -> Result<Qube, I
         for device in devices.all("device") {
             qube.devices.extend(self::device(device, class)?);
         }
-    }
-    for volume in element.nested("volume-config", "volume") {
-        qube.volumes.push(self::volume(volume)?);
     }
     migrate::qube(&mut qube);
     let based = matches!(qube.properties.get("template"), Some(Value::Text(_)));
@@ -181,7 +190,7 @@ fn identity(element: &Element, class: Class) -> Result<Qube, ImportError> {
     }
     let name = text("name").ok_or_else(|| element.invalid("a domain without name"))?;
     let name = QubeName::parse(name).map_err(|broken| element.invalid(broken.message))?;
-    let qid = text("qid").and_then(|qid| qid.parse::<u16>().ok()).filter(|qid| *qid <= 10_000);
+    let qid = text("qid").and_then(|qid| qid.parse::<u16>().ok()).filter(|qid| (1..=10_000).contains(qid));
     let qid = qid.ok_or_else(|| element.invalid(format!("{name} without valid qid")))?;
     let uuid = match text("uuid") {
         Some(uuid) => {
@@ -205,7 +214,7 @@ fn put_property(
     let class = qube.class.as_str();
     let text = domains.text_of(element);
     let value = match property::row(qube.class, name) {
-        None if migrate::OLD_PROPERTIES.contains(&name) => property::parse_stored(Kind::Bool, &text),
+        None if migrate::is_old_property(qube.class, name) => property::parse_stored(Kind::Bool, &text),
         None => return Err(element.invalid(format!("property '{name}' not applicable to '{class}'"))),
         Some(row) if row.access_in(Some(qube.class)) == Access::ReadOnly => {
             return Err(element.invalid(format!("property '{name}' on {class} instance cannot be set")));
@@ -243,37 +252,28 @@ fn device(element: &Element, class: &str) -> Result<Option<Device>, ImportError>
     let identity = element.attribute("identity").map(str::to_owned);
     let of_option = options.iter().find(|(name, _)| name == "identity").map(|(_, value)| value.clone());
     options.retain(|(name, _)| name != "identity");
+    let backend = QubeName::parse(element.required("backend-domain")?);
+    let id = element.required("id")?;
+    if !is_word(class) || !is_word(id) {
+        return Err(element.invalid("a device whose class or id has white space, commas or other signs"));
+    }
     Ok(Some(Device {
         class: class.to_owned(),
-        backend: element.required("backend-domain")?.to_owned(),
-        id: element.required("id")?.to_owned(),
+        backend: backend.map_err(|broken| element.invalid(broken.message))?.as_str().to_owned(),
+        id: id.to_owned(),
         mode: mode.to_owned(),
         identity: identity.or(of_option).unwrap_or_else(|| "*".to_owned()),
         options,
     }))
 }
 
-fn is_true(text: &str) -> bool {
-    text.eq_ignore_ascii_case("true") || text == "1" || text.eq_ignore_ascii_case("yes")
+/// Printable ASCII without white space and commas, which lists are made with.
+fn is_word(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
 }
 
-fn volume(element: &Element) -> Result<Volume, ImportError> {
-    let number = |name: &str| element.attribute(name).map(str::parse::<i64>).transpose();
-    let bad = |_| element.invalid("a number of the volume cannot be read");
-    let flag = |name: &str| element.attribute(name).is_some_and(is_true);
-    let invalid = |broken: common::untrusted::Broken| element.invalid(broken.message);
-    Ok(Volume {
-        name: VolumeName::parse(element.required("name")?).map_err(invalid)?,
-        pool: PoolName::parse(element.required("pool")?).map_err(invalid)?,
-        vid: element.attribute("vid").filter(|vid| *vid != "None").unwrap_or_default().to_owned(),
-        size: u64::try_from(number("size").map_err(bad)?.unwrap_or_default()).unwrap_or_default(),
-        rw: flag("rw"),
-        save_on_stop: flag("save_on_stop"),
-        snap_on_start: flag("snap_on_start"),
-        source: element.attribute("source").map(str::to_owned),
-        revisions_to_keep: number("revisions_to_keep").map_err(bad)?.unwrap_or_default(),
-        ephemeral: element.attribute("ephemeral").map(is_true),
-    })
+pub(super) fn is_true(text: &str) -> bool {
+    text.eq_ignore_ascii_case("true") || text == "1" || text.eq_ignore_ascii_case("yes")
 }
 
 fn system(root: &Element, domains: &Domains) -> Result<(System, Option<String>), ImportError> {
@@ -298,10 +298,10 @@ fn system(root: &Element, domains: &Domains) -> Result<(System, Option<String>),
 }
 
 fn check_unique(root: &Element, qubes: &[Qube]) -> Result<(), ImportError> {
-    let (mut names, mut qids) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    let (mut names, mut qids, mut uuids) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for qube in qubes {
-        if !names.insert(&qube.name) || !qids.insert(qube.qid) {
-            return Err(root.invalid(format!("name or qid of {} stands twice", qube.name)));
+        if !names.insert(&qube.name) || !qids.insert(qube.qid) || !uuids.insert(&qube.uuid) {
+            return Err(root.invalid(format!("name, qid or uuid of {} stands twice", qube.name)));
         }
     }
     Ok(())
@@ -309,8 +309,7 @@ fn check_unique(root: &Element, qubes: &[Qube]) -> Result<(), ImportError> {
 
 /// Drops properties that name no qube, with a warning; a template must be there.
 fn drop_unknown_qubes(system: &mut System, qubes: &mut [Qube]) -> Result<(), ImportError> {
-    let known: std::collections::BTreeSet<String> =
-        qubes.iter().map(|qube| qube.name.as_str().to_owned()).collect();
+    let known: BTreeSet<String> = qubes.iter().map(|qube| qube.name.as_str().to_owned()).collect();
     let names_nobody = |kind: Kind, value: &Value| matches!((kind, value), (Kind::Qube { .. }, Value::Text(name)) if !known.contains(name));
     system.properties.retain(|name, value| {
         let keep = !property::global_row(name).is_some_and(|row| names_nobody(row.kind, value));

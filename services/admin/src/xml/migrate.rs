@@ -1,6 +1,11 @@
 //! What older files say in other words (spec 10 §7.4, second table).
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use common::model::{Class, Qube, System, Value};
+use common::root::Root;
+use common::{files, log};
 
 /// Brings one qube's old properties and features to today's names.
 pub(super) fn qube(qube: &mut Qube) {
@@ -13,7 +18,8 @@ pub(super) fn qube(qube: &mut Qube) {
     {
         qube.properties.insert("template_for_dispvms".to_owned(), allowed);
     }
-    if let Some(value) = qube.feature("service.meminfo-writer").map(str::to_owned) {
+    let balancing = qube.feature("service.meminfo-writer").map(str::to_owned);
+    if let Some(value) = balancing.filter(|_| qube.class.is_qubes_vm()) {
         qube.remove_feature("service.meminfo-writer");
         if value.is_empty() {
             qube.properties.insert("maxmem".to_owned(), Value::Int(0));
@@ -21,8 +27,61 @@ pub(super) fn qube(qube: &mut Qube) {
     }
 }
 
-/// Old names of properties that are read before [`qube`] replaces them: name, class, whether a switch.
-pub(super) const OLD_PROPERTIES: [&str; 2] = ["hvm", "dispvm_allowed"];
+/// Whether a class had a switch of that name, which is read and then replaced by [`qube`].
+pub(super) fn is_old_property(class: Class, name: &str) -> bool {
+    match name {
+        "hvm" => class.is_qubes_vm(),
+        "dispvm_allowed" => class == Class::AppVM,
+        _ => false,
+    }
+}
+
+/// The qube with its PCI devices named by their path, where they are there and were named by bus and slot.
+pub(super) fn pci_devices(root: &Root, mut qube: Qube) -> Qube {
+    for device in qube.devices.iter_mut().filter(|device| device.class == "pci") {
+        if let Some(path) = pci_path(root, &device.id) {
+            device.id = path;
+        }
+    }
+    qube
+}
+
+/// The way to a device from its root bus, `bus_slot.function` for each bridge and the device, where every further bus
+/// is counted from the one behind the bridge before it (spec 30 §4.3). Nothing if there is no such device.
+fn pci_path(root: &Root, id: &str) -> Option<String> {
+    let address = id.replace('_', ":");
+    let address = if address.matches(':').count() == 1 { format!("0000:{address}") } else { address };
+    let is_address = address.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte));
+    let device = root.path("/sys/bus/pci/devices").join(Some(address).filter(|_| is_address)?);
+    let place = device.canonicalize().ok()?;
+    let mut hops: Vec<&Path> = place.ancestors().filter(|hop| parts(hop).is_some()).collect();
+    hops.reverse();
+    let (mut path, mut behind) = (String::new(), 0);
+    for hop in hops {
+        let (segment, bus, slot) = parts(hop)?;
+        match path.is_empty() {
+            true if segment != "0000" => path = format!("{segment}_"),
+            true => {}
+            false => path.push('-'),
+        }
+        path.push_str(&format!("{:02x}_{slot}", bus.checked_sub(behind)?));
+        behind = secondary_bus(hop).unwrap_or_default();
+    }
+    Some(path).filter(|path| !path.is_empty())
+}
+
+/// Segment, bus and the rest of a directory named `0000:00:14.0`.
+fn parts(directory: &Path) -> Option<(&str, u8, &str)> {
+    let mut parts = directory.file_name()?.to_str()?.split(':');
+    let (segment, bus, slot) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((segment, u8::from_str_radix(bus, 16).ok()?, slot))
+}
+
+/// The bus behind a bridge.
+fn secondary_bus(bridge: &Path) -> Option<u8> {
+    let bytes = files::read(&bridge.join("secondary_bus_number")).ok()?;
+    std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
+}
 
 /// Replaces the default netvm that provider qubes once had of their own.
 pub(super) fn provider_netvm(system: &System, old: Option<&str>, qubes: &mut [Qube]) {
@@ -40,6 +99,35 @@ pub(super) fn provider_netvm(system: &System, old: Option<&str>, qubes: &mut [Qu
     for qube in providers {
         qube.properties.insert("netvm".to_owned(), value.clone());
     }
+}
+
+/// Breaks circles of netvms, whose qubes could reach nothing: the first of each, in the order of lists, gets none.
+pub(super) fn loops_of_netvms(system: &System, qubes: &mut [Qube]) {
+    let default = system.properties.get("default_netvm").and_then(Value::as_text);
+    let follows_default = |qube: &Qube| qube.class.is_qubes_vm() && qube.class != Class::TemplateVM;
+    let netvm = |qube: &Qube| match qube.properties.get("netvm") {
+        Some(value) => value.as_text().map(str::to_owned),
+        None => default.filter(|_| follows_default(qube)).map(str::to_owned),
+    };
+    let mut netvms: BTreeMap<String, String> =
+        qubes.iter().filter_map(|qube| Some((qube.name.as_str().to_owned(), netvm(qube)?))).collect();
+    let names: Vec<String> = netvms.keys().cloned().collect();
+    for name in &names {
+        if !is_in_circle(name, &netvms) {
+            continue;
+        }
+        netvms.remove(name);
+        log::line(&format!("{name} is connected to itself through its netvm; it gets none"));
+        for qube in qubes.iter_mut().filter(|qube| qube.name.as_str() == name) {
+            qube.properties.insert("netvm".to_owned(), Value::None);
+        }
+    }
+}
+
+/// Whether a qube is among those it reaches along netvms.
+fn is_in_circle(name: &str, netvms: &BTreeMap<String, String>) -> bool {
+    let along = std::iter::successors(netvms.get(name), |here| netvms.get(*here));
+    along.take(netvms.len()).any(|here| here == name)
 }
 
 /// Explicitly unsets templates of disposables that may not serve as such.

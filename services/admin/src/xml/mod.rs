@@ -1,5 +1,6 @@
 //! `qubes.xml`, the one-file store of existing systems: reading it into our store and writing it back (spec 10 §7).
 
+mod complete;
 mod export;
 mod import;
 mod migrate;
@@ -42,9 +43,6 @@ pub enum ImportError {
 
 impl From<Failure> for ImportError {
     fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Exception { message, .. } => Self::Refused(message.into_owned()),
-            Failure::Dropped(reason) => Self::Refused(reason.into_owned()),
-        }
+        Self::Refused(failure.into_text().into_owned())
     }
 }

@@ -7,7 +7,7 @@ use quick_xml::events::{BytesStart, Event};
 use super::ImportError;
 
 /// One element.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Element {
     pub(super) name: String,
     pub(super) attributes: Vec<(String, String)>,

@@ -1,10 +1,11 @@
 //! The unit that starts a qube at boot (spec 10 §3.5, `autostart`).
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use common::names::QubeName;
-use common::root::Root;
-use common::{files, run};
+use crate::names::QubeName;
+use crate::root::Root;
+use crate::{files, run};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
@@ -14,23 +15,29 @@ fn unit(name: &QubeName) -> String {
     format!("qubes-vm@{name}.service")
 }
 
+/// The link that enabling makes.
+fn link(root: &Root, name: &QubeName) -> PathBuf {
+    root.path(WANTS).join(unit(name))
+}
+
 /// Enables the unit; tells whether that worked. Below a throwaway root, makes the link that enabling makes.
-pub(super) fn enable(root: &Root, name: &QubeName) -> bool {
+pub fn enable(root: &Root, name: &QubeName) -> bool {
     if root.is_system() {
         return systemctl("enable", name);
     }
-    let directory = root.path(WANTS);
-    files::make_directories(&directory, 0o755)
-        .and_then(|()| files::link(TEMPLATE, &directory.join(unit(name))))
+    files::make_directories(&root.path(WANTS), 0o755)
+        .and_then(|()| files::link(TEMPLATE, &link(root, name)))
         .is_ok()
 }
 
-/// Disables the unit; tells whether that worked.
+/// Disables the unit, if it is enabled; tells whether it no longer is.
 pub fn disable(root: &Root, name: &QubeName) -> bool {
-    if root.is_system() {
+    if !link(root, name).is_symlink() {
+        true
+    } else if root.is_system() {
         systemctl("disable", name)
     } else {
-        files::remove(&root.path(WANTS).join(unit(name))).is_ok()
+        files::remove(&link(root, name)).is_ok()
     }
 }
 
