@@ -1,5 +1,7 @@
 //! A throwaway root with dom0, a template and some qubes, and a way to call the real executables against it.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -43,7 +45,7 @@ impl Fixture {
         fixture
     }
 
-    /// Directories only.
+    /// Directories, a kernel and the size of the host only.
     pub fn empty() -> Self {
         let fixture = Self { scratch: tempfile::tempdir().unwrap() };
         fixture.store().prepare().unwrap();
@@ -55,6 +57,8 @@ impl Fixture {
         for file in ["vmlinuz", "initramfs", "modules.img"] {
             std::fs::write(kernel.join(file), file).unwrap();
         }
+        let host = r#"{"host": {"memory_mib": 16384, "cpus": 4}}"#;
+        std::fs::write(fixture.path("/etc/qubes/admin.json"), host).unwrap();
         fixture
     }
 
@@ -68,6 +72,34 @@ impl Fixture {
 
     pub fn store(&self) -> Store {
         Store::at(&self.root())
+    }
+
+    /// Everything the store keeps, file by file.
+    pub fn stored(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let state = self.path("/var/lib/qubes/admin");
+        let folders = [state.clone(), state.join("qubes"), state.join("journal")];
+        let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+        let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+        paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    }
+
+    /// Changes a stored qube where no call can.
+    pub fn edit(&self, qube: &str, edit: impl FnOnce(&mut Qube)) {
+        let store = self.store();
+        let mut txn = store.write().unwrap();
+        txn.edit_qube(&QubeName::parse(qube).unwrap(), edit).unwrap();
+        txn.commit().unwrap();
+    }
+
+    /// A stand-in for a qube's domain: published and locked as its watcher does, for as long as the file is open.
+    pub fn domain(&self, qube: &str, state: &str) -> File {
+        let path = self.path("/run/qubes/admin/domains").join(qube);
+        let numbers =
+            r#""domid": 7, "start_time_us": 1700000000000000, "memory_kib": 409600, "cpu_time_ns": 5"#;
+        std::fs::write(&path, format!(r#"{{"state": "{state}", {numbers}}}"#)).unwrap();
+        let watcher = File::open(path).unwrap();
+        fs2::FileExt::lock_exclusive(&watcher).unwrap();
+        watcher
     }
 
     /// Writes a policy file.

@@ -105,8 +105,6 @@ fn system() -> Fixture {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::File::create(path).unwrap().set_len(size).unwrap();
     }
-    std::fs::write(fixture.path("/etc/qubes/admin.json"), r#"{"host": {"memory_mib": 16384, "cpus": 4}}"#)
-        .unwrap();
     let file = fixture.path("/initial.xml");
     std::fs::write(&file, STORE.replace("@BASE@", "/var/lib/qubes")).unwrap();
     let root = fixture.path("/");

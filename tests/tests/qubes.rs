@@ -266,14 +266,8 @@ fn what_is_in_use_cannot_be_removed() {
 
 #[test]
 fn a_running_qube_is_not_removed_and_a_dead_watcher_counts_as_halted() {
-    use fs2::FileExt;
     let fixture = Fixture::new();
-    let path = fixture.path("/run/qubes/admin/domains/test-vm1");
-    let published = r#"{"state": "Running", "domid": 7, "start_time_us": 1700000000000000, "memory_kib": 409600, "cpu_time_ns": 5}"#;
-    std::fs::write(&path, published).unwrap();
-    assert!(fixture.ok("admin.vm.List", "test-vm1", "").contains("state=Halted"));
-    let watcher = std::fs::File::open(&path).unwrap();
-    FileExt::lock_exclusive(&watcher).unwrap();
+    let watcher = fixture.domain("test-vm1", "Running");
     assert!(fixture.ok("admin.vm.List", "test-vm1", "").contains("state=Running"));
     assert_eq!(fixture.ok("admin.vm.property.Get+xid", "test-vm1", ""), "default=True type=int 7");
     assert_eq!(
@@ -294,5 +288,6 @@ fn a_running_qube_is_not_removed_and_a_dead_watcher_counts_as_halted() {
             .starts_with("QubesVMNotHaltedError: ")
     );
     drop(watcher);
+    assert!(fixture.ok("admin.vm.List", "test-vm1", "").contains("state=Halted"));
     assert!(readable(&fixture.call("admin.vm.Remove", "test-vm1", "")).starts_with("0·"));
 }
