@@ -1,5 +1,7 @@
 //! Checks of new values that come before any event (spec 10 §3.3 step 3 and the tables).
 
+use std::rc::Rc;
+
 use common::failure::{Exception, Failure};
 use common::model::{Class, Qube, Value, parse_index};
 use common::quote::quote;
@@ -190,63 +192,35 @@ pub(super) fn netvm(case: &Case<'_>, value: Value) -> Checked {
         if !case.at(&target).is_on("provides_network")? {
             return Err(bad_value(format!("The {name} qube does not provide network")));
         }
-        if is_connected_to(case, &target, qube)? {
+        if path(case, target)?.iter().any(|reached| reached.name == qube.name) {
             return Err(bad_value("Loops in network are unsupported"));
         }
     }
     Ok(value)
 }
 
-/// Whether `from` is `to` or reaches it along netvms.
-fn is_connected_to(case: &Case<'_>, from: &Qube, to: &Qube) -> Result<bool, Failure> {
-    let mut visited = Vec::new();
-    let mut here = Some(std::rc::Rc::new(from.clone()));
-    while let Some(qube) = here.filter(|qube| !visited.contains(&qube.name)) {
-        if qube.name == to.name {
-            return Ok(true);
-        }
-        visited.push(qube.name.clone());
+/// A qube and all it is connected to along netvms, nearest first.
+fn path(case: &Case<'_>, from: Rc<Qube>) -> Result<Vec<Rc<Qube>>, Failure> {
+    let mut path: Vec<Rc<Qube>> = Vec::new();
+    let mut here = Some(from);
+    while let Some(qube) = here.filter(|qube| path.iter().all(|known| known.name != qube.name)) {
         here = case.at(&qube).named_by("netvm")?;
+        path.push(qube);
     }
-    Ok(false)
+    Ok(path)
 }
 
-/// The new default must not be reached from itself through a qube that follows the default.
+/// The new default must not reach itself through a qube that follows the default; the first in lists is named.
 pub(super) fn default_netvm(case: &Case<'_>, value: Value) -> Checked {
     let Value::Text(name) = &value else { return Ok(value) };
-    let mut visited = Vec::new();
-    let mut here = case.view.qube_named(name)?;
-    while let Some(qube) = here.filter(|qube| !visited.contains(&qube.name)) {
-        let follows_default = qube.class.is_qubes_vm()
-            && qube.class != Class::TemplateVM
-            && !qube.properties.contains_key("netvm");
-        if follows_default {
-            return Err(bad(format!(
-                "Network loop on '{}'",
-                first_looped(case, name)?.unwrap_or(qube.name.to_string())
-            )));
-        }
-        visited.push(qube.name.clone());
-        here = case.at(&qube).named_by("netvm")?;
+    let Some(target) = case.view.qube_named(name)? else { return Ok(value) };
+    let path = path(case, target)?;
+    let followers =
+        path.iter().filter(|qube| qube.class.is_qubes_vm() && !qube.properties.contains_key("netvm"));
+    match followers.map(|qube| &qube.name).min() {
+        Some(looped) => Err(bad(format!("Network loop on '{looped}'"))),
+        None => Ok(value),
     }
-    Ok(value)
-}
-
-/// The first qube, in the order of lists, that follows the default and that the new default is connected to.
-fn first_looped(case: &Case<'_>, new: &str) -> Result<Option<String>, Failure> {
-    let Some(target) = case.view.qube_named(new)? else { return Ok(None) };
-    for entry in case.view.index()?.entries() {
-        let follows = entry.class().is_qubes_vm() && entry.class() != Class::TemplateVM;
-        if !follows || entry.reference("netvm").is_some() {
-            continue;
-        }
-        if let Some(qube) = case.view.qube_named(entry.name())?
-            && is_connected_to(case, &target, &qube)?
-        {
-            return Ok(Some(entry.name().to_owned()));
-        }
-    }
-    Ok(None)
 }
 
 /// Nobody may be left connected to a qube that no longer provides network.

@@ -16,7 +16,7 @@ fn addresses_are_made_from_numbers() {
         (508, "1.254", "1fc"),
         (509, "2.1", "1fd"),
         (513, "2.5", "201"),
-        (9999, "39.92", "270f"),
+        (9999, "39.93", "270f"),
     ] {
         fixture.edit("test-vm1", |qube| qube.qid = number);
         assert_eq!(get(&fixture, "test-vm1", "ip"), format!("default=True type=str 10.137.{ip}"));
