@@ -309,7 +309,7 @@ fn a_changed_template_resets_the_defaults_of_those_based_on_it() {
     for (property, new, old) in [
         ("default_user", "root", "user"),
         ("kernel", "", "1.0"),
-        ("kernelopts", "quiet", ""),
+        ("kernelopts", "quiet", "swiotlb=2048"),
         ("vcpus", "3", "2"),
         ("memory", "500", "400"),
         ("maxmem", "600", "4000"),
