@@ -83,6 +83,14 @@ impl Fixture {
         paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
     }
 
+    /// A stored qube.
+    pub fn qube(&self, name: &str) -> Qube {
+        let store = self.store();
+        let view = store.read().unwrap();
+        let qube = view.qube_named(name).unwrap().unwrap();
+        (*qube).clone()
+    }
+
     /// Changes a stored qube where no call can.
     pub fn edit(&self, qube: &str, edit: impl FnOnce(&mut Qube)) {
         let store = self.store();
@@ -129,6 +137,13 @@ impl Fixture {
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(request);
         child.wait_with_output().unwrap()
+    }
+
+    /// The reply to a call started as qrexec starts it, without payload.
+    pub fn by_qrexec(&self, method: &str, variables: &[(&str, &str)], argument: Option<&str>) -> Vec<u8> {
+        let mut command = self.command(method);
+        command.envs(variables.iter().copied()).args(argument).stdin(Stdio::null());
+        command.output().unwrap().stdout
     }
 
     /// The executable of a method, started under that name, with nothing in its environment but our root.

@@ -119,13 +119,6 @@ fn a_nul_that_a_message_echoes_does_not_end_it() {
     assert_eq!(said, "QubesException: Unknown storage pool a\\x00b");
 }
 
-/// Runs a call as qrexec starts it.
-fn by_qrexec(fixture: &Fixture, method: &str, variables: &[(&str, &str)], argument: Option<&str>) -> Vec<u8> {
-    let mut command = fixture.command(method);
-    command.envs(variables.iter().copied()).args(argument).stdin(Stdio::null());
-    command.output().unwrap().stdout
-}
-
 #[test]
 fn requests_come_from_argv_and_environment_under_qrexec() {
     let fixture = Fixture::new();
@@ -136,10 +129,10 @@ fn requests_come_from_argv_and_environment_under_qrexec() {
         ("QREXEC_SERVICE_ARGUMENT", "label"),
     ];
     let label = b"0\0default=False type=label red";
-    assert_eq!(by_qrexec(&fixture, "admin.vm.property.Get", &name, Some("label")), label);
-    assert_eq!(by_qrexec(&fixture, "admin.vm.property.Get", &name[..3], Some("label")), label);
+    assert_eq!(fixture.by_qrexec("admin.vm.property.Get", &name, Some("label")), label);
+    assert_eq!(fixture.by_qrexec("admin.vm.property.Get", &name[..3], Some("label")), label);
     let two = [("QREXEC_REMOTE_DOMAIN", "dom0"), ("QREXEC_REQUESTED_TARGET", "test-vm1")];
-    assert_eq!(by_qrexec(&fixture, "admin.vm.property.Get", &two, Some("label")), label);
+    assert_eq!(fixture.by_qrexec("admin.vm.property.Get", &two, Some("label")), label);
     let keyword = |word| {
         [
             ("QREXEC_REMOTE_DOMAIN", "test-vm1"),
@@ -147,14 +140,14 @@ fn requests_come_from_argv_and_environment_under_qrexec() {
             ("QREXEC_REQUESTED_TARGET_KEYWORD", word),
         ]
     };
-    assert!(by_qrexec(&fixture, "admin.label.List", &keyword("adminvm"), None).starts_with(b"0\0red\n"));
-    assert!(by_qrexec(&fixture, "admin.label.List", &keyword("default"), None).is_empty());
+    assert!(fixture.by_qrexec("admin.label.List", &keyword("adminvm"), None).starts_with(b"0\0red\n"));
+    assert!(fixture.by_qrexec("admin.label.List", &keyword("default"), None).is_empty());
     let no_target = [("QREXEC_REMOTE_DOMAIN", "dom0"), ("QREXEC_REQUESTED_TARGET_TYPE", "")];
-    assert!(by_qrexec(&fixture, "admin.label.List", &no_target, None).starts_with(b"0\0"));
+    assert!(fixture.by_qrexec("admin.label.List", &no_target, None).starts_with(b"0\0"));
     let foreign = [("QREXEC_REMOTE_DOMAIN", "test-vm1"), ("QREXEC_REQUESTED_TARGET_TYPE", "")];
-    assert!(by_qrexec(&fixture, "admin.label.List", &foreign, None).is_empty());
+    assert!(fixture.by_qrexec("admin.label.List", &foreign, None).is_empty());
     assert_eq!(
-        refusal(&by_qrexec(&fixture, "admin.vm.property.Get", &name[..3], Some("--help"))),
+        refusal(&fixture.by_qrexec("admin.vm.property.Get", &name[..3], Some("--help"))),
         "QubesNoSuchPropertyError: Invalid property '--help' of test-vm1"
     );
 }

@@ -1,7 +1,6 @@
 //! `template` and `template_for_dispvms`: who may be whose template, and what follows (spec 10 §3.5).
 
 use super::{SYSTEM, get, refused, reset, set, world};
-use common::model::Qube;
 use common::names::{FeatureName, FeatureValue, VolumeName};
 use tests::Fixture;
 
@@ -13,11 +12,8 @@ pub(super) fn preload(fixture: &Fixture, template: &str, names: &str) {
 
 /// What the snapshot volume `volume` of a qube starts from.
 fn source(fixture: &Fixture, qube: &str, volume: &str) -> Option<String> {
-    let mut found = None;
     let volume = VolumeName::parse(volume).unwrap();
-    let look = |qube: &mut Qube| found = qube.volume(&volume).and_then(|volume| volume.source.clone());
-    fixture.edit(qube, look);
-    found
+    fixture.qube(qube).volume(&volume).and_then(|volume| volume.source.clone())
 }
 
 #[test]
