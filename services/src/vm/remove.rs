@@ -164,10 +164,10 @@ fn check_references(
 fn check_devices(txn: &Txn<'_>, name: &QubeName) -> Result<(), Failure> {
     let index = txn.index()?;
     let others = index.entries().iter().filter(|entry| entry.name() != name.as_str());
-    let ports: Vec<&str> = others
+    let ports: Vec<String> = others
         .flat_map(|entry| entry.device_backends())
         .filter(|(backend, _)| *backend == name.as_str())
-        .map(|(_, port)| port)
+        .map(|(backend, port)| format!("{backend}:{port}"))
         .collect();
     if ports.is_empty() {
         return Ok(());
