@@ -167,6 +167,176 @@ fn network_features_reset_what_depends_on_them() {
 }
 
 #[test]
+fn a_value_set_again_is_announced_with_its_old_one() {
+    let fixture = Fixture::new();
+    fixture.ok(&format!("{SET}+f"), "test-vm1", "1");
+    let events = fixture.events_of(|fixture| drop(fixture.ok(&format!("{SET}+f"), "test-vm1", "1")));
+    let expected = [
+        "test-vm1 domain-feature-pre-set:f feature=f value=1 oldvalue=1",
+        "test-vm1 domain-feature-set:f feature=f value=1 oldvalue=1",
+    ];
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn each_network_feature_has_its_rule_and_resets_its_property() {
+    let fixture = Fixture::new();
+    for (feature, property, fine, wrong) in [
+        ("net.fake-ip", "visible_ip", ["10.0.0.1", ""], ["10.0.0", "::1"]),
+        ("net.fake-gateway", "visible_gateway", ["10.0.0.1", ""], ["10.0.0.256", "24"]),
+        ("net.fake-netmask", "visible_netmask", ["24", "255.0.0.0"], ["25", "-1"]),
+        ("net.fake-netmask", "visible_netmask", ["0", ""], ["+1", "x"]),
+    ] {
+        for value in fine {
+            let events =
+                fixture.events_of(|fixture| drop(fixture.ok(&format!("{SET}+{feature}"), "test-vm1", value)));
+            assert_eq!(events[1], format!("test-vm1 property-reset:{property} name={property}"));
+            assert_eq!(events.len(), 3);
+        }
+        for value in wrong {
+            let text = format!("QubesValueError: Invalid value for {feature}: '{value}'");
+            assert_eq!(fixture.refused(&format!("{SET}+{feature}"), "test-vm1", value), text);
+        }
+        let remove = format!("admin.vm.feature.Remove+{feature}");
+        let events = fixture.events_of(|fixture| drop(fixture.ok(&remove, "test-vm1", "")));
+        let expected = [
+            format!("test-vm1 domain-feature-pre-delete:{feature} feature={feature}"),
+            format!("test-vm1 property-reset:{property} name={property}"),
+            format!("test-vm1 domain-feature-delete:{feature} feature={feature}"),
+        ];
+        assert_eq!(events, expected);
+    }
+}
+
+#[test]
+fn the_active_boot_mode_resets_its_property_when_set() {
+    let fixture = Fixture::new();
+    let events = fixture.events_of(|fixture| {
+        fixture.ok(&format!("{SET}+boot-mode.active"), "test-vm1", "m");
+        fixture.ok("admin.vm.feature.Remove+boot-mode.active", "test-vm1", "");
+    });
+    let expected = [
+        "test-vm1 domain-feature-pre-set:boot-mode.active feature=boot-mode.active value=m",
+        "test-vm1 property-reset:bootmode name=bootmode",
+        "test-vm1 domain-feature-set:boot-mode.active feature=boot-mode.active value=m",
+        "test-vm1 domain-feature-pre-delete:boot-mode.active feature=boot-mode.active",
+        "test-vm1 domain-feature-delete:boot-mode.active feature=boot-mode.active",
+    ];
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn the_old_switch_of_memory_balancing_becomes_maxmem_and_goes() {
+    let fixture = Fixture::new();
+    let call = format!("{SET}+service.meminfo-writer");
+    let feature = |kind: &str, value: &str| {
+        format!("test-vm1 domain-feature-{kind}:service.meminfo-writer feature=service.meminfo-writer{value}")
+    };
+    let events = fixture.events_of(|fixture| drop(fixture.ok(&call, "test-vm1", "")));
+    let expected = [
+        feature("pre-set", " value="),
+        "test-vm1 property-pre-set:maxmem name=maxmem newvalue=0 oldvalue=4000".to_owned(),
+        "test-vm1 property-set:maxmem name=maxmem newvalue=0 oldvalue=4000".to_owned(),
+        feature("pre-delete", ""),
+        feature("delete", ""),
+        feature("set", " value="),
+    ];
+    assert_eq!(events, expected);
+    assert_eq!(fixture.ok("admin.vm.property.Get+maxmem", "test-vm1", ""), "default=False type=int 0");
+    fixture.ok(&call, "test-vm1", "1");
+    assert_eq!(fixture.ok("admin.vm.property.Get+maxmem", "test-vm1", ""), "default=True type=int 4000");
+    assert_eq!(fixture.ok("admin.vm.feature.List", "test-vm1", ""), "");
+    let text = "QubesPropertyValueError: property 'maxmem' on AdminVM instance cannot be set";
+    assert_eq!(fixture.refused(&call, "dom0", ""), text);
+    assert_eq!(fixture.ok("admin.vm.feature.List", "dom0", ""), "service.meminfo-writer\n");
+}
+
+#[test]
+fn disposables_in_advance_need_services_and_a_number() {
+    let fixture = Fixture::new();
+    let set = |qube: &str, feature: &str, value: &str| fixture.ok(&format!("{SET}+{feature}"), qube, value);
+    let said = |qube: &str, feature: &str, value: &str| {
+        let said = fixture.refused(&format!("{SET}+{feature}"), qube, value);
+        said.strip_prefix("QubesValueError: ").unwrap().to_owned()
+    };
+    let max = "preload-dispvm-max";
+    set("test-vm1", "qrexec", "");
+    assert_eq!(said("test-vm1", max, "1"), "Qube does not support qrexec");
+    set("test-vm1", "qrexec", "1");
+    let missing = "Qube does not support the RPC(s) 'qubes.WaitForRunningSystem, qubes.WaitForSession'";
+    assert_eq!(said("test-vm1", max, "1"), missing);
+    set("test-template", "supported-rpc.qubes.WaitForRunningSystem", "1");
+    assert_eq!(said("test-vm1", max, "1"), "Qube does not support the RPC(s) 'qubes.WaitForSession'");
+    set("test-template", "supported-rpc.qubes.WaitForSession", "1");
+    for value in ["x", "-1", "1.0"] {
+        assert_eq!(said("test-vm1", max, value), "Invalid preload-dispvm-max value: not a digit");
+    }
+    for value in ["2", ""] {
+        set("test-vm1", max, value);
+    }
+    assert_eq!(said("dom0", max, "x"), "Invalid preload-dispvm-max value: not a digit");
+    set("dom0", max, "1");
+    fixture.ok("admin.vm.property.Set+template_for_dispvms", "test-net", "True");
+    fixture.ok("admin.property.Set+default_dispvm", "dom0", "test-net");
+    set("dom0", max, "1");
+    assert_eq!(said("dom0", max, "2"), "Qube does not support qrexec");
+    assert_eq!(
+        said("dom0", "preload-dispvm-threshold", "x"),
+        "Invalid preload-dispvm-threshold value: not a digit"
+    );
+    set("test-vm1", "preload-dispvm-threshold", "x");
+    for value in ["1", "0.5", "-2", "nan", "inf"] {
+        set("dom0", "preload-dispvm-delay", value);
+    }
+    assert_eq!(
+        said("dom0", "preload-dispvm-delay", "x"),
+        "Invalid preload-dispvm-delay value: not an integer or float"
+    );
+    set("test-template", "preload-dispvm-delay", "x");
+}
+
+#[test]
+fn remote_qubes_and_dom0_have_features_without_a_meaning() {
+    let fixture = Fixture::new();
+    fixture.ok("admin.vm.Create.RemoteVM", "dom0", "name=far label=red");
+    for feature in ["service.", "vm-config.1", "custom-persist.", "net.fake-ip", "preload-dispvm-max"] {
+        let events = fixture.events_of(|fixture| drop(fixture.ok(&format!("{SET}+{feature}"), "far", "x")));
+        assert_eq!(events.len(), 2, "{feature}");
+    }
+    fixture.ok(&format!("{SET}+net.fake-ip"), "dom0", "x");
+    for check in ["Get", "CheckWithTemplate", "CheckWithNetvm"] {
+        for qube in ["far", "dom0", "test-template"] {
+            let text = format!("QubesFeatureNotFoundError: Feature not set for domain {qube}: f");
+            assert_eq!(fixture.refused(&format!("admin.vm.feature.{check}+f"), qube, ""), text);
+        }
+    }
+    fixture.ok(&format!("{SET}+f"), "dom0", "of dom0");
+    assert_eq!(fixture.ok("admin.vm.feature.CheckWithAdminVM+f", "far", ""), "of dom0");
+}
+
+#[test]
+fn long_names_have_their_own_limits() {
+    let fixture = Fixture::new();
+    let set = |feature: &str, value: &str| fixture.call(&format!("{SET}+{feature}"), "test-vm1", value);
+    let times = |count| "x".repeat(count);
+    for (name, value) in [
+        (format!("service.{}", times(48)), "1"),
+        (format!("service.app-dispvm.{}", times(60)), "1"),
+        (format!("vm-config.{}", times(52)), "1"),
+        (format!("custom-persist.{}", times(54)), "file:u:g:7777:/x:y"),
+        (times(300), ""),
+    ] {
+        assert_eq!(set(&name, value), b"0\0", "{name}");
+    }
+    let config = set(&format!("vm-config.{}", times(53)), "1");
+    assert_eq!(refusal(&config), "QubesValueError: VM config name must not exceed 46 bytes");
+    let key = times(55);
+    let persist = set(&format!("custom-persist.{key}"), "/x");
+    let text = format!("QubesValueError: custom-persist key is too long (max 54), ignoring: {key}");
+    assert_eq!(refusal(&persist), text);
+}
+
+#[test]
 fn a_service_of_dom0_is_a_file_while_it_is_true() {
     let fixture = Fixture::new();
     let file = fixture.path("/run/qubes-service/crond");
@@ -228,8 +398,26 @@ fn creator_tags_are_for_dom0_and_name_a_qube() {
     fixture.ok("admin.vm.tag.Set+created-by-test-net", "test-vm1", "");
     let tags = fixture.ok("admin.vm.tag.List", "test-vm1", "");
     assert_eq!(tags, "audiovm-dom0\ncreated-by-test-net\nguivm-dom0\none\ntwo\n");
-    let reply = fixture.call_as("test-vm1", "admin.vm.tag.Set+managed-by-test-vm1", "test-net", "");
-    assert_eq!(reply, b"0\0");
+    let reply = fixture.call_as("test-vm1", "admin.vm.tag.Remove+created-by-test-net", "test-vm1", "");
+    assert_eq!(refusal(&reply), denied);
+    for tag in ["managed-by-test-vm1", "guivm-stray", "disp-created-by-x"] {
+        let reply = fixture.call_as("test-vm1", &format!("admin.vm.tag.Set+{tag}"), "test-net", "");
+        assert_eq!(reply, b"0\0");
+    }
+    fixture.ok("admin.vm.tag.Remove+created-by-test-net", "test-vm1", "");
+}
+
+#[test]
+fn a_remote_caller_is_bound_by_the_same_rules() {
+    let fixture = Fixture::new();
+    fixture.ok("admin.vm.Create.RemoteVM", "dom0", "name=far label=red");
+    let feature = fixture.call_as("far", &format!("{SET}+preload-dispvm"), "test-vm1", "x");
+    let denied = "PermissionDenied: changing this feature is prohibited by qubes.ext.admin.AdminExtension";
+    assert_eq!(refusal(&feature), denied);
+    let tag = fixture.call_as("far", "admin.vm.tag.Set+created-by-far", "test-vm1", "");
+    let denied = "PermissionDenied: changing this tag is prohibited by qubes.ext.admin.AdminExtension";
+    assert_eq!(refusal(&tag), denied);
+    assert_eq!(fixture.call_as("far", "admin.vm.List", "dom0", ""), b"0\0");
 }
 
 #[test]
