@@ -8,9 +8,9 @@ const TABLE: &str = include_str!("../behaviours.md");
 /// References that are counted: prefix and last number.
 const COUNTED: [(&str, usize); 4] = [("11.", 127), ("9.", 24), ("B", 27), ("H", 21)];
 /// References that stand at least once.
-const NAMED: [&str; 18] = [
+const NAMED: [&str; 20] = [
     "A", "B", "C", "D", "E", "1.1", "1.2", "1.3", "1.11", "2.4", "2.8", "3.2", "3.3", "3.4", "3.5", "3.6",
-    "3.7", "7.4",
+    "3.7", "7.2", "7.3", "7.4",
 ];
 
 /// Reference and tests of each row.
