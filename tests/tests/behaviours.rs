@@ -1,5 +1,5 @@
 //! The table of behaviours agrees with the tests and with the calls served (`tests/behaviours.md`).
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "test code")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,5 +1,12 @@
 //! Properties on the wire: what is listed, read, refused, stored and announced (spec 10 §3, appendix D).
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
 
 use tests::Fixture;
 
