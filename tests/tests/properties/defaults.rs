@@ -1,7 +1,6 @@
 //! Values of properties that are not set: from templates, the system, features and files (spec 10 §3.4 to §3.7).
 
-use super::setting::assign_pci;
-use super::{SYSTEM, feature, get, reset, set, world};
+use super::{SYSTEM, assign_pci, feature, get, reset, set, world};
 use tests::Fixture;
 
 /// What Get shows of a default.

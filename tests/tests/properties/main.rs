@@ -14,6 +14,7 @@ mod announcing;
 mod defaults;
 mod network;
 mod reading;
+mod refusing;
 mod running;
 mod setting;
 mod system_wide;
@@ -73,4 +74,19 @@ fn refused(fixture: &Fixture, verb: &str, holder: &str, property: &str, payload:
     let text = tests::fixture::refusal(&call(fixture, verb, holder, property, payload));
     assert!(fixture.stored() == before, "a refused {verb} of {property} changed the store");
     text
+}
+
+/// Assigns a PCI device of dom0 as the store keeps it.
+fn assign_pci(fixture: &Fixture, qube: &str) {
+    let text = str::to_owned;
+    fixture.edit(qube, |qube| {
+        qube.devices.push(common::model::Device {
+            class: text("pci"),
+            backend: text("dom0"),
+            id: text("00_14.0"),
+            mode: text("required"),
+            identity: text("*"),
+            options: Vec::new(),
+        });
+    });
 }
