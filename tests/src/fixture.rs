@@ -166,18 +166,6 @@ impl Fixture {
         refusal(&self.call(call, destination, payload))
     }
 
-    /// A stand-in for the watcher of a running domain: the qube is in that state until what is given back is dropped.
-    pub fn domain(&self, name: &str, state: &str) -> std::fs::File {
-        let path = self.path("/run/qubes/admin/domains").join(name);
-        let published = format!(
-            r#"{{"state": "{state}", "domid": 7, "start_time_us": 1, "memory_kib": 1, "cpu_time_ns": 1}}"#
-        );
-        std::fs::write(&path, published).unwrap();
-        let watcher = std::fs::File::open(path).unwrap();
-        fs2::FileExt::lock_exclusive(&watcher).unwrap();
-        watcher
-    }
-
     /// Every event so far, rendered `subject event key=value …`.
     pub fn events(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.path("/run/qubes/admin/events")).unwrap_or_default();

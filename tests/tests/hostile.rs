@@ -62,7 +62,7 @@ fn only_the_listed_requests_get_no_byte() {
     }
     for (rule, source, target) in DROPS_UNDER_QREXEC {
         let variables = [&[("QREXEC_REMOTE_DOMAIN", source)], target].concat();
-        assert!(by_qrexec(&fixture, "admin.vm.List", &variables, None).is_empty(), "{rule}: {target:?}");
+        assert!(fixture.by_qrexec("admin.vm.List", &variables, None).is_empty(), "{rule}: {target:?}");
     }
 }
 
