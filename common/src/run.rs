@@ -1,9 +1,12 @@
 //! Other programs: the only module that starts them, by absolute path and with an empty environment.
 #![allow(clippy::disallowed_methods, reason = "the one place that starts programs")]
 
-use std::io;
-use std::process::{Command, Stdio};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::root::{ROOT_VARIABLE, Root};
 
 /// Runs a program as root: directly if we are root, else through `sudo -n`, dom0's own convention. Tells whether
 /// it succeeded; one that outlives the deadline is killed and counts as failed.
@@ -35,17 +38,26 @@ pub fn as_root(program: &str, arguments: &[&str], deadline: Duration) -> io::Res
     }
 }
 
-/// Runs a service executable against a root, with a whole request on its standard input, and gives back its reply.
+/// Starts a service executable against a root. Its standard input gets the header and then what `payload` gives, both
+/// written while the reply is read; its standard output is the reply.
 ///
 /// # Errors
-/// If it cannot be started or its reply not be read.
-pub fn service(program: &std::path::Path, root: &crate::root::Root, request: &[u8]) -> io::Result<Vec<u8>> {
+/// If it cannot be started.
+pub fn service(
+    program: &Path,
+    root: &Root,
+    header: Vec<u8>,
+    payload: Option<impl io::Read + Send + 'static>,
+) -> io::Result<Child> {
     let mut command = Command::new(program);
-    command.env_clear().env(crate::root::ROOT_VARIABLE, root.path("/"));
+    command.env_clear().env(ROOT_VARIABLE, root.path("/"));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A service may answer without reading all of its input.
-        let _ = io::Write::write_all(&mut stdin, request);
+        std::thread::spawn(move || {
+            // A service may answer without reading all of its input.
+            stdin.write_all(&header)?;
+            payload.map_or(Ok(0), |mut payload| io::copy(&mut payload, &mut stdin))
+        });
     }
-    Ok(child.wait_with_output()?.stdout)
+    Ok(child)
 }

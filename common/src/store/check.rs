@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Index, Key, Store, StoreError, lock};
+use super::{Index, Key, Problem, Remedy, Store, StoreError, lock};
 use crate::model::{Labels, Pools, Qube, System, Value};
 
 /// Properties that name other qubes, of qubes and of the system.
@@ -25,16 +25,16 @@ const REFERENCES: [&str; 15] = [
 ];
 
 impl Store {
-    /// Everything that is wrong, one line each: unfinished changes, damaged objects, references that lead nowhere,
+    /// Everything that is wrong: unfinished changes, damaged objects, references that lead nowhere,
     /// an index that disagrees with the objects.
     ///
     /// # Errors
     /// What the file system says about the directories themselves.
-    pub fn check(&self) -> Result<Vec<String>, StoreError> {
+    pub fn check(&self) -> Result<Vec<Problem>, StoreError> {
         let _guard = lock::shared(&self.state)?;
         let mut problems = Vec::new();
         if self.has_unfinished_change()? {
-            problems.push("a change waits to be finished".to_owned());
+            problems.push(Problem::new("a change waits to be finished", Remedy::Finish));
         }
         let system = self.sound::<System>(&Key::System, &mut problems);
         let labels = self.sound::<Labels>(&Key::Labels, &mut problems);
@@ -64,43 +64,47 @@ impl Store {
     }
 
     /// An object, or nothing and a problem.
-    fn sound<T: serde::de::DeserializeOwned>(&self, key: &Key, problems: &mut Vec<String>) -> Option<T> {
+    fn sound<T: serde::de::DeserializeOwned>(&self, key: &Key, problems: &mut Vec<Problem>) -> Option<T> {
         match self.load::<T>(&key.file()) {
             Ok(Some((_, object))) => Some(object),
             Ok(None) => {
-                problems.push(format!("{} is missing", key.file()));
+                problems.push(Problem::new(format!("{} is missing", key.file()), Remedy::Restore));
                 None
             }
             Err(error) => {
-                problems.push(error.to_string());
+                problems.push(Problem::new(error.to_string(), Remedy::Restore));
                 None
             }
         }
     }
 
-    fn sound_qubes(&self, problems: &mut Vec<String>) -> Result<Vec<Qube>, StoreError> {
+    fn sound_qubes(&self, problems: &mut Vec<Problem>) -> Result<Vec<Qube>, StoreError> {
         let mut qubes = Vec::new();
         let files = self.vfs.list(&self.state.join("qubes")).map_err(StoreError::io("listing qubes"))?;
         for file in files.iter().filter(|file| !file.starts_with('.')) {
             let Some(key @ Key::Qube(_)) = Key::of_file(&format!("qubes/{file}")) else {
-                problems.push(format!("qubes/{file} is no object of the store"));
+                problems
+                    .push(Problem::new(format!("qubes/{file} is no object of the store"), Remedy::Remove));
                 continue;
             };
             let qube = self.sound::<Qube>(&key, problems);
             match qube {
                 Some(qube) if Key::Qube(qube.name.clone()) == key => qubes.push(qube),
-                Some(qube) => problems.push(format!("qubes/{file} holds the qube {}", qube.name)),
+                Some(qube) => {
+                    let text = format!("qubes/{file} holds the qube {}", qube.name);
+                    problems.push(Problem::new(text, Remedy::Restore));
+                }
                 None => {}
             }
         }
         Ok(qubes)
     }
 
-    fn check_index(&self, problems: &mut Vec<String>) -> Result<(), StoreError> {
+    fn check_index(&self, problems: &mut Vec<Problem>) -> Result<(), StoreError> {
         let built = self.rebuild_index()?;
         let stored: Index = self.load_index()?;
         if stored.entries() != built.entries() {
-            problems.push("the index disagrees with the objects".to_owned());
+            problems.push(Problem::new("the index disagrees with the objects", Remedy::Rebuild));
         }
         Ok(())
     }
@@ -125,14 +129,15 @@ impl Known {
         }
     }
 
-    fn check_qube(&self, qube: &Qube, problems: &mut Vec<String>) {
+    fn check_qube(&self, qube: &Qube, problems: &mut Vec<Problem>) {
         let holder = qube.name.as_str();
         self.check_properties(holder, &qube.properties, problems);
         for volume in qube.volumes.iter().filter(|volume| !self.pools.contains(volume.pool.as_str())) {
-            problems.push(format!("volume {} of {holder}: no pool {}", volume.name, volume.pool));
+            let text = format!("volume {} of {holder}: no pool {}", volume.name, volume.pool);
+            problems.push(Problem::new(text, Remedy::Correct));
         }
         if qube.class.has_template() && !qube.properties.contains_key("template") {
-            problems.push(format!("{holder} has no template"));
+            problems.push(Problem::new(format!("{holder} has no template"), Remedy::Correct));
         }
     }
 
@@ -140,7 +145,7 @@ impl Known {
         &self,
         holder: &str,
         properties: &std::collections::BTreeMap<String, Value>,
-        problems: &mut Vec<String>,
+        problems: &mut Vec<Problem>,
     ) {
         for (property, value) in properties.iter().filter(|(name, _)| REFERENCES.contains(&name.as_str())) {
             let Some(target) = value.as_text() else { continue };
@@ -150,20 +155,23 @@ impl Known {
                 _ => ("qube", &self.qubes),
             };
             if !set.contains(target) {
-                problems.push(format!("{property} of {holder}: no {kind} {target}"));
+                let text = format!("{property} of {holder}: no {kind} {target}");
+                problems.push(Problem::new(text, Remedy::Correct));
             }
         }
     }
 }
 
-fn check_unique(qubes: &[Qube], problems: &mut Vec<String>) {
+fn check_unique(qubes: &[Qube], problems: &mut Vec<Problem>) {
     let (mut qids, mut uuids) = (BTreeSet::new(), BTreeSet::new());
     for qube in qubes {
         if !qids.insert(qube.qid) {
-            problems.push(format!("{} shares its qid {} with another", qube.name, qube.qid));
+            let text = format!("{} shares its qid {} with another", qube.name, qube.qid);
+            problems.push(Problem::new(text, Remedy::Restore));
         }
         if !uuids.insert(&qube.uuid) {
-            problems.push(format!("{} shares its UUID with another", qube.name));
+            let text = format!("{} shares its UUID with another", qube.name);
+            problems.push(Problem::new(text, Remedy::Restore));
         }
     }
 }

@@ -8,6 +8,7 @@ mod index;
 mod journal;
 mod lock;
 mod object;
+mod problem;
 mod txn;
 mod vfs;
 mod view;
@@ -16,8 +17,9 @@ pub use events::LoggedEvent;
 pub use index::{Entry, Index};
 pub use lock::{Guard, LifecycleGuard, is_locked_by_another};
 pub use object::{FORMAT, decode, encode};
+pub use problem::{Problem, Remedy};
 pub use txn::Txn;
-pub use vfs::{Disk, Vfs};
+pub use vfs::{DIRECTORY_MODE, Disk, Vfs};
 pub use view::View;
 
 use std::io;
@@ -141,19 +143,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn prepare(&self) -> Result<(), StoreError> {
-        let below = |path: &Path, name: &str| path.join(name);
-        for directory in [
-            self.state.clone(),
-            below(&self.state, "qubes"),
-            below(&self.state, "journal"),
-            below(&self.state, "unfinished"),
-            self.run.clone(),
-            below(&self.run, "locks"),
-            below(&self.run, "domains"),
-        ] {
+        for directory in self.directories() {
             self.vfs.make_directory(&directory).map_err(StoreError::io("making the store's directories"))?;
         }
         Ok(())
+    }
+
+    /// All directories of the store, parents first.
+    pub fn directories(&self) -> [PathBuf; 7] {
+        let (state, run) = (&self.state, &self.run);
+        let [qubes, journal, unfinished] = ["qubes", "journal", "unfinished"].map(|name| state.join(name));
+        let [locks, domains] = ["locks", "domains"].map(|name| run.join(name));
+        [state.clone(), qubes, journal, unfinished, run.clone(), locks, domains]
     }
 
     /// A consistent view of everything, under the shared lock. Finishes what a killed call left behind.

@@ -11,7 +11,7 @@ use crate::files;
 /// Mode of the store's files: calls run as members of the group `qubes` (see the architecture's F1).
 const FILE_MODE: u32 = 0o660;
 /// Mode of its directories: the group is inherited by what is made inside.
-const DIRECTORY_MODE: u32 = 0o2770;
+pub const DIRECTORY_MODE: u32 = 0o2770;
 
 /// File operations of the store. Every method may fail with what the system says.
 #[allow(clippy::missing_errors_doc, reason = "said once for all")]

@@ -1,6 +1,8 @@
 //! The files that follow from the calls' rows: policy, its include groups, the reference of calls.
 
 use common::call::{Access, Destination, Entry, Presence, Scope};
+use common::root::Root;
+use common::store::{DIRECTORY_MODE, Store};
 
 /// Every generated file: path from the repository's root, and content.
 pub fn files() -> Vec<(&'static str, String)> {
@@ -9,6 +11,8 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("docs/calls.md", reference()),
         ("rpc-config/policy.d/90-admin-default.policy", default_policy()),
         ("rpc-config/policy.d/91-admin-default-deny.policy", default_deny()),
+        ("rpc-config/rpc-config/admin", rpc_config()),
+        ("rpc-config/tmpfiles.d/qubes-admin.conf", directories()),
     ];
     for (read, write) in groups {
         files.push((path_of(read), include(&format!("!include include/{write}\n"))));
@@ -63,6 +67,22 @@ fn default_deny() -> String {
 
 fn include(includes: &str) -> String {
     format!("## Rules for a group of calls, one a line: SOURCE TARGET allow target=dom0\n{includes}")
+}
+
+/// How qrexec starts every call; each method's file is a link to this one.
+fn rpc_config() -> String {
+    "# Admin calls are answered at once, whether or not anybody is logged in.\nwait-for-session = false\n"
+        .to_owned()
+}
+
+/// The store's directories, made anew at every boot where they lie in `/run`.
+fn directories() -> String {
+    let mut text =
+        "# The store of the Admin API: generated, UPDATE=1 cargo test writes this file.\n".to_owned();
+    for path in Store::at(&Root::at("/")).directories() {
+        text.push_str(&format!("d {} {DIRECTORY_MODE:o} root qubes -\n", path.display()));
+    }
+    text
 }
 
 fn reference() -> String {

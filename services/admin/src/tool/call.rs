@@ -1,66 +1,183 @@
 //! `qubes-admin call`: one call typed by hand, answered by the installed executable.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, BufRead, BufReader, IsTerminal};
 
 use clap::Args;
+use common::call::{Presence, Row};
 use common::root::Root;
 use common::run;
+use serde_json::{Map, Value, json};
 
-use super::{content, out};
+use super::content::{self, Shape};
+use super::out::{self, Stop};
+use super::{complete, rows};
 
 /// A call as typed.
 #[derive(Args)]
 pub(super) struct Call {
     /// The calling qube.
-    #[arg(long = "as", value_name = "QUBE", default_value = "dom0")]
+    #[arg(long = "as", value_name = "QUBE", default_value = "dom0", add = complete::qubes())]
     caller: String,
     /// Print structured content as JSON.
     #[arg(long)]
     json: bool,
     /// The destination.
+    #[arg(value_name = "DEST", add = complete::qubes())]
     destination: String,
     /// The method, and its argument after a plus sign.
+    #[arg(value_name = "METHOD[+ARG]", add = complete::methods())]
     method: String,
 }
 
-/// Makes the call; the payload is standard input unless that is a terminal.
-pub(super) fn run(call: &Call, root: &Root) -> Result<(), String> {
+/// Makes the call. The payload is standard input, unless that is a terminal or the call takes none.
+pub(super) fn run(call: &Call, root: &Root) -> Result<(), Stop> {
     let (method, argument) = call.method.split_once('+').unwrap_or((&call.method, ""));
     let service = root.path("/etc/qubes-rpc").join(method);
-    if method.contains('/') || !service.exists() {
-        return Err(format!("no such method: {method}"));
+    if method.contains('/') || !service.is_file() {
+        return Err(format!("no such method: {method}").into());
     }
-    let mut request = format!("{method}+{argument} {} name {}\0", call.caller, call.destination).into_bytes();
-    if !io::stdin().is_terminal() {
-        io::stdin().lock().read_to_end(&mut request).map_err(|error| error.to_string())?;
+    if let Some(spaced) = [method, argument, &call.caller].iter().find(|word| word.contains(' ')) {
+        return Err(format!("a space cannot be sent in this place: '{spaced}'").into());
     }
-    let reply = run::service(&service, root, &request).map_err(|error| format!("{method}: {error}"))?;
-    match reply.strip_prefix(b"0\0") {
-        Some(content) => print(method, content, call.json),
-        None => Err(refusal(&reply)),
+    let form = Form::of(method, call.json)?;
+    let header = format!("{method}+{argument} {} name {}\0", call.caller, call.destination);
+    let payload = takes_payload(method).then(io::stdin);
+    let mut child = run::service(&service, root, header.into_bytes(), payload)
+        .map_err(|error| format!("{}: {error}", service.display()))?;
+    let answered = child.stdout.take().map_or(Ok(()), |reply| print_reply(BufReader::new(reply), &form));
+    if matches!(answered, Err(Stop::Unread)) {
+        // A stream would not end by itself.
+        let _ = child.kill();
+    }
+    let _ = child.wait();
+    answered
+}
+
+fn takes_payload(method: &str) -> bool {
+    let mut rows = rows();
+    let none = rows.any(|row: &Row| row.name == method && row.payload == Presence::No);
+    !none && !io::stdin().is_terminal()
+}
+
+/// How content is printed.
+enum Form {
+    Raw,
+    Json(Shape),
+    People(Option<Shape>),
+}
+
+impl Form {
+    /// Refuses JSON before the call is made where the content has no structure.
+    fn of(method: &str, json: bool) -> Result<Self, String> {
+        match (json, content::shape(method)) {
+            (true, Some(shape)) => Ok(Self::Json(shape)),
+            (true, None) => Err(format!("the content of {method} has no structure: leave out --json")),
+            (false, shape) if io::stdout().is_terminal() => Ok(Self::People(shape)),
+            (false, _) => Ok(Self::Raw),
+        }
+    }
+
+    fn print(&self, bytes: &[u8]) -> Result<(), Stop> {
+        let text = || String::from_utf8_lossy(bytes).into_owned();
+        match self {
+            Self::Raw => out::bytes(bytes),
+            Self::Json(shape) => out::json(&shape(&text()).to_json()),
+            Self::People(Some(shape)) => shape(&text()).print(),
+            Self::People(None) => text().lines().try_for_each(out::line),
+        }
+    }
+
+    fn print_event(&self, event: &Event) -> Result<(), Stop> {
+        match self {
+            Self::Raw => out::bytes(&event.bytes()),
+            Self::Json(_) => out::json(&event.to_json()),
+            Self::People(_) => out::line(&event.to_text()),
+        }
     }
 }
 
-fn print(method: &str, content: &[u8], json: bool) -> Result<(), String> {
-    let text = String::from_utf8_lossy(content);
-    if json {
-        let structure = content::structure(method, &text);
-        out::line(&structure.ok_or_else(|| format!("the content of {method} has no structure"))?.to_string());
-    } else if io::stdout().is_terminal() {
-        content::print_for_people(method, &text);
-    } else {
-        out::bytes(content);
+/// Prints the one content of a reply, or its events as they come.
+fn print_reply(mut reply: impl BufRead, form: &Form) -> Result<(), Stop> {
+    let mut answered = false;
+    loop {
+        match field(&mut reply)?.as_deref() {
+            Some("0") => {
+                let mut content = Vec::new();
+                reply.read_to_end(&mut content).map_err(unreadable)?;
+                return form.print(&content);
+            }
+            Some("1") => form.print_event(&Event::read(&mut reply)?)?,
+            Some("2") => return Err(refusal(&mut reply)?.into()),
+            Some(_) => return Err("the answer is none of the protocol".to_owned().into()),
+            None if answered => return Ok(()),
+            None => {
+                return Err("the call was dropped without an answer; the log tells why".to_owned().into());
+            }
+        }
+        answered = true;
     }
-    Ok(())
 }
 
-/// What an exception says, or what an answer without bytes means.
-fn refusal(reply: &[u8]) -> String {
-    if reply.is_empty() {
-        return "the call was dropped without an answer; the log tells why".to_owned();
+/// The text before the next NUL; nothing at the end.
+fn field(reply: &mut impl BufRead) -> Result<Option<String>, Stop> {
+    let mut bytes = Vec::new();
+    reply.read_until(0, &mut bytes).map_err(unreadable)?;
+    let text = || String::from_utf8_lossy(bytes.strip_suffix(b"\0").unwrap_or(&bytes)).into_owned();
+    Ok((!bytes.is_empty()).then(text))
+}
+
+fn unreadable(error: io::Error) -> Stop {
+    format!("reading the answer: {error}").into()
+}
+
+/// What an exception says: its class and its text.
+fn refusal(reply: &mut impl BufRead) -> Result<String, Stop> {
+    let class = field(reply)?.unwrap_or_default();
+    let _traceback = field(reply)?;
+    let text = field(reply)?.unwrap_or_default();
+    // Clients put the other classes' texts through `%` formatting, so that it came doubled.
+    let is_plain = matches!(class.as_str(), "PermissionDenied" | "ProtocolError");
+    let text = if is_plain { text } else { text.replace("%%", "%") };
+    Ok(format!("{class}: {text}"))
+}
+
+/// Subject, name, then keys and values in turn.
+struct Event {
+    fields: Vec<String>,
+}
+
+impl Event {
+    /// Reads up to the empty field that ends it; the subject may be empty too, and so may a value.
+    fn read(reply: &mut impl BufRead) -> Result<Self, Stop> {
+        let mut fields = Vec::new();
+        while let Some(text) = field(reply)? {
+            let is_key = fields.len() >= 2 && fields.len().is_multiple_of(2);
+            if is_key && text.is_empty() {
+                break;
+            }
+            fields.push(text);
+        }
+        Ok(Self { fields })
     }
-    let mut fields = reply.split(|byte| *byte == 0).skip(1);
-    let (class, _traceback, text) = (fields.next(), fields.next(), fields.next());
-    let readable = |field: Option<&[u8]>| String::from_utf8_lossy(field.unwrap_or_default()).into_owned();
-    format!("{}: {}", readable(class), readable(text).replace("%%", "%"))
+
+    fn bytes(&self) -> Vec<u8> {
+        format!("1\0{}\0\0", self.fields.join("\0")).into_bytes()
+    }
+
+    /// Subject and event under those keys, then what came with it.
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let head = ["subject", "event"].into_iter().zip(self.fields.iter().map(String::as_str));
+        let details = self.fields.get(2..).unwrap_or_default().chunks_exact(2);
+        head.chain(details.filter_map(|pair| Some((pair.first()?.as_str(), pair.get(1)?.as_str()))))
+    }
+
+    fn to_json(&self) -> Value {
+        self.pairs().map(|(key, value)| (key.to_owned(), json!(value))).collect::<Map<_, _>>().into()
+    }
+
+    fn to_text(&self) -> String {
+        let word = |(number, (key, value))| if number < 2 { value } else { format!("{key}={value}") };
+        let owned = self.pairs().map(|(key, value)| (key, value.to_owned()));
+        owned.enumerate().map(word).collect::<Vec<_>>().join(" ")
+    }
 }

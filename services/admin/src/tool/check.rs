@@ -1,45 +1,44 @@
-//! `qubes-admin check`: every object, checksum, reference and the index.
+//! `qubes-admin check`: every object, checksum, reference and the index, and what lies beside the store.
 
 use common::files;
 use common::names::QubeName;
 use common::root::Root;
 use common::storage::unfinished;
-use common::store::Store;
+use common::store::{Problem, Remedy, Store, View};
 
-use super::{out, told};
+use super::out::{self, Stop};
 
-/// Prints what is wrong; an error if anything is.
-pub(super) fn run(root: &Root, repair: bool) -> Result<(), String> {
+/// Prints what is wrong and what to do about it; an error if anything is.
+pub(super) fn run(root: &Root, repair: bool) -> Result<(), Stop> {
     let store = Store::at(root);
     if repair {
-        store.repair().map_err(|error| error.to_string())?;
+        store.repair()?;
     }
     let unfinished = unfinished(root, &store, repair)?;
-    let mut problems = store.check().map_err(|error| error.to_string())?;
-    problems.extend(unfinished.iter().map(|name| format!("making or removing {name} was not finished")));
+    let mut problems = store.check()?;
+    let problem = |name| Problem::new(format!("making or removing {name} was not finished"), Remedy::Settle);
+    problems.extend(unfinished.iter().map(problem));
     problems.extend(orphans(root, &store)?);
     for problem in &problems {
-        out::line(problem);
+        out::line(&format!("{}; {}", problem.text, problem.remedy.advice()))?;
     }
     match problems.len() {
-        0 => {
-            out::line("everything is as it should be");
-            Ok(())
-        }
-        count => Err(format!("{count} problems")),
+        0 => out::line("everything is as it should be"),
+        1 => Err("1 problem".to_owned().into()),
+        count => Err(format!("{count} problems").into()),
     }
 }
 
 /// Qubes whose creation or removal was killed between the store and the disk, after what can be finished was.
-fn unfinished(root: &Root, store: &Store, repair: bool) -> Result<Vec<QubeName>, String> {
+fn unfinished(root: &Root, store: &Store, repair: bool) -> Result<Vec<QubeName>, Stop> {
     let mut left = Vec::new();
-    for name in unfinished::all(store).map_err(|error| error.to_string())? {
+    for name in unfinished::all(store)? {
         if store.is_busy(&name) {
             continue;
         }
         if repair {
-            let _lifecycle = store.lock_lifecycle(&name).map_err(|error| error.to_string())?;
-            unfinished::settle(store, root, &name).map_err(told)?;
+            let _lifecycle = store.lock_lifecycle(&name)?;
+            unfinished::settle(store, root, &name)?;
         } else {
             left.push(name);
         }
@@ -48,23 +47,29 @@ fn unfinished(root: &Root, store: &Store, repair: bool) -> Result<Vec<QubeName>,
 }
 
 /// Home directories that belong to no qube and to none being made or removed.
-fn orphans(root: &Root, store: &Store) -> Result<Vec<String>, String> {
-    let known = unfinished::all(store).map_err(|error| error.to_string())?;
-    let view = store.read().map_err(|error| error.to_string())?;
-    let mut homes = Vec::new();
-    for name in view.names().map_err(|error| error.to_string())? {
-        // A damaged object is reported already.
-        homes.extend(view.qube(&name).ok().flatten().and_then(|qube| qube.home()));
-    }
+fn orphans(root: &Root, store: &Store) -> Result<Vec<Problem>, Stop> {
+    let known = unfinished::all(store)?;
+    let view = store.read()?;
     let mut problems = Vec::new();
     for folder in ["appvms", "vm-templates"] {
-        let names = files::list(&root.lib().join(folder)).map_err(|error| error.to_string())?;
+        let names =
+            files::list(&root.lib().join(folder)).map_err(|error| format!("listing {folder}: {error}"))?;
         for name in names.iter().filter(|name| known.iter().all(|known| known.as_str() != *name)) {
             let home = format!("{folder}/{name}");
-            if !homes.contains(&home) {
-                problems.push(format!("the directory {home} belongs to no qube"));
+            if !is_home(&view, name, &home) {
+                problems
+                    .push(Problem::new(format!("the directory {home} belongs to no qube"), Remedy::Remove));
             }
         }
     }
     Ok(problems)
+}
+
+/// Whether a directory is the home of the qube it is named after. That of a damaged object may be.
+fn is_home(view: &View<'_>, name: &str, home: &str) -> bool {
+    let Ok(name) = QubeName::parse(name) else { return false };
+    match view.qube(&name) {
+        Ok(qube) => qube.is_some_and(|qube| qube.home().as_deref() == Some(home)),
+        Err(_) => true,
+    }
 }

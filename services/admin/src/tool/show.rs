@@ -1,67 +1,106 @@
-//! `qubes-admin show`: a qube's properties, features and tags; with `--changed` only what differs from the defaults.
+//! `qubes-admin show`: properties, features and tags; with `--changed` only what differs from the defaults.
 
-use clap::Args;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use clap::{ArgGroup, Args};
+use common::failure::Failure;
 use common::hypervisor::Simulated;
 use common::model::{Qube, Value};
 use common::names::QubeName;
 use common::root::Root;
-use common::store::{Store, View};
-use services::property;
+use common::store::{Remedy, Store, View};
+use services::property::{self, Case, Context, Row};
 
-use super::{out, table, told};
+use super::out::{self, Stop};
+use super::{complete, table};
 
 /// What to show.
 #[derive(Args)]
+#[command(group = ArgGroup::new("what").required(true))]
 pub(super) struct Show {
     /// The qube.
-    #[arg(required_unless_present = "all")]
+    #[arg(group = "what", add = complete::qubes())]
     qube: Option<String>,
-    /// All qubes.
-    #[arg(long, conflicts_with = "qube")]
+    /// The system and all qubes.
+    #[arg(long, group = "what")]
     all: bool,
-    /// Only what is set explicitly.
+    /// Only what is set explicitly, with the default it replaces.
     #[arg(long)]
     changed: bool,
 }
 
-/// Prints one qube or all of them.
-pub(super) fn run(show: &Show, root: &Root) -> Result<(), String> {
+/// Prints one qube, or the system and all of them.
+pub(super) fn run(show: &Show, root: &Root) -> Result<(), Stop> {
     let store = Store::at(root);
-    let view = store.read().map_err(|error| error.to_string())?;
-    let names = match &show.qube {
-        Some(name) => vec![QubeName::parse(name).map_err(|broken| broken.message.to_owned())?],
-        None => view.names().map_err(|error| error.to_string())?,
-    };
-    for (number, name) in names.iter().enumerate() {
-        let qube = view.qube(name).map_err(|error| error.to_string())?;
-        let qube = qube.ok_or_else(|| format!("no such qube: {name}"))?;
-        if number > 0 {
-            out::line("");
-        }
-        out::line(&format!("{name} ({})", qube.class.as_str()));
-        table::print(&rows(&view, root, &qube, show.changed)?);
+    let view = store.read()?;
+    let hypervisor = Simulated::at(root);
+    let system = Case { view: &view, context: Context { hypervisor: &hypervisor, root }, qube: None };
+    if let Some(name) = &show.qube {
+        let name = QubeName::parse(name).map_err(|broken| broken.message.to_owned())?;
+        let qube = view.qube(&name)?.ok_or_else(|| format!("no such qube: {name}"))?;
+        return print_qube(&system, &qube, show.changed);
     }
-    Ok(())
+    out::line("the system")?;
+    let set = &view.system()?.properties;
+    table::print(&properties(&system, property::global_rows().iter(), set, show.changed)?)?;
+    for qube in readable_qubes(&view)? {
+        out::line("")?;
+        print_qube(&system, &qube, show.changed)?;
+    }
+    refuse_damaged(&store)
 }
 
-fn rows(view: &View<'_>, root: &Root, qube: &Qube, changed: bool) -> Result<Vec<Vec<String>>, String> {
-    let hypervisor = Simulated::at(root);
-    let mut rows = Vec::new();
-    for row in property::rows_of(qube.class) {
-        let explicit = qube.properties.contains_key(row.name);
-        if changed && !explicit {
-            continue;
-        }
-        let value = property::effective(view, &hypervisor, root, qube, row.name).map_err(told)?;
-        let origin = if explicit { "set" } else { "default" };
-        let text = value.as_ref().map(Value::to_text).unwrap_or_default();
-        rows.push(vec![format!("  {}", row.name), origin.to_owned(), text]);
+/// The qubes whose objects can be read, in the order of lists.
+pub(super) fn readable_qubes(view: &View<'_>) -> Result<Vec<Rc<Qube>>, Stop> {
+    let names = view.names()?;
+    Ok(names.iter().filter_map(|name| view.qube(name).ok().flatten()).collect())
+}
+
+/// Fails if there are objects that cannot be read, which whoever shows everything must not keep silent about.
+pub(super) fn refuse_damaged(store: &Store) -> Result<(), Stop> {
+    let problems = store.check()?;
+    let damaged = problems.iter().find(|problem| problem.remedy == Remedy::Restore);
+    damaged.map_or(Ok(()), |problem| Err(format!("{}; see qubes-admin check", problem.text).into()))
+}
+
+fn print_qube(system: &Case<'_>, qube: &Qube, changed: bool) -> Result<(), Stop> {
+    out::line(&format!("{} ({})", qube.name, qube.class.as_str()))?;
+    let case = Case { qube: Some(qube), ..*system };
+    let mut rows = properties(&case, property::rows_of(qube.class), &qube.properties, changed)?;
+    let line = |name: &str, origin: &str, value: &str| {
+        [format!("  {name}"), origin.to_owned(), value.to_owned()].to_vec()
+    };
+    rows.extend(qube.features.iter().map(|(name, value)| line(name.as_str(), "feature", value.as_str())));
+    rows.extend(qube.tags.iter().map(|tag| line(tag.as_str(), "tag", "")));
+    table::print(&rows)
+}
+
+fn properties(
+    case: &Case<'_>,
+    rows: impl Iterator<Item = &'static Row>,
+    set: &BTreeMap<String, Value>,
+    changed: bool,
+) -> Result<Vec<Vec<String>>, Failure> {
+    let mut lines = Vec::new();
+    for row in rows {
+        let default = (row.default)(case)?;
+        let (origin, text) = match set.get(row.name) {
+            Some(value) => ("set", beside_default(value, default.as_ref())),
+            None if changed => continue,
+            None => ("default", default.as_ref().map(Value::to_text).unwrap_or_default()),
+        };
+        lines.push(vec![format!("  {}", row.name), origin.to_owned(), text]);
     }
-    rows.extend(
-        qube.features
-            .iter()
-            .map(|(name, value)| vec![format!("  {name}"), "feature".to_owned(), value.as_str().to_owned()]),
-    );
-    rows.extend(qube.tags.iter().map(|tag| vec![format!("  {tag}"), "tag".to_owned(), String::new()]));
-    Ok(rows)
+    Ok(lines)
+}
+
+/// A set value, and the default it replaces if there is one.
+fn beside_default(value: &Value, default: Option<&Value>) -> String {
+    let text = value.to_event_text();
+    match default {
+        Some(default) if default == value => format!("{text}  (also the default)"),
+        Some(default) => format!("{text}  (default: {})", default.to_event_text()),
+        None => text,
+    }
 }

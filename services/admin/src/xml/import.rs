@@ -33,7 +33,7 @@ pub fn import(text: &str) -> Result<Imported, ImportError> {
         return Err(root.invalid("the root element is not <qubes>"));
     }
     let labels = labels(&root)?;
-    let domains = Domains::of(&root)?;
+    let domains = Domains::of(&root);
     let (mut qubes, mut places) = (Vec::new(), Places::default());
     places.note(None, &root);
     for element in root.nested("domains", "domain") {
@@ -44,14 +44,14 @@ pub fn import(text: &str) -> Result<Imported, ImportError> {
     if !qubes.iter().any(|qube| qube.class == Class::AdminVM) {
         qubes.push(Qube::new(QubeName::dom0(), Class::AdminVM, 0, QubeUuid::dom0()));
     }
-    check_unique(&root, &qubes)?;
+    domains.check_unique(&qubes)?;
     let (mut system, fw_netvm) = system(&root, &domains)?;
     migrate::provider_netvm(&system, fw_netvm.as_deref(), &mut qubes);
     migrate::disposable_templates(&mut system, &mut qubes);
-    drop_unknown_qubes(&mut system, &mut qubes)?;
+    drop_unknown_qubes(&mut system, &mut qubes, &domains)?;
     migrate::loops_of_netvms(&system, &mut qubes);
     for qube in &mut qubes {
-        add_mirror_tags(&system, qube)?;
+        add_mirror_tags(&system, qube).map_err(|text| domains.invalid(&qube.name, text))?;
     }
     Ok(Imported { labels, pools: pools(&root), system, qubes, places })
 }
@@ -112,33 +112,57 @@ fn pools(root: &Element) -> Pools {
                     element.attributes.iter().filter(|(key, _)| !matches!(key.as_str(), "name" | "driver"));
                 pools.push(Pool { name, driver: driver.to_owned(), settings: settings.cloned().collect() });
             }
-            _ => log::line(&format!("skipped the pool at byte {}", element.position)),
+            _ => log::line(&format!("skipped the pool at line {}", element.line)),
         }
     }
     Pools { pools }
 }
 
-/// Names of the qubes by their `id`, for old files whose properties refer to it.
-struct Domains(BTreeMap<String, String>);
+/// What is known of the qubes before they are read.
+struct Domains {
+    /// Names by `id`, for old files whose properties refer to it.
+    names: BTreeMap<String, String>,
+    /// Lines by name.
+    lines: BTreeMap<String, usize>,
+}
 
 impl Domains {
-    fn of(root: &Element) -> Result<Self, ImportError> {
-        let mut names = BTreeMap::new();
+    fn of(root: &Element) -> Self {
+        let mut domains = Self { names: BTreeMap::new(), lines: BTreeMap::new() };
         for element in root.nested("domains", "domain") {
             let named =
                 element.nested("properties", "property").find(|it| it.attribute("name") == Some("name"));
             let name = named.map_or("dom0", |name| name.text.as_str());
             if let Some(id) = element.attribute("id") {
-                names.insert(id.to_owned(), name.to_owned());
+                domains.names.insert(id.to_owned(), name.to_owned());
+            }
+            domains.lines.insert(name.to_owned(), element.line);
+        }
+        domains
+    }
+
+    /// An error about a qube as a whole.
+    fn invalid(&self, name: &QubeName, text: impl Into<String>) -> ImportError {
+        let line = self.lines.get(name.as_str()).copied().unwrap_or_default();
+        ImportError::Invalid { line, text: text.into() }
+    }
+
+    fn check_unique(&self, qubes: &[Qube]) -> Result<(), ImportError> {
+        let (mut names, mut qids, mut uuids) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for qube in qubes {
+            if !names.insert(&qube.name) || !qids.insert(qube.qid) || !uuids.insert(&qube.uuid) {
+                return Err(
+                    self.invalid(&qube.name, format!("name, qid or uuid of {} stands twice", qube.name))
+                );
             }
         }
-        Ok(Self(names))
+        Ok(())
     }
 
     /// The text of a property: its `ref` first, resolved, else what stands inside.
     fn text_of(&self, element: &Element) -> String {
         match element.attribute("ref").filter(|reference| !reference.is_empty()) {
-            Some(reference) => self.0.get(reference).cloned().unwrap_or_else(|| reference.to_owned()),
+            Some(reference) => self.names.get(reference).cloned().unwrap_or_else(|| reference.to_owned()),
             None => element.text.clone(),
         }
     }
@@ -242,7 +266,7 @@ fn device(element: &Element, class: &str) -> Result<Option<Device>, ImportError>
         (None, None) => "required",
     };
     if !matches!(mode, "required" | "auto-attach" | "ask-to-attach" | "manual") {
-        log::line(&format!("dropped the device at byte {}: unknown mode", element.position));
+        log::line(&format!("dropped the device at line {}: unknown mode", element.line));
         return Ok(None);
     }
     let mut options: Vec<(String, String)> = Vec::new();
@@ -287,7 +311,7 @@ fn system(root: &Element, domains: &Domains) -> Result<(System, Option<String>),
             continue;
         }
         let Some(row) = property::global_row(name).filter(|row| row.access_in(None) == Access::Free) else {
-            log::line(&format!("ignored the unknown global property at byte {}", element.position));
+            log::line(&format!("ignored the unknown global property at line {}", element.line));
             continue;
         };
         let value = property::parse_stored(row.kind, &text);
@@ -297,18 +321,8 @@ fn system(root: &Element, domains: &Domains) -> Result<(System, Option<String>),
     Ok((system, fw_netvm))
 }
 
-fn check_unique(root: &Element, qubes: &[Qube]) -> Result<(), ImportError> {
-    let (mut names, mut qids, mut uuids) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for qube in qubes {
-        if !names.insert(&qube.name) || !qids.insert(qube.qid) || !uuids.insert(&qube.uuid) {
-            return Err(root.invalid(format!("name, qid or uuid of {} stands twice", qube.name)));
-        }
-    }
-    Ok(())
-}
-
 /// Drops properties that name no qube, with a warning; a template must be there.
-fn drop_unknown_qubes(system: &mut System, qubes: &mut [Qube]) -> Result<(), ImportError> {
+fn drop_unknown_qubes(system: &mut System, qubes: &mut [Qube], domains: &Domains) -> Result<(), ImportError> {
     let known: BTreeSet<String> = qubes.iter().map(|qube| qube.name.as_str().to_owned()).collect();
     let names_nobody = |kind: Kind, value: &Value| matches!((kind, value), (Kind::Qube { .. }, Value::Text(name)) if !known.contains(name));
     system.properties.retain(|name, value| {
@@ -322,7 +336,7 @@ fn drop_unknown_qubes(system: &mut System, qubes: &mut [Qube]) -> Result<(), Imp
             keep || dropped(holder.as_str(), name)
         });
         if class.has_template() && !qube.properties.contains_key("template") {
-            return Err(ImportError::Refused(format!("the template of {holder} does not exist")));
+            return Err(domains.invalid(&holder, format!("the template of {holder} does not exist")));
         }
     }
     Ok(())
@@ -334,7 +348,7 @@ fn dropped(holder: &str, property: &str) -> bool {
 }
 
 /// Tags that mirror the GUI and audio qube are added where they are missing, as loading always did.
-fn add_mirror_tags(system: &System, qube: &mut Qube) -> Result<(), ImportError> {
+fn add_mirror_tags(system: &System, qube: &mut Qube) -> Result<(), &'static str> {
     if !qube.class.is_qubes_vm() {
         return Ok(());
     }
@@ -343,7 +357,7 @@ fn add_mirror_tags(system: &System, qube: &mut Qube) -> Result<(), ImportError> 
             || system.properties.get(global).cloned().unwrap_or_else(|| Value::Text("dom0".to_owned()));
         if let Value::Text(name) = qube.properties.get(own).cloned().unwrap_or_else(of_system) {
             let tag = TagName::parse(&format!("{own}-{name}"));
-            qube.tags.insert(tag.map_err(|broken| ImportError::Refused(broken.message.to_owned()))?);
+            qube.tags.insert(tag.map_err(|broken| broken.message)?);
         }
     }
     Ok(())

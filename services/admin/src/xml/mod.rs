@@ -15,18 +15,18 @@ use common::failure::Failure;
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The text is not well-formed XML.
-    #[error("not well-formed at byte {position}: {text}")]
+    #[error("line {line}: not well-formed: {text}")]
     Malformed {
         /// Where.
-        position: u64,
+        line: usize,
         /// What the reader says.
         text: String,
     },
     /// An element is not what it should be.
-    #[error("at byte {position}: {text}")]
+    #[error("line {line}: {text}")]
     Invalid {
         /// Where the element begins.
-        position: u64,
+        line: usize,
         /// What is wrong.
         text: String,
     },
