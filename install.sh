@@ -1,168 +1,276 @@
 #!/bin/sh
-# Builds the executables and installs them: into DESTDIR (dom0), or as a demonstration below any directory.
+# Builds the executables and installs them: into dom0, or as a demonstration below any directory.
+#
 #   install.sh                      build and install below $DESTDIR
 #   install.sh --check              compare what is installed below $DESTDIR with what should be there
 #   install.sh --uninstall          remove what was installed below $DESTDIR; never the state
-#   install.sh --demo DIR [--empty] everything below DIR, unprivileged, with some qubes (or an empty store)
+#   install.sh --demo DIR [--empty] everything below DIR, unprivileged, and a session (or an empty store)
 set -eu
 umask 022
 here=$(cd "$(dirname "$0")" && pwd)
-dest=${DESTDIR:-}
+root=${DESTDIR:-}
 libexec=/usr/lib/qubes/admin
 rpc=/etc/qubes-rpc
-minimum=1.89
+manifest=$libexec/manifest
 
 fail() {
     echo "install.sh: $*" >&2
     exit 1
 }
 
+usage() {
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"
+}
+
 # --- building ---------------------------------------------------------------------------------------------------
 
 need_cargo() {
-    command -v cargo >/dev/null 2>&1 || fail "cargo is missing; install Rust $minimum or newer"
-    version=$(cargo --version | cut -d' ' -f2)
+    minimum=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$here/Cargo.toml")
+    advice="install Rust $minimum or newer, for example from https://rustup.rs"
+    command -v cargo >/dev/null || fail "cargo is missing; $advice"
+    version=$(cargo --version | cut -d ' ' -f 2)
+    [ -n "$version" ] || fail "cargo does not run; $advice"
     oldest=$(printf '%s\n%s\n' "$minimum" "$version" | sort -V | head -n 1)
-    [ "$oldest" = "$minimum" ] || fail "cargo $version is too old; Rust $minimum or newer is needed"
+    [ "$oldest" = "$minimum" ] || fail "cargo $version is too old; $advice"
+    command -v cc >/dev/null || fail "a C compiler is missing, which Rust links with; install gcc or clang"
 }
 
 # Static executables start fastest; they need the musl target's library.
 build() {
     need_cargo
-    musl=x86_64-unknown-linux-musl
+    musl=$(uname -m)-unknown-linux-musl
+    target=${CARGO_TARGET_DIR:-target}
+    case $target in /*) ;; *) target=$here/$target ;; esac
+    echo "building; the first time takes some minutes" >&2
     if [ -d "$(rustc --print target-libdir --target "$musl" 2>/dev/null)" ]; then
-        (cd "$here" && cargo build --release --locked --quiet -p services -p qubes-admin --target "$musl")
-        built=$here/target/$musl/release
+        built=$target/$musl/release
+        set -- --target "$musl"
     else
-        (cd "$here" && cargo build --release --locked --quiet -p services -p qubes-admin)
-        built=${CARGO_TARGET_DIR:-$here/target}/release
+        built=$target/release
+        set --
     fi
+    (cd "$here" && cargo build --release --locked -p services -p qubes-admin "$@")
 }
 
 # --- installing -------------------------------------------------------------------------------------------------
 
 # Every call and the executable that serves it, one pair a line.
 methods() {
-    "$1" methods
+    "$tool" methods
+}
+
+# The store's directories as lines of tmpfiles.d: type, path, mode, user, group.
+directories() {
+    grep '^d ' "$1"
+}
+
+# In dom0 the state and the policy belong to the group that calls run as.
+give_to_group() {
+    if [ "$(id -u)" = 0 ] && getent group qubes >/dev/null; then
+        chown -h root:qubes "$@"
+    fi
+}
+
+# keep_foreign PATH: keeps what another package had in a place, for --uninstall to put back.
+keep_foreign() {
+    if [ -e "$root$1" ] || [ -L "$root$1" ]; then
+        mkdir -p "$root$libexec/replaced${1%/*}"
+        cp -a "$root$1" "$root$libexec/replaced$1"
+    fi
+}
+
+# place SOURCE PATH MODE: puts a file there as a whole.
+place() {
+    mkdir -p "$root${2%/*}"
+    grep -qs " $2\$" "$root$manifest" || cmp -s "$1" "$root$2" || keep_foreign "$2"
+    install -m "$3" "$1" "$root$2.new"
+    mv -fT "$root$2.new" "$root$2"
+    sum=$(sha256sum <"$1")
+    echo "$3 ${sum%% *} $2" >>"$stage/manifest"
+}
+
+# link PATH TARGET: one call's link, replaced at one instant.
+link() {
+    [ "$(readlink "$root$1")" = "$2" ] && return
+    is_ours "$root$1" || keep_foreign "$1"
+    ln -sfn "$2" "$root$1.new"
+    mv -fT "$root$1.new" "$root$1"
+}
+
+is_ours() {
+    case $(readlink "$1") in *"$libexec/"*) ;; *) return 1 ;; esac
+}
+
+# Links of ours, one a line, in both places that have one for every call.
+links() {
+    for link in "$root$rpc"/* "$root"/etc/qubes/rpc-config/*; do
+        if is_ours "$link"; then echo "$link"; fi
+    done
 }
 
 install_files() {
-    root=$1
-    mkdir -p "$root$libexec" "$root$rpc" "$root/usr/bin" "$root/etc/qubes/policy.d/include"
-    mkdir -p "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions"
-    install -m 0755 "$built/qubes-admin" "$root/usr/bin/qubes-admin"
-    "$built/qubes-admin" man >"$root/usr/share/man/man1/qubes-admin.1"
-    "$built/qubes-admin" completions bash >"$root/usr/share/bash-completion/completions/qubes-admin"
-    methods "$built/qubes-admin" | while read -r method executable; do
-        [ -e "$root$libexec/$executable.new" ] || install -m 0755 "$built/$executable" "$root$libexec/$executable.new"
-        ln -sfn "../../usr/lib/qubes/admin/$executable" "$root$rpc/$method"
+    stage=$(mktemp -d)
+    trap 'rm -rf "$stage"' EXIT
+    tool=$built/qubes-admin
+    config=$here/rpc-config
+    mkdir -p "$root$rpc" "$root/etc/qubes/rpc-config" "$root/etc/qubes/policy.d/include"
+    methods >"$stage/methods"
+    for executable in $(cut -d ' ' -f 2 "$stage/methods" | sort -u); do
+        place "$built/$executable" "$libexec/$executable" 0755
     done
-    for new in "$root$libexec"/*.new; do
-        mv -f "$new" "${new%.new}"
+    place "$config/rpc-config/admin" "$libexec/rpc-config" 0644
+    place "$config/tmpfiles.d/qubes-admin.conf" /usr/lib/tmpfiles.d/qubes-admin.conf 0644
+    for policy in "$config"/policy.d/*.policy; do
+        place "$policy" "/etc/qubes/policy.d/${policy##*/}" 0664
+        give_to_group "$root/etc/qubes/policy.d/${policy##*/}"
     done
-    for file in "$here"/rpc-config/policy.d/*.policy; do
-        install -m 0664 "$file" "$root/etc/qubes/policy.d/"
+    # The administrator's own rules stay.
+    for group in "$config"/policy.d/include/*; do
+        include=$root/etc/qubes/policy.d/include/${group##*/}
+        [ -e "$include" ] || install -m 0664 "$group" "$include"
+        give_to_group "$include"
     done
-    for file in "$here"/rpc-config/policy.d/include/*; do
-        target=$root/etc/qubes/policy.d/include/${file##*/}
-        # The administrator's own rules stay.
-        [ -e "$target" ] || install -m 0664 "$file" "$target"
+    "$tool" man >"$stage/man"
+    place "$stage/man" /usr/share/man/man1/qubes-admin.1 0644
+    "$tool" completions bash >"$stage/bash"
+    place "$stage/bash" /usr/share/bash-completion/completions/qubes-admin 0644
+    "$tool" completions zsh >"$stage/zsh"
+    place "$stage/zsh" /usr/share/zsh/site-functions/_qubes-admin 0644
+    "$tool" completions fish >"$stage/fish"
+    place "$stage/fish" /usr/share/fish/vendor_completions.d/qubes-admin.fish 0644
+    place "$tool" /usr/bin/qubes-admin 0755
+    while read -r method executable; do
+        link "$rpc/$method" "../..$libexec/$executable"
+        link "/etc/qubes/rpc-config/$method" "../../..$libexec/rpc-config"
+    done <"$stage/methods"
+    links | while read -r link; do
+        grep -q "^${link##*/} " "$stage/methods" || rm "$link"
+    done
+    install -m 0644 "$stage/manifest" "$root$manifest"
+}
+
+prepare_state() {
+    directories "$root/usr/lib/tmpfiles.d/qubes-admin.conf" | while read -r _ path mode _; do
+        mkdir -p "$root$path"
+        give_to_group "$root$path"
+        chmod "$mode" "$root$path"
     done
 }
 
-# State is shared by the members of the group, which is what calls run as.
-prepare_state() {
-    root=$1
-    for directory in /var/lib/qubes/admin /var/lib/qubes/admin/qubes /var/lib/qubes/admin/journal \
-        /run/qubes/admin /run/qubes/admin/locks /run/qubes/admin/domains /run/qubes/policy.d; do
-        mkdir -p "$root$directory"
-        if [ "$(id -u)" = 0 ] && getent group qubes >/dev/null 2>&1; then
-            chown root:qubes "$root$directory"
-        fi
-        chmod 2770 "$root$directory"
-    done
+install_system() {
+    if [ -z "$root" ]; then
+        [ "$(id -u)" = 0 ] || fail "installing below / needs root; set DESTDIR, or try --demo DIR"
+        getent group qubes >/dev/null || fail "there is no group qubes here, so this is no dom0; try --demo DIR"
+    fi
+    build
+    install_files
+    prepare_state
+    echo "installed below ${root:-/}; next: qubes-admin import /var/lib/qubes/qubes.xml, or qubes-admin init"
 }
 
 # --- checking and removing --------------------------------------------------------------------------------------
 
+wrong() {
+    echo "$*" >>"$stage/wrong"
+}
+
+# check_mode PATH MODE GROUP: in dom0 the owner and the group too.
+check_mode() {
+    [ "$(stat -c %a "$root$1" 2>/dev/null)" = "${2#0}" ] || wrong "missing or not of mode $2: $root$1"
+    [ -n "$root" ] || [ "$(stat -c %U:%G "$1" 2>/dev/null)" = "root:$3" ] || wrong "not of root:$3: $1"
+}
+
+check_file() {
+    case $3 in /etc/qubes/policy.d/*) group=qubes ;; *) group=root ;; esac
+    check_mode "$3" "$1" "$group"
+    sum=$(sha256sum 2>/dev/null <"$root$3" || true)
+    [ "${sum%% *}" = "$2" ] || wrong "not as installed: $root$3"
+}
+
+check_method() {
+    [ "$(readlink "$root$rpc/$1")" = "../..$libexec/$2" ] || wrong "missing or not our link: $root$rpc/$1"
+}
+
 check() {
-    tool=$dest/usr/bin/qubes-admin
-    [ -x "$tool" ] || fail "$tool is missing"
-    wrong=0
-    pairs=$(methods "$tool")
-    while read -r method executable; do
-        link=$(readlink "$dest$rpc/$method" || true)
-        if [ "$link" != "../../usr/lib/qubes/admin/$executable" ]; then
-            echo "wrong or missing: $dest$rpc/$method" >&2
-            wrong=1
-        elif [ ! -x "$dest$libexec/$executable" ]; then
-            echo "not executable: $dest$libexec/$executable" >&2
-            wrong=1
-        fi
-    done <<PAIRS
-$pairs
-PAIRS
-    for directory in /var/lib/qubes/admin /var/lib/qubes/admin/qubes /var/lib/qubes/admin/journal; do
-        if [ "$(stat -c %a "$dest$directory" 2>/dev/null)" != 2770 ]; then
-            echo "missing or not mode 2770: $dest$directory" >&2
-            wrong=1
-        fi
+    stage=$(mktemp -d)
+    trap 'rm -rf "$stage"' EXIT
+    tool=$root/usr/bin/qubes-admin
+    [ -e "$root$manifest" ] || fail "nothing is installed below ${root:-/}"
+    while read -r mode sum file; do check_file "$mode" "$sum" "$file"; done <"$root$manifest"
+    if methods >"$stage/methods" 2>/dev/null; then
+        while read -r method executable; do check_method "$method" "$executable"; done <"$stage/methods"
+        links | while read -r link; do
+            grep -q "^${link##*/} " "$stage/methods" || wrong "serves nothing any more: $link"
+        done
+    else
+        wrong "does not run: $tool"
+    fi
+    directories "$here/rpc-config/tmpfiles.d/qubes-admin.conf" | while read -r _ path mode _; do
+        check_mode "$path" "$mode" qubes
     done
-    [ "$wrong" = 0 ] || exit 1
+    if [ -e "$stage/wrong" ]; then
+        cat "$stage/wrong" >&2
+        fail "$(wc -l <"$stage/wrong") differences; install.sh mends them"
+    fi
     echo "installed as it should be"
 }
 
 uninstall() {
-    tool=$dest/usr/bin/qubes-admin
-    [ -x "$tool" ] || fail "$tool is missing"
-    methods "$tool" | while read -r method executable; do
-        rm -f "$dest$rpc/$method" "$dest$libexec/$executable"
+    [ -e "$root$manifest" ] || fail "nothing is installed below ${root:-/}"
+    links | while read -r link; do rm "$link"; done
+    while read -r _ _ file; do rm -f "$root$file"; done <"$root$manifest"
+    rm "$root$manifest"
+    # An include file without rules of the administrator goes too.
+    for group in "$here"/rpc-config/policy.d/include/*; do
+        include=$root/etc/qubes/policy.d/include/${group##*/}
+        if cmp -s "$group" "$include"; then rm "$include"; fi
     done
-    rmdir "$dest$libexec" 2>/dev/null || true
-    rm -f "$tool" "$dest/usr/share/man/man1/qubes-admin.1" \
-        "$dest/usr/share/bash-completion/completions/qubes-admin" "$dest/etc/qubes/policy.d/90-admin-default.policy" \
-        "$dest/etc/qubes/policy.d/91-admin-default-deny.policy"
-    echo "removed; the state in $dest/var/lib/qubes is untouched"
+    if [ -d "$root$libexec/replaced" ]; then
+        cp -a "$root$libexec/replaced/." "$root/"
+        rm -r "$root$libexec/replaced"
+    fi
+    rmdir "$root$libexec"
+    echo "removed; the state in $root/var/lib/qubes is untouched"
 }
 
 # --- demonstration ----------------------------------------------------------------------------------------------
 
 demo() {
-    dir=$1
-    [ -n "$dir" ] || fail "--demo needs a directory"
-    mkdir -p "$dir"
-    dir=$(cd "$dir" && pwd)
-    [ ! -e "$dir/var/lib/qubes/admin/system.json" ] || fail "$dir has a store already"
+    mkdir -p "$1"
+    root=$(cd "$1" && pwd)
+    [ ! -e "$root/var/lib/qubes/admin/system.json" ] || fail "$root has a store already; remove it, or choose another"
     build
-    install_files "$dir"
-    prepare_state "$dir"
-    kernel=$dir/var/lib/qubes/vm-kernels/6.12.59-1.fc37
-    mkdir -p "$kernel"
+    install_files
+    prepare_state
+    kernel=$root/var/lib/qubes/vm-kernels/6.12.59-1.fc37
+    mkdir -p "$root/run/qubes/policy.d" "$kernel"
     for file in vmlinuz initramfs modules.img; do
         echo "stands in for a real $file" >"$kernel/$file"
     done
-    tool=$dir/usr/bin/qubes-admin
-    if [ "${2:-}" != --empty ]; then
-        "$tool" --root "$dir" init
+    export QUBES_ADMIN_ROOT="$root" PATH="$root/usr/bin:$PATH"
+    unset SUDO_UID
+    if [ "$2" = filled ]; then
         fill
+        session
     fi
+    quoted="'$(printf '%s' "$root" | sed "s/'/'\\\\''/g")'"
     cat <<TEXT
-Ready. Try:
-  export QUBES_ADMIN_ROOT=$dir
-  $tool call dom0 admin.vm.List </dev/null
-  printf green | $tool call work admin.vm.property.Set+label
+
+Go on like this:
+  export QUBES_ADMIN_ROOT=$quoted PATH=$quoted/usr/bin:"\$PATH"
+  source <(qubes-admin completions bash)
+  qubes-admin --help
 TEXT
 }
 
+# call DESTINATION METHOD [PAYLOAD]
 call() {
-    destination=$1
-    method=$2
-    payload=${3:-}
-    printf '%s' "$payload" | "$tool" --root "$dir" call "$destination" "$method"
+    printf '%s' "${3:-}" | qubes-admin call "$1" "$2"
 }
 
 # A small system like the one a fresh installation has.
 fill() {
+    qubes-admin init >/dev/null
     call dom0 admin.property.Set+default_kernel 6.12.59-1.fc37
     call dom0 admin.vm.Create.TemplateVM "name=debian-12 label=black"
     call dom0 admin.property.Set+default_template debian-12
@@ -179,15 +287,33 @@ fill() {
     call dom0 admin.property.Set+default_dispvm default-dvm
 }
 
-case "${1:-}" in
---demo) demo "${2:-}" "${3:-}" ;;
+session() {
+    run 'qubes-admin status'
+    run 'qubes-admin tree --net'
+    run 'printf green | qubes-admin call work admin.vm.property.Set+label'
+    run 'qubes-admin show work --changed'
+    run 'printf vault | qubes-admin call work admin.vm.property.Set+netvm || echo "exit status $?"'
+    run 'printf "admin.vm.property.Get+label work name work\0" | "$QUBES_ADMIN_ROOT/etc/qubes-rpc/admin.vm.property.Get" | tr "\0" " "; echo'
+}
+
+# Shows a command, then what it prints.
+run() {
+    printf '\n$ %s\n' "$1"
+    sh -ec "$1" 2>&1
+}
+
+case "$*" in
+"") install_system ;;
 --check) check ;;
 --uninstall) uninstall ;;
-"")
-    build
-    install_files "$dest"
-    prepare_state "$dest"
-    echo "installed below ${dest:-/}"
+-h | --help) usage ;;
+--demo | "--demo --"*) fail "--demo needs a directory" ;;
+--demo\ *)
+    case $#/${3:-} in
+    2/) demo "$2" filled ;;
+    3/--empty) demo "$2" empty ;;
+    *) usage >&2 && exit 2 ;;
+    esac
     ;;
-*) fail "unknown option $1" ;;
+*) usage >&2 && exit 2 ;;
 esac

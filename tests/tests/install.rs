@@ -1,0 +1,284 @@
+//! `install.sh` as whoever installs, removes or tries the software uses it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tests::executables;
+
+const README: &str = include_str!("../../README.md");
+const GOLDEN: &str = include_str!("../conformance/initial.qubes.xml");
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// A place with a cargo that finds everything built already: the executables the other tests use.
+struct Place {
+    scratch: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { scratch: tempfile::tempdir().unwrap() };
+        let built = executables::executable("qubes-admin").parent().unwrap().to_path_buf();
+        symlink(built, place.folder("target").join("release")).unwrap();
+        place.program("cargo", "[ \"$1\" != --version ] || echo cargo 99.0.0");
+        place.program("rustc", "echo /nonexistent");
+        place.program("cc", "");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        std::fs::create_dir_all(self.path(name)).unwrap();
+        self.path(name)
+    }
+
+    /// A program found before those of the system.
+    fn program(&self, name: &str, script: &str) {
+        let file = self.folder("bin").join(name);
+        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.arg(top().join("install.sh")).args(arguments).stdin(Stdio::null()).env_clear();
+        command.env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()));
+        command.env("CARGO_TARGET_DIR", self.path("target")).env("DESTDIR", self.path("root"));
+        command
+    }
+
+    fn install(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// What a successful run prints.
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.install(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a failing run says.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.install(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+fn tool(root: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(root.join("usr/bin/qubes-admin"));
+    command.env_clear().env("QUBES_ADMIN_ROOT", root).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Files and links below a directory, relative to it.
+fn files_below(folder: &Path) -> Vec<String> {
+    let listed =
+        Command::new("find").arg(folder).args(["!", "-type", "d", "-printf", "%P\n"]).output().unwrap();
+    let mut files: Vec<String> =
+        String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect();
+    files.sort_unstable();
+    files
+}
+
+/// The text without the line that changes with every call that is added.
+fn without_counts(text: &str) -> String {
+    text.lines().filter(|line| !line.starts_with("calls ")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_demonstration_prints_the_session_of_the_readme() {
+    let place = Place::new();
+    let root = place.path("it's a demo");
+    let printed = place.done(&["--demo", root.to_str().unwrap()]);
+    let (session, advice) = printed.split_once("\nGo on like this:\n").unwrap();
+    let session = session.replace(root.to_str().unwrap(), "/home/you/qubes/target/demo");
+    let (shown, printed) = (without_counts(README), without_counts(&session));
+    assert!(shown.contains(printed.trim()), "the README shows another session than this:\n{session}");
+    let typed = format!("{advice}\nqubes-admin call vault admin.vm.property.Get+netvm");
+    let typed = typed.replace("  qubes-admin --help\n", "");
+    let shell = Command::new("bash").args(["-ec", &typed]).env_clear().output().unwrap();
+    assert_eq!(String::from_utf8(shell.stdout).unwrap(), "default=False type=vm ");
+    assert!(tool(&root, &["check"]).status.success());
+    assert!(place.refused(&["--demo", root.to_str().unwrap()]).contains("has a store already"));
+}
+
+#[test]
+fn an_empty_demonstration_is_filled_by_an_import() {
+    let place = Place::new();
+    let root = place.path("demo");
+    place.done(&["--demo", root.to_str().unwrap(), "--empty"]);
+    assert!(!root.join("var/lib/qubes/admin/system.json").exists());
+    let file = place.path("qubes.xml");
+    std::fs::write(&file, GOLDEN).unwrap();
+    assert!(tool(&root, &["import", file.to_str().unwrap()]).status.success());
+    assert_eq!(tool(&root, &["export"]).stdout, GOLDEN.as_bytes());
+    let mut service = Command::new(root.join("etc/qubes-rpc/admin.vm.property.Get"));
+    let request = "admin.vm.property.Get+label dom0 name work\0";
+    let input = place.path("request");
+    std::fs::write(&input, request).unwrap();
+    let input = std::fs::File::open(input).unwrap();
+    let reply = service.env_clear().env("QUBES_ADMIN_ROOT", &root).stdin(input).output().unwrap();
+    assert_eq!(reply.stdout, b"0\0default=False type=label blue");
+}
+
+#[test]
+fn everything_has_its_place_and_mode() {
+    let place = Place::new();
+    place.done(&[]);
+    let root = place.path("root");
+    let mode = |path: &str| std::fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o7777;
+    for directory in ["var/lib/qubes/admin/qubes", "var/lib/qubes/admin/journal", "run/qubes/admin/locks"] {
+        assert_eq!(mode(directory), 0o2770, "{directory}");
+    }
+    for family in services::FAMILIES {
+        assert_eq!(mode(&format!("usr/lib/qubes/admin/{}", family.name)), 0o755);
+        for call in family.calls {
+            let link = std::fs::read_link(root.join("etc/qubes-rpc").join(call.row.name)).unwrap();
+            assert_eq!(link, Path::new("../../usr/lib/qubes/admin").join(family.name));
+            let config = std::fs::read_to_string(root.join("etc/qubes/rpc-config").join(call.row.name));
+            assert!(config.unwrap().contains("wait-for-session = false"));
+        }
+    }
+    assert_eq!(mode("etc/qubes/policy.d/90-admin-default.policy"), 0o664);
+    assert_eq!(mode("etc/qubes/policy.d/include/admin-local-rwx"), 0o664);
+    assert!(root.join("usr/share/man/man1/qubes-admin.1").exists());
+    assert!(root.join("usr/lib/tmpfiles.d/qubes-admin.conf").exists());
+    assert!(place.done(&["--check"]).contains("as it should be"));
+}
+
+#[test]
+fn a_check_names_every_difference_and_installing_again_mends_them() {
+    let place = Place::new();
+    assert!(place.refused(&["--check"]).contains("nothing is installed"));
+    place.done(&[]);
+    let root = place.path("root");
+    let damage: [(&str, fn(&Path), &str); 6] = [
+        ("etc/qubes-rpc/admin.vm.List", |it| std::fs::remove_file(it).unwrap(), "missing or not our link"),
+        (
+            "usr/lib/qubes/admin/admin-label",
+            |it| std::fs::write(it, "#!/bin/sh\n").unwrap(),
+            "not as installed",
+        ),
+        (
+            "usr/bin/qubes-admin",
+            |it| std::fs::set_permissions(it, PermissionsExt::from_mode(0o777)).unwrap(),
+            "not of mode 0755",
+        ),
+        (
+            "etc/qubes-rpc/admin.vm.Gone",
+            |it| symlink("../../usr/lib/qubes/admin/admin-label", it).unwrap(),
+            "serves nothing any more",
+        ),
+        ("run/qubes/admin/locks", |it| std::fs::remove_dir(it).unwrap(), "not of mode 2770"),
+        (
+            "etc/qubes/policy.d/90-admin-default.policy",
+            |it| std::fs::write(it, "admin.vm.List * @anyvm dom0 allow\n").unwrap(),
+            "not as installed",
+        ),
+    ];
+    for (path, hurt, _) in damage {
+        hurt(&root.join(path));
+    }
+    let reported = place.refused(&["--check"]);
+    for (path, _, said) in damage {
+        assert!(
+            reported.lines().any(|line| line.contains(said) && line.ends_with(path)),
+            "{path}: {reported}"
+        );
+    }
+    assert!(reported.contains("6 differences; install.sh mends them"), "{reported}");
+    place.done(&[]);
+    place.done(&["--check"]);
+}
+
+#[test]
+fn removing_leaves_the_state_and_what_belongs_to_others() {
+    let place = Place::new();
+    let root = place.path("root");
+    let foreign = [
+        ("etc/qubes/policy.d/90-admin-default.policy", "another package's"),
+        ("etc/qubes/policy.d/include/admin-local-ro", "work @anyvm allow target=dom0\n"),
+        ("usr/lib/qubes/other", "another package's"),
+    ];
+    for (file, content) in foreign {
+        std::fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+        std::fs::write(root.join(file), content).unwrap();
+    }
+    std::fs::create_dir_all(root.join("etc/qubes-rpc")).unwrap();
+    symlink("/var/run/qubesd.sock", root.join("etc/qubes-rpc/admin.vm.List")).unwrap();
+    let before = files_below(&root);
+    place.done(&[]);
+    assert_eq!(std::fs::read_to_string(root.join(foreign[1].0)).unwrap(), foreign[1].1);
+    assert!(tool(&root, &["init"]).status.success());
+    // A second time, as for a newer version: what was there at first is still kept.
+    place.done(&[]);
+    assert!(place.done(&["--uninstall"]).contains("is untouched"));
+    let after: Vec<String> = files_below(&root)
+        .into_iter()
+        .filter(|file| !file.starts_with("var/lib/qubes/admin") && !file.starts_with("run/qubes/admin"))
+        .collect();
+    assert_eq!(after, before);
+    assert_eq!(std::fs::read_to_string(root.join(foreign[0].0)).unwrap(), foreign[0].1);
+    let link = std::fs::read_link(root.join("etc/qubes-rpc/admin.vm.List")).unwrap();
+    assert_eq!(link, Path::new("/var/run/qubesd.sock"));
+    assert!(root.join("var/lib/qubes/admin/qubes/dom0.json").exists());
+}
+
+#[test]
+fn a_missing_or_old_toolchain_is_named() {
+    let place = Place::new();
+    place.program("cargo", "echo cargo 1.63.0");
+    assert!(place.refused(&[]).contains("cargo 1.63.0 is too old; install Rust 1.89 or newer"));
+    place.program("cargo", "exit 1");
+    assert!(place.refused(&[]).contains("cargo does not run"));
+    let output = place.command(&[]).env("PATH", tools_without_cargo(&place)).output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("cargo is missing"));
+    assert!(!place.path("root").exists());
+}
+
+/// A folder with the few programs the script needs before it looks for cargo.
+fn tools_without_cargo(place: &Place) -> PathBuf {
+    let folder = place.folder("tools");
+    for name in ["dirname", "sed", "uname"] {
+        symlink(Path::new("/usr/bin").join(name), folder.join(name)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn the_static_target_is_used_where_it_is_present() {
+    let place = Place::new();
+    place.program("rustc", &format!("echo {}", place.folder("libdir").display()));
+    place.program("uname", "echo arch");
+    let built = place.folder("target/arch-unknown-linux-musl");
+    std::fs::rename(place.path("target/release"), built.join("release")).unwrap();
+    place.done(&[]);
+    assert!(place.path("root/usr/bin/qubes-admin").exists());
+}
+
+#[test]
+fn a_wrong_command_line_is_answered_with_the_usage() {
+    let place = Place::new();
+    for arguments in [&["--bogus"][..], &["--demo", "a", "b"], &["--check", "x"]] {
+        let output = place.install(arguments);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8(output.stderr).unwrap().contains("--demo DIR [--empty]"));
+    }
+    assert!(place.done(&["--help"]).contains("--uninstall"));
+    assert!(place.refused(&["--demo"]).contains("needs a directory"));
+    assert!(place.refused(&["--demo", "--empty"]).contains("needs a directory"));
+}
