@@ -160,13 +160,16 @@ fn everything_has_its_place_and_mode() {
     assert!(place.done(&["--check"]).contains("as it should be"));
 }
 
+/// A path below the root, what happens to it, and what a check says of it.
+type Damage = (&'static str, fn(&Path), &'static str);
+
 #[test]
 fn a_check_names_every_difference_and_installing_again_mends_them() {
     let place = Place::new();
     assert!(place.refused(&["--check"]).contains("nothing is installed"));
     place.done(&[]);
     let root = place.path("root");
-    let damage: [(&str, fn(&Path), &str); 6] = [
+    let damage: [Damage; 6] = [
         ("etc/qubes-rpc/admin.vm.List", |it| std::fs::remove_file(it).unwrap(), "missing or not our link"),
         (
             "usr/lib/qubes/admin/admin-label",
