@@ -2,6 +2,7 @@
 # Builds the executables and installs them: into dom0, or as a demonstration below any directory.
 #
 #   install.sh                      build and install below $DESTDIR
+#   install.sh --built DIR          install executables that were built before, or elsewhere, into DIR
 #   install.sh --check              compare what is installed below $DESTDIR with what should be there
 #   install.sh --uninstall          remove what was installed below $DESTDIR; never the state
 #   install.sh --demo DIR [--empty] everything below DIR, unprivileged, and a session (or an empty store)
@@ -12,6 +13,7 @@ root=${DESTDIR:-}
 libexec=/usr/lib/qubes/admin
 rpc=/etc/qubes-rpc
 manifest=$libexec/manifest
+built=
 
 fail() {
     echo "install.sh: $*" >&2
@@ -37,6 +39,7 @@ need_cargo() {
 
 # Static executables start fastest; they need the musl target's library.
 build() {
+    [ -z "$built" ] || return 0
     need_cargo
     musl=$(uname -m)-unknown-linux-musl
     target=${CARGO_TARGET_DIR:-target}
@@ -304,6 +307,11 @@ run() {
 
 case "$*" in
 "") install_system ;;
+--built\ *)
+    [ $# = 2 ] && [ -x "$2/qubes-admin" ] || fail "no executables in ${2:-}; build them with cargo build --release"
+    built=$(cd "$2" && pwd)
+    install_system
+    ;;
 --check) check ;;
 --uninstall) uninstall ;;
 -h | --help) usage ;;

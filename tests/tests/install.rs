@@ -263,6 +263,15 @@ fn tools_without_cargo(place: &Place) -> PathBuf {
 }
 
 #[test]
+fn executables_built_elsewhere_need_no_toolchain() {
+    let place = Place::new();
+    place.program("cargo", "exit 1");
+    place.done(&["--built", place.path("target/release").to_str().unwrap()]);
+    assert!(place.done(&["--check"]).contains("as it should be"));
+    assert!(place.refused(&["--built", "/nonexistent"]).contains("no executables in /nonexistent"));
+}
+
+#[test]
 fn the_static_target_is_used_where_it_is_present() {
     let place = Place::new();
     place.program("rustc", &format!("echo {}", place.folder("libdir").display()));

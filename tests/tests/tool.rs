@@ -272,6 +272,17 @@ fn without_a_store_every_command_says_so() {
 }
 
 #[test]
+fn the_root_of_the_environment_is_ignored_after_sudo_but_not_the_one_that_is_typed() {
+    let fixture = Fixture::new();
+    let mut tool = Command::new(executables::executable("qubes-admin"));
+    tool.env_clear().env("QUBES_ADMIN_ROOT", fixture.path("/")).args(["show", "test-vm1"]);
+    assert!(text(&tool.output().unwrap()).contains("test-template"));
+    assert!(!text(&tool.env("SUDO_UID", "1000").output().unwrap()).contains("test-template"));
+    let mut typed = command(&fixture, &["show", "test-vm1"]);
+    assert!(text(&typed.env("SUDO_UID", "1000").output().unwrap()).contains("test-template"));
+}
+
+#[test]
 fn calls_by_hand_print_content_or_the_refusal() {
     let fixture = Fixture::new();
     install(&fixture);
