@@ -152,7 +152,7 @@ fn values_are_checked_as_set_checks_them_and_refused_with_their_place() {
     ] {
         let (fixture, imported) = import(globals, &[template(), app(&properties, "")].concat());
         let error = imported.unwrap_err();
-        assert!(error.contains("in.xml: at byte ") && error.contains(said), "{error} does not say: {said}");
+        assert!(error.contains("in.xml: line ") && error.contains(said), "{error} does not say: {said}");
         assert!(!fixture.path("/var/lib/qubes/admin/system.json").exists());
     }
 }

@@ -30,6 +30,15 @@ fn on_terminal(fixture: &Fixture, columns: u16, arguments: &[&str]) -> String {
     String::from_utf8(bytes).unwrap().replace("\r\n", "\n")
 }
 
+/// Puts a value into the store past all rules.
+fn put(fixture: &Fixture, qube: &str, property: &str, value: &str) {
+    let (store, name) = (fixture.store(), common::names::QubeName::parse(qube).unwrap());
+    let value = common::model::Value::Text(value.to_owned());
+    let mut txn = store.write().unwrap();
+    txn.edit_qube(&name, |qube| drop(qube.properties.insert(property.to_owned(), value))).unwrap();
+    txn.commit().unwrap();
+}
+
 /// A service that answers with fixed bytes, written as `printf` reads them.
 fn install_answer(fixture: &Fixture, method: &str, answer: &str) {
     let file = fixture.path("/etc/qubes-rpc").join(method);
@@ -151,7 +160,7 @@ fn unusable_files_are_refused_with_the_place_and_change_nothing() {
         ("<qubes>\n<labels>&lol;</labels></qubes>".to_owned(), "line 2: not well-formed"),
         (
             around("", &[template(""), "\n\n".to_owned(), appvm("tpl", 2, "")].concat()),
-            "line 3: name or qid of tpl",
+            "line 3: name, qid or uuid of tpl",
         ),
         ("<store/>".to_owned(), "the root element is not <qubes>"),
         (around("", "<domain id=\"domain-1\" class=\"QubesVM\"/>"), "no such VM class: 'QubesVM'"),
@@ -379,13 +388,10 @@ fn nothing_in_a_value_reaches_the_terminal_as_a_command() {
 
 #[test]
 fn hidden_characters_of_stored_values_are_written_out() {
-    let fixture = Fixture::empty();
-    let sly = template("<property name=\"default_user\">us&#x202e;er&#10;root&#x7f;</property>");
-    assert!(import(&fixture, &around("", &sly)).status.success());
-    assert!(
-        text(&tool(&fixture, &["show", "tpl", "--changed"]))
-            .contains("us\\u{202e}er\\nroot\\u{7f}  (default: user)")
-    );
+    let fixture = Fixture::new();
+    put(&fixture, "test-vm1", "default_user", "us\u{202e}er\nroot\u{7f}");
+    let shown = text(&tool(&fixture, &["show", "test-vm1", "--changed"]));
+    assert!(shown.contains("us\\u{202e}er\\nroot\\u{7f}  (default: user)"), "{shown}");
 }
 
 #[test]
@@ -454,14 +460,9 @@ fn show_and_tree_tell_what_is_set_and_how_it_hangs_together() {
 #[test]
 fn trees_of_stores_that_make_no_sense_show_every_qube() {
     let fixture = Fixture::new();
-    let store = fixture.store();
-    let mut txn = store.write().unwrap();
     for (qube, netvm) in [("test-net", "test-vm1"), ("test-vm1", "test-net"), ("test-template", "gone")] {
-        let value = common::model::Value::Text(netvm.to_owned());
-        let name = common::names::QubeName::parse(qube).unwrap();
-        txn.edit_qube(&name, |qube| drop(qube.properties.insert("netvm".to_owned(), value))).unwrap();
+        put(&fixture, qube, "netvm", netvm);
     }
-    txn.commit().unwrap();
     let drawn = text(&tool(&fixture, &["tree", "--net"]));
     assert_eq!(
         drawn,
