@@ -8,6 +8,7 @@ use crate::names::QubeName;
 use crate::permission::{self, Facts};
 use crate::root::Root;
 use crate::store::{Store, Txn, View};
+use crate::stream::Source;
 use crate::untrusted::Untrusted;
 
 /// Which destinations a call accepts.
@@ -140,6 +141,27 @@ pub struct Received {
 /// The content of an OK reply.
 pub type Content = Vec<u8>;
 
+/// What a granted call answers. A stream takes over once nothing can be refused any more, so that no OK or EXCEPTION
+/// ever follows an event.
+pub enum Reply {
+    /// One OK message.
+    Content(Content),
+    /// Events for as long as the caller listens.
+    Stream(Box<dyn Source>),
+}
+
+impl From<Content> for Reply {
+    fn from(content: Content) -> Self {
+        Self::Content(content)
+    }
+}
+
+impl<S: Source + 'static> From<Box<S>> for Reply {
+    fn from(source: Box<S>) -> Self {
+        Self::Stream(source)
+    }
+}
+
 /// One call of the Admin API.
 pub trait Call: Sized {
     /// Its row.
@@ -160,7 +182,7 @@ pub trait Call: Sized {
     ///
     /// # Errors
     /// The specification's exception, or a drop.
-    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure>;
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<impl Into<Reply>, Failure>;
 }
 
 /// Sanitised values for permission rules.
@@ -342,7 +364,7 @@ pub struct Entry {
     /// Its row.
     pub row: Row,
     /// Its three stages.
-    pub run: fn(&Received, &mut World<'_>) -> Result<Content, Failure>,
+    pub run: fn(&Received, &mut World<'_>) -> Result<Reply, Failure>,
 }
 
 /// The entry of a call in its family's list.
@@ -350,10 +372,10 @@ pub const fn entry<C: Call>() -> Entry {
     Entry { row: C::ROW, run: run::<C> }
 }
 
-fn run<C: Call>(received: &Received, world: &mut World<'_>) -> Result<Content, Failure> {
+fn run<C: Call>(received: &Received, world: &mut World<'_>) -> Result<Reply, Failure> {
     let sanitised = Sanitised::<C>::new(received)?;
     let granted = sanitised.authorise()?;
-    C::act(granted, world)
+    C::act(granted, world).map(Into::into)
 }
 
 /// The executables: one per family of calls.

@@ -41,4 +41,9 @@ impl Event {
             None => self,
         }
     }
+
+    /// The value of a key.
+    pub fn detail(&self, key: &str) -> Option<&str> {
+        self.details.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
 }

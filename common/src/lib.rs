@@ -25,4 +25,5 @@ pub mod run;
 pub mod serve;
 pub mod storage;
 pub mod store;
+pub mod stream;
 pub mod untrusted;

@@ -1,5 +1,7 @@
 //! The bytes of replies: OK, EVENT and EXCEPTION (spec 10 §1.5, §1.6).
 
+use std::borrow::Cow;
+
 use crate::event::Event;
 use crate::failure::Exception;
 
@@ -8,7 +10,7 @@ pub fn ok(content: &[u8]) -> Vec<u8> {
     [b"0\0", content].concat()
 }
 
-/// `31 00 subject 00 event 00 (key 00 value 00)* 00`.
+/// `31 00 subject 00 event 00 (key 00 value 00)* 00`, with `?` for every character that is not ASCII.
 pub fn event(event: &Event) -> Vec<u8> {
     let subject = event.subject.as_ref().map_or("", |name| name.as_str());
     let mut bytes = b"1\0".to_vec();
@@ -17,7 +19,7 @@ pub fn event(event: &Event) -> Vec<u8> {
     }
     for (key, value) in &event.details {
         push_text(&mut bytes, key);
-        push_text(&mut bytes, value);
+        push_text(&mut bytes, &in_ascii(value));
     }
     bytes.push(0);
     bytes
@@ -34,6 +36,10 @@ pub fn exception(exception: Exception, traceback: &str, message: &str) -> Vec<u8
         push_text(&mut bytes, message);
     }
     bytes
+}
+
+fn in_ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() { text.into() } else { text.replace(|character: char| !character.is_ascii(), "?").into() }
 }
 
 /// Adds a text and its end. A NUL inside, which a message may echo, would end it too early.
@@ -53,6 +59,7 @@ mod tests {
         assert_eq!(bytes, b"2\0QubesException\0\0qubes-exception\0");
         let sent = Event::system("event").with("payload", "payload");
         assert_eq!(event(&sent), b"1\0\0event\0payload\0payload\0\0");
+        assert_eq!(event(&Event::system("e").with("k", "naïve")), b"1\0\0e\0k\0na?ve\0\0");
     }
 
     #[test]

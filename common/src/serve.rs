@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use crate::call::{Destination, Entry, Family, Parties, Presence, Received, Row, World, no_such_domain};
+use crate::call::{
+    Destination, Entry, Family, Parties, Presence, Received, Reply, Row, World, no_such_domain,
+};
 use crate::failure::{Exception, Failure};
 use crate::hypervisor::Simulated;
 use crate::log;
@@ -21,20 +23,33 @@ pub fn serve(family: &Family) {
     log::catch_panics();
     let root = Root::from_environment();
     let outcome = request::receive().and_then(|request| handle(family, &request, &root));
-    if let Some(bytes) = answer(outcome, &root) {
-        let mut stdout = io::stdout().lock();
-        // A caller that went away changes nothing: what was done is done.
-        let _ = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+    match answer(outcome, &root) {
+        Some(Answer::Message(bytes)) => {
+            let mut stdout = io::stdout().lock();
+            // A caller that went away changes nothing: what was done is done.
+            let _ = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+        }
+        Some(Answer::Stream(send)) => send(),
+        None => {}
     }
 }
 
-/// The reply's bytes, or nothing where the specification hides the failure.
-fn answer(outcome: Result<Vec<u8>, Failure>, root: &Root) -> Option<Vec<u8>> {
+/// What goes back to the caller.
+pub enum Answer {
+    /// One message.
+    Message(Vec<u8>),
+    /// Events, sent to standard output by calling this.
+    Stream(Box<dyn FnOnce()>),
+}
+
+/// The answer, or nothing where the specification hides the failure.
+fn answer(outcome: Result<Reply, Failure>, root: &Root) -> Option<Answer> {
     match outcome {
-        Ok(content) => Some(reply::ok(&content)),
+        Ok(Reply::Content(content)) => Some(Answer::Message(reply::ok(&content))),
+        Ok(Reply::Stream(send)) => Some(Answer::Stream(send)),
         Err(Failure::Exception { exception, message, raised }) => {
             let traceback = if is_debugging(root) { format!("raised at {raised}\n") } else { String::new() };
-            Some(reply::exception(exception, &traceback, &message))
+            Some(Answer::Message(reply::exception(exception, &traceback, &message)))
         }
         Err(Failure::Dropped(reason)) => {
             log::line(&reason);
@@ -48,7 +63,7 @@ fn is_debugging(root: &Root) -> bool {
     files::open(&root.path("/etc/qubes/admin-debug")).is_ok()
 }
 
-fn handle(family: &Family, request: &Request, root: &Root) -> Result<Vec<u8>, Failure> {
+fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Failure> {
     let store = Store::at(root);
     let access = known(family, request).map_or(Access::ReadOne, |entry| entry.row.access);
     let view = match access {

@@ -3,6 +3,7 @@
 use common::call::Family;
 
 pub mod creator;
+pub mod events;
 pub mod feature;
 pub mod input;
 pub mod label;
@@ -10,10 +11,12 @@ pub mod listing;
 pub mod notes;
 pub mod property;
 pub mod tag;
+pub mod visible;
 pub mod vm;
 
 /// Every family: one executable each.
 pub const FAMILIES: &[&Family] = &[
+    &events::FAMILY,
     &feature::FAMILY,
     &label::FAMILY,
     &notes::FAMILY,

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use common::event::Event;
 use common::model::{Class, Labels, Pool, Pools, Qube, System, Value, Volume};
 use common::names::{PoolName, QubeName, QubeUuid, TagName};
 use common::root::Root;
@@ -101,10 +102,15 @@ impl Fixture {
 
     /// A stand-in for a qube's domain: published and locked as its watcher does, for as long as the file is open.
     pub fn domain(&self, qube: &str, state: &str) -> File {
-        let path = self.path("/run/qubes/admin/domains").join(qube);
         let numbers =
             r#""domid": 7, "start_time_us": 1700000000000000, "memory_kib": 409600, "cpu_time_ns": 5"#;
-        std::fs::write(&path, format!(r#"{{"state": "{state}", {numbers}}}"#)).unwrap();
+        self.published(qube, &format!(r#"{{"state": "{state}", {numbers}}}"#))
+    }
+
+    /// The same with all that the watcher publishes, as JSON text.
+    pub fn published(&self, qube: &str, domain: &str) -> File {
+        let path = self.path("/run/qubes/admin/domains").join(qube);
+        std::fs::write(&path, domain).unwrap();
         let watcher = File::open(path).unwrap();
         fs2::FileExt::lock_exclusive(&watcher).unwrap();
         watcher
@@ -168,9 +174,7 @@ impl Fixture {
 
     /// Every event so far, rendered `subject event key=value …`.
     pub fn events(&self) -> Vec<String> {
-        let log = std::fs::read_to_string(self.path("/run/qubes/admin/events")).unwrap_or_default();
-        let render = |line: &str| {
-            let event = serde_json::from_str::<LoggedEvent>(line).unwrap().event;
+        let render = |event: Event| {
             let mut text = event.subject.map(|name| name.to_string()).unwrap_or_default();
             text.push_str(&format!(" {}", event.name));
             for (key, value) in event.details {
@@ -178,7 +182,16 @@ impl Fixture {
             }
             text
         };
-        log.lines().map(render).collect()
+        logged_events(&self.event_log()).into_iter().map(render).collect()
+    }
+
+    /// The text of the event log, as far as it is still there.
+    pub fn event_log(&self) -> String {
+        let mut segments: Vec<PathBuf> = std::fs::read_dir(self.path("/run/qubes/admin/events"))
+            .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
+            .unwrap_or_default();
+        segments.sort();
+        segments.iter().map(|segment| std::fs::read_to_string(segment).unwrap()).collect()
     }
 
     /// The events that `act` causes.
@@ -187,6 +200,12 @@ impl Fixture {
         act(self);
         self.events().split_off(before)
     }
+}
+
+/// The events in a text of the event log.
+pub fn logged_events(log: &str) -> Vec<Event> {
+    let parsed = |line: &str| serde_json::from_str::<LoggedEvent>(line).ok();
+    log.lines().filter_map(parsed).map(|logged| logged.event).collect()
 }
 
 /// `Class: text` of an EXCEPTION's bytes.

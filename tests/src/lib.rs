@@ -13,6 +13,8 @@
 
 pub mod executables;
 pub mod fixture;
+pub mod golden;
+pub mod listener;
 pub mod scenario;
 pub mod sim;
 pub mod stepper;

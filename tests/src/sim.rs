@@ -211,15 +211,16 @@ impl Vfs for SimDisk {
         })
     }
 
-    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<u64> {
         self.act(|state| {
             if state.inode(path).is_err() {
                 let number = state.inodes.len();
                 state.inodes.push(Inode::default());
                 state.change_entries(vec![(path.to_path_buf(), Some(number))]);
             }
-            state.inode(path)?.current.extend_from_slice(content);
-            Ok(())
+            let file = &mut state.inode(path)?.current;
+            file.extend_from_slice(content);
+            Ok(u64::try_from(file.len()).unwrap())
         })
     }
 

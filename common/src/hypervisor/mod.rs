@@ -46,11 +46,46 @@ pub struct Domain {
     pub start_time_us: u64,
     /// Memory assigned now, KiB.
     pub memory_kib: u64,
+    /// Most memory it may get, its helper domain's with it, KiB; what it has now, if not said.
+    #[serde(default)]
+    pub memory_max_kib: Option<u64>,
+    /// What the guest itself reports, if it does.
+    #[serde(default)]
+    pub guest_memory: Option<GuestMemory>,
     /// CPU time since start, nanoseconds.
     pub cpu_time_ns: u64,
-    /// Number and UUID of its helper domain, if it has one.
+    /// Processors it has.
+    #[serde(default = "one")]
+    pub vcpus: u32,
+    /// Its helper domain, if it has one.
     #[serde(default)]
-    pub stubdom: Option<(Domid, String)>,
+    pub stubdom: Option<Stubdom>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Memory as a guest reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestMemory {
+    /// In use, with swap, KiB.
+    pub used_kib: u64,
+    /// Swap in use, KiB, if reported.
+    pub swap_used_kib: Option<u64>,
+}
+
+/// The helper domain that emulates devices for another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stubdom {
+    /// Its number.
+    pub domid: Domid,
+    /// Its UUID.
+    pub uuid: String,
+    /// CPU time since start, nanoseconds.
+    pub cpu_time_ns: u64,
+    /// Processors it has.
+    pub vcpus: u32,
 }
 
 /// Size of the host.
@@ -70,6 +105,8 @@ pub trait Hypervisor {
     fn domain(&self, name: &QubeName) -> Option<Domain>;
     /// Names of all qubes that may have a domain.
     fn running(&self) -> Vec<String>;
+    /// dom0's own domain.
+    fn dom0(&self) -> Domain;
     /// The host.
     fn host(&self) -> Host;
     /// dom0's static maximum of memory, MiB, if known.

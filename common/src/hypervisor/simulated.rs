@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Domain, Host, Hypervisor};
+use super::{Domain, Domid, Host, Hypervisor, PowerState};
 use crate::files;
 use crate::names::QubeName;
 use crate::root::Root;
@@ -50,6 +50,22 @@ impl Hypervisor for Simulated {
         files::list(&self.domains).unwrap_or_default()
     }
 
+    /// Without Xen dom0 is the machine this runs on.
+    fn dom0(&self) -> Domain {
+        let host = self.host();
+        Domain {
+            state: PowerState::Running,
+            domid: Domid(0),
+            start_time_us: 0,
+            memory_kib: host.memory_mib.saturating_mul(1024),
+            memory_max_kib: None,
+            guest_memory: None,
+            cpu_time_ns: machine_cpu_time_ns(),
+            vcpus: host.cpus,
+            stubdom: None,
+        }
+    }
+
     fn host(&self) -> Host {
         self.configured_host().unwrap_or_else(real_host)
     }
@@ -71,4 +87,17 @@ fn real_host() -> Host {
         memory_mib: memory_kib.unwrap_or_default().checked_div(1024).unwrap_or_default(),
         cpus: cpus.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
     }
+}
+
+/// CPU time of all processors since boot: the busy columns of the first line of `/proc/stat`, in hundredths.
+fn machine_cpu_time_ns() -> u64 {
+    const NS_PER_TICK: u64 = 10_000_000;
+    let text = files::read("/proc/stat".as_ref()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let text = text.unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default();
+    let columns = line.split_ascii_whitespace().skip(1).take(3);
+    columns
+        .filter_map(|column| column.parse::<u64>().ok())
+        .fold(0, u64::saturating_add)
+        .saturating_mul(NS_PER_TICK)
 }

@@ -1,11 +1,13 @@
 //! Asking the rules: the first that matches decides (spec 50 §14).
 
+use std::rc::Rc;
+
 use super::token::{DOM0_UUID, canonical};
 use super::{Action, Policy, Rule};
 use crate::hypervisor::{Hypervisor, PowerState, power_state};
-use crate::model::Class;
+use crate::model::{Class, Value};
 use crate::names::QubeName;
-use crate::store::Index;
+use crate::store::{Index, StoreError, View};
 
 /// What the rules need to know of the system's qubes.
 pub trait SystemInfo {
@@ -25,19 +27,23 @@ pub trait SystemInfo {
 
 /// The system as the store's index and the hypervisor know it.
 pub struct IndexedSystem<'a> {
-    index: &'a Index,
+    index: Rc<Index>,
     hypervisor: &'a dyn Hypervisor,
     default_dispvm: Option<String>,
 }
 
 impl<'a> IndexedSystem<'a> {
-    /// The qubes of an index, and the system's default template of disposables.
-    pub fn new(index: &'a Index, hypervisor: &'a dyn Hypervisor, default_dispvm: Option<String>) -> Self {
-        Self { index, hypervisor, default_dispvm }
+    /// The qubes of a view, and the system's default template of disposables.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn of(view: &View<'_>, hypervisor: &'a dyn Hypervisor) -> Result<Self, StoreError> {
+        let default_dispvm = view.system()?.properties.get("default_dispvm").map(Value::to_text);
+        Ok(Self { index: view.index()?, hypervisor, default_dispvm })
     }
 }
 
-impl SystemInfo for IndexedSystem<'_> {
+impl SystemInfo for IndexedSystem {
     fn class(&self, name: &str) -> Option<Class> {
         self.index.entry(name).map(|entry| entry.class())
     }

@@ -1,11 +1,23 @@
-//! The event log: lines of JSON in `/run`, appended exactly once per committed change.
+//! The event log: segments of JSON lines in `/run`, appended to exactly once per committed change.
+//!
+//! Writers hold the store's exclusive lock; listeners take none (see [`super::Follower`]). A segment that has grown
+//! large is followed by a new one, and the oldest go: a listener that is too far behind is told, no writer waits.
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
 use crate::event::Event;
 
-const FILE: &str = "events";
+/// Folder of the segments, below the run-time directory.
+pub(super) const FOLDER: &str = "events";
+/// A segment is closed when it has grown to this many bytes.
+const SEGMENT_MAX: u64 = 1 << 20;
+/// How many closed segments are kept for listeners that are behind.
+const CLOSED_KEPT: u64 = 3;
+/// The line that closes a segment: what follows stands in the next.
+pub(super) const CLOSED: &[u8] = b"\"closed\"";
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,37 +33,135 @@ pub struct LoggedEvent {
     pub event: Event,
 }
 
+/// Number of a segment; its file's name has all digits, so that names sort as numbers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Segment(u64);
+
+impl Segment {
+    const FIRST: Self = Self(1);
+
+    pub(super) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
+    fn of_file(name: &str) -> Option<Self> {
+        name.parse().ok().map(Self)
+    }
+
+    pub(super) fn file(self) -> String {
+        format!("{:020}", self.0)
+    }
+}
+
 impl Store {
     /// Appends those events of a change that the log does not have yet.
     ///
     /// `repeat` is set by recovery only: the log may then hold the first of them already, and a torn line.
     pub(super) fn publish(&self, generation: u64, events: &[Event], repeat: bool) -> Result<(), StoreError> {
-        let already = if repeat { self.published_of(generation)? } else { 0 };
-        let mut lines = Vec::new();
-        for (number, event) in events.iter().enumerate().skip(already) {
-            let logged = LoggedEvent { generation, number, event: event.clone() };
-            serde_json::to_writer(&mut lines, &logged)
-                .map_err(|_| StoreError::Damaged("(event)".to_owned()))?;
-            lines.push(b'\n');
-        }
-        if lines.is_empty() {
+        let segment = self.segments()?.last().copied().unwrap_or(Segment::FIRST);
+        let already = if repeat { self.published(segment, generation)? } else { 0 };
+        let lines = lines(generation, events, already)?;
+        if lines.is_empty() && !repeat {
             return Ok(());
         }
-        self.vfs.append(&self.run.join(FILE), &lines).map_err(StoreError::io("appending events"))
+        let length = self.append(segment, &lines)?;
+        let is_first = usize::try_from(length).is_ok_and(|length| length == lines.len());
+        if is_first || repeat {
+            self.close(segment.previous())?;
+        }
+        if length >= SEGMENT_MAX { self.begin(segment.next()) } else { Ok(()) }
     }
 
-    /// How many events of a change the log holds; cuts a torn last line off.
-    fn published_of(&self, generation: u64) -> Result<usize, StoreError> {
-        let path = self.run.join(FILE);
-        let Some(log) = self.vfs.read(&path).map_err(StoreError::io("reading events"))? else { return Ok(0) };
+    /// The segment that is being written; made if there is none.
+    pub(super) fn newest_segment(&self) -> Result<Segment, StoreError> {
+        self.prepare_run_time()?;
+        match self.segments()?.last() {
+            Some(segment) => Ok(*segment),
+            None => self.begin(Segment::FIRST).map(|()| Segment::FIRST),
+        }
+    }
+
+    /// All segments, oldest first.
+    pub(super) fn segments(&self) -> Result<Vec<Segment>, StoreError> {
+        let files = self.vfs.list(&self.run.join(FOLDER)).map_err(StoreError::io("listing the event log"))?;
+        Ok(files.iter().filter_map(|file| Segment::of_file(file)).collect())
+    }
+
+    pub(super) fn segment_path(&self, segment: Segment) -> PathBuf {
+        self.run.join(FOLDER).join(segment.file())
+    }
+
+    /// Adds to a segment; gives back how long it is then.
+    fn append(&self, segment: Segment, lines: &[u8]) -> Result<u64, StoreError> {
+        let appending = StoreError::io("appending events");
+        self.vfs.append(&self.segment_path(segment), lines).map_err(appending)
+    }
+
+    /// Tells the listeners of a full segment to go on in the next, which has its first events. Done again after a
+    /// kill: listeners leave at the first such line.
+    fn close(&self, segment: Segment) -> Result<(), StoreError> {
+        let path = self.segment_path(segment);
+        if self.vfs.exists(&path).map_err(StoreError::io("looking for a segment"))? {
+            self.append(segment, &[b"\n", CLOSED, b"\n"].concat())?;
+        }
+        Ok(())
+    }
+
+    /// Begins a new segment and removes those that are too old.
+    fn begin(&self, segment: Segment) -> Result<(), StoreError> {
+        self.append(segment, b"")?;
+        let oldest = Segment(segment.0.saturating_sub(CLOSED_KEPT));
+        for old in self.segments()?.into_iter().filter(|known| *known < oldest) {
+            self.vfs.remove(&self.segment_path(old)).map_err(StoreError::io("trimming the event log"))?;
+        }
+        Ok(())
+    }
+
+    /// How many events of a change the log holds: in its newest segment, or in the one before if that was just begun.
+    fn published(&self, newest: Segment, generation: u64) -> Result<usize, StoreError> {
+        match self.whole_lines(newest)? {
+            log if log.is_empty() => Ok(count(&self.whole_lines(newest.previous())?, generation)),
+            log => Ok(count(&log, generation)),
+        }
+    }
+
+    /// A segment's text; cuts a torn last line off.
+    fn whole_lines(&self, segment: Segment) -> Result<Vec<u8>, StoreError> {
+        let path = self.segment_path(segment);
+        let mut log = self.vfs.read(&path).map_err(StoreError::io("reading events"))?.unwrap_or_default();
         let whole =
             log.iter().rposition(|byte| *byte == b'\n').map_or(0, |position| position.saturating_add(1));
         if whole != log.len() {
             let length = u64::try_from(whole).unwrap_or_default();
             self.vfs.truncate(&path, length).map_err(StoreError::io("cutting a torn event"))?;
+            log.truncate(whole);
         }
-        let lines = log.get(..whole).unwrap_or_default().rsplit(|byte| *byte == b'\n').skip(1);
-        let parsed = lines.map_while(|line| serde_json::from_slice::<LoggedEvent>(line).ok());
-        Ok(parsed.take_while(|logged| logged.generation == generation).count())
+        Ok(log)
     }
+}
+
+/// How many events of a change stand at the end of a segment's text.
+fn count(log: &[u8], generation: u64) -> usize {
+    let lines = log.rsplit(|byte| *byte == b'\n').filter(|line| !line.is_empty() && *line != CLOSED);
+    let events = lines.map_while(|line| serde_json::from_slice::<LoggedEvent>(line).ok());
+    events.take_while(|logged| logged.generation == generation).count()
+}
+
+/// The lines of a change's events from the `already`-th on. They begin with a line feed of their own, so that a
+/// line that something else cut short spoils only itself.
+fn lines(generation: u64, events: &[Event], already: usize) -> Result<Vec<u8>, StoreError> {
+    let mut lines = Vec::new();
+    for (number, event) in events.iter().enumerate().skip(already) {
+        if lines.is_empty() {
+            lines.push(b'\n');
+        }
+        let logged = LoggedEvent { generation, number, event: event.clone() };
+        serde_json::to_writer(&mut lines, &logged).map_err(|_| StoreError::Damaged("(event)".to_owned()))?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }

@@ -211,11 +211,19 @@ fn header(generation: u64) -> String {
 }
 
 impl Store {
+    fn stored_index(&self) -> Result<Option<Index>, StoreError> {
+        let stored = self.vfs.read(&self.run.join(FILE)).map_err(StoreError::io("reading the index"))?;
+        Ok(stored.and_then(Index::parse))
+    }
+
+    /// The index without a lock: perhaps of a moment ago, and never written back.
+    pub(super) fn glance_index(&self) -> Result<Index, StoreError> {
+        self.stored_index()?.map_or_else(|| self.rebuild_index(), Ok)
+    }
+
     /// The index; rebuilt from the objects if it is lost or unreadable. The store must be locked.
     pub(super) fn load_index(&self) -> Result<Index, StoreError> {
-        let path = self.run.join(FILE);
-        let stored = self.vfs.read(&path).map_err(StoreError::io("reading the index"))?;
-        match stored.and_then(Index::parse) {
+        match self.stored_index()? {
             Some(index) => Ok(index),
             None => {
                 let index = self.rebuild_index()?;

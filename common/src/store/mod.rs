@@ -4,6 +4,7 @@
 
 mod check;
 mod events;
+mod follow;
 mod index;
 mod journal;
 mod lock;
@@ -14,6 +15,7 @@ mod vfs;
 mod view;
 
 pub use events::LoggedEvent;
+pub use follow::{Follower, Lost};
 pub use index::{Entry, Index};
 pub use lock::{Guard, LifecycleGuard, is_locked_by_another};
 pub use object::{FORMAT, decode, encode};
@@ -88,6 +90,9 @@ pub enum StoreError {
     /// Another call held the lock for too long.
     #[error("the store is busy")]
     Busy,
+    /// The kernel gives this user no more means to listen.
+    #[error("too many event listeners: fs.inotify.max_user_instances limits them")]
+    Listeners,
     /// There is no store here.
     #[error("there is no store; use qubes-admin init or qubes-admin import")]
     Missing,
@@ -150,11 +155,11 @@ impl Store {
     }
 
     /// All directories of the store, parents first.
-    pub fn directories(&self) -> [PathBuf; 7] {
+    pub fn directories(&self) -> [PathBuf; 8] {
         let (state, run) = (&self.state, &self.run);
         let [qubes, journal, unfinished] = ["qubes", "journal", "unfinished"].map(|name| state.join(name));
-        let [locks, domains] = ["locks", "domains"].map(|name| run.join(name));
-        [state.clone(), qubes, journal, unfinished, run.clone(), locks, domains]
+        let [events, locks, domains] = [events::FOLDER, "locks", "domains"].map(|name| run.join(name));
+        [state.clone(), qubes, journal, unfinished, run.clone(), events, locks, domains]
     }
 
     /// A consistent view of everything, under the shared lock. Finishes what a killed call left behind.
@@ -185,12 +190,18 @@ impl Store {
         }
     }
 
+    /// A view without any lock, of what is there now: for those who follow for long and must hold nobody up.
+    pub fn glance(&self) -> View<'_> {
+        View::new(self, None)
+    }
+
     /// A write transaction, under the exclusive lock.
     ///
     /// # Errors
     /// As [`Store::read`].
     pub fn write(&self) -> Result<Txn<'_>, StoreError> {
         let guard = lock::exclusive(&self.state)?;
+        self.prepare_run_time()?;
         self.recover()?;
         Ok(Txn::new(View::new(self, Some(guard))))
     }
@@ -201,12 +212,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::Busy`] after the deadline, or what the file system says.
     pub fn lock_lifecycle(&self, name: &QubeName) -> Result<LifecycleGuard, StoreError> {
+        self.prepare_run_time()?;
         lock::lifecycle(&self.run.join("locks").join(name.as_str()))
     }
 
     /// Whether some call is at work on a qube right now.
     pub fn is_busy(&self, name: &QubeName) -> bool {
         is_locked_by_another(&self.run.join("locks").join(name.as_str()))
+    }
+
+    /// Makes the directories below `/run` where a boot emptied it.
+    fn prepare_run_time(&self) -> Result<(), StoreError> {
+        let there = self.vfs.exists(&self.run.join(events::FOLDER));
+        if there.map_err(StoreError::io("looking for the event log"))? { Ok(()) } else { self.prepare() }
     }
 
     /// The state directory.

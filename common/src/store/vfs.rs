@@ -22,8 +22,8 @@ pub trait Vfs {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Makes or truncates a file and writes it; `durable` adds an fsync.
     fn create(&self, path: &Path, content: &[u8], durable: bool) -> io::Result<()>;
-    /// Adds to the end of a file, making it if need be.
-    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+    /// Adds to the end of a file, making it if need be; gives back its length then.
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<u64>;
     /// Overwrites bytes in place.
     fn patch(&self, path: &Path, offset: u64, content: &[u8]) -> io::Result<()>;
     /// Cuts a file to a length.
@@ -66,13 +66,13 @@ impl Vfs for Disk {
         if durable { file.sync_all() } else { Ok(()) }
     }
 
-    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let new = !self.exists(path)?;
-        let mut file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)?;
-        if new {
-            file.set_permissions(Permissions::from_mode(FILE_MODE))?;
-        }
-        file.write_all(content)
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<u64> {
+        let mut file = match OpenOptions::new().append(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => new_for_appending(path)?,
+            result => result?,
+        };
+        file.write_all(content)?;
+        Ok(file.metadata()?.len())
     }
 
     fn patch(&self, path: &Path, offset: u64, content: &[u8]) -> io::Result<()> {
@@ -106,4 +106,10 @@ impl Vfs for Disk {
         DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
         std::fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))
     }
+}
+
+fn new_for_appending(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)?;
+    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+    Ok(file)
 }

@@ -121,7 +121,8 @@ impl<'s> View<'s> {
         if let Some(index) = self.index.get() {
             return Ok(Rc::clone(index));
         }
-        let index = Rc::new(self.store.load_index()?);
+        let index = if self.is_locked() { self.store.load_index()? } else { self.store.glance_index()? };
+        let index = Rc::new(index);
         Ok(Rc::clone(self.index.get_or_init(|| index)))
     }
 

@@ -241,11 +241,11 @@ pub(super) fn xid(case: &Case<'_>) -> Found {
 
 pub(super) fn stubdom_xid(case: &Case<'_>) -> Found {
     let stubdom = domain(case).and_then(|domain| domain.stubdom);
-    Ok(Some(Value::Int(stubdom.map_or(-1, |(domid, _)| i64::from(domid.0)))))
+    Ok(Some(Value::Int(stubdom.map_or(-1, |stubdom| i64::from(stubdom.domid.0)))))
 }
 
 pub(super) fn stubdom_uuid(case: &Case<'_>) -> Found {
-    text(domain(case).and_then(|domain| domain.stubdom).map(|(_, uuid)| uuid).unwrap_or_default())
+    text(domain(case).and_then(|domain| domain.stubdom).map(|stubdom| stubdom.uuid).unwrap_or_default())
 }
 
 /// Seconds with a point, as clients read a floating number.

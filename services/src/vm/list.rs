@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use common::call::{Call, Content, Destination, Granted, Presence, Received, Row, Values, World};
 use common::failure::{Failure, Refusal};
 use common::hypervisor::{PowerState, power_state};
-use common::model::{Class, Value};
+use common::model::Class;
 use common::names::{Ascii, QubeName};
-use common::policy::{IndexedSystem, Policy};
 use common::store;
 
 use crate::input;
 use crate::listing::{self, Item};
+use crate::property::Context;
+use crate::visible::Visible;
 
 pub(super) struct Classes;
 
@@ -56,7 +57,7 @@ impl Call for List {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let index = world.view().index()?;
         let states = States::of(world);
-        let visible = Visible::to(granted.caller(), world)?;
+        let visible = Visible::to(granted.caller(), &Context::of(world), world.view())?;
         let destination = granted.destination();
         let asked = |entry: &&store::Entry| destination.is_dom0() || entry.name() == destination.as_str();
         let items = index.entries().iter().filter(asked).filter(|entry| visible.shows(entry.name()));
@@ -90,35 +91,6 @@ impl<'a> States<'a> {
                 power_state(self.world.hypervisor(), class, &name)
             }
             _ => PowerState::Halted,
-        }
-    }
-}
-
-/// Which qubes a caller sees: dom0 all, any other those that policy plainly allows it to list.
-enum Visible {
-    All,
-    Some(BTreeSet<String>),
-}
-
-impl Visible {
-    fn to(caller: &QubeName, world: &World<'_>) -> Result<Self, Failure> {
-        if caller.is_dom0() {
-            return Ok(Self::All);
-        }
-        let Ok(policy) = Policy::load(world.root()) else { return Ok(Self::Some(BTreeSet::new())) };
-        let index = world.view().index()?;
-        let default_dispvm = world.view().system()?.properties.get("default_dispvm").map(Value::to_text);
-        let system = IndexedSystem::new(&index, world.hypervisor(), default_dispvm);
-        let allowed = |entry: &&store::Entry| {
-            policy.is_plainly_allowed(&system, "admin.vm.List", "+", caller.as_str(), entry.name())
-        };
-        Ok(Self::Some(index.entries().iter().filter(allowed).map(|entry| entry.name().to_owned()).collect()))
-    }
-
-    fn shows(&self, name: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Some(names) => names.contains(name),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use common::call::{Call, Content, Granted, Received, Row, Values, World, no_such_domain};
 use common::failure::{Failure, Refusal};
-use common::files;
 use common::hypervisor::{Domain, PowerState};
 use common::model::{Class, Qube, Value};
 
@@ -26,7 +25,7 @@ impl Call for CurrentState {
         let name = granted.destination();
         let qube = world.view().qube(name)?.ok_or_else(|| no_such_domain(name.as_str()))?;
         let state = match qube.class {
-            Class::AdminVM => own(world, &qube)?,
+            Class::AdminVM => running(world, &qube, &world.hypervisor().dom0())?,
             Class::RemoteVM => State::idle(PowerState::Running),
             _ => match world.hypervisor().domain(name) {
                 Some(domain) => running(world, &qube, &domain)?,
@@ -74,27 +73,4 @@ fn running(world: &World<'_>, qube: &Qube, domain: &Domain) -> Result<State, Fai
         cpu_time_ns: domain.cpu_time_ns,
         power: domain.state,
     })
-}
-
-/// dom0 without Xen is the machine this runs on.
-fn own(world: &World<'_>, qube: &Qube) -> Result<State, Failure> {
-    Ok(State {
-        memory_kib: world.hypervisor().host().memory_mib.saturating_mul(1024),
-        static_max_kib: static_max_kib(world, qube)?,
-        cpu_time_ns: machine_cpu_time_ns(),
-        power: PowerState::Running,
-    })
-}
-
-/// CPU time of all processors since boot: the busy columns of the first line of `/proc/stat`, in hundredths.
-fn machine_cpu_time_ns() -> u64 {
-    const NS_PER_TICK: u64 = 10_000_000;
-    let text = files::read("/proc/stat".as_ref()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let text = text.unwrap_or_default();
-    let line = text.lines().next().unwrap_or_default();
-    let columns = line.split_ascii_whitespace().skip(1).take(3);
-    columns
-        .filter_map(|column| column.parse::<u64>().ok())
-        .fold(0, u64::saturating_add)
-        .saturating_mul(NS_PER_TICK)
 }

@@ -1,0 +1,5 @@
+//! `admin.Events` and `admin.vm.Stats`.
+
+fn main() {
+    common::serve::serve(&services::events::FAMILY);
+}

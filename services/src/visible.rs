@@ -1,0 +1,45 @@
+//! Which qubes a caller sees in lists: dom0 all, any other those that policy plainly allows it to list.
+
+use std::collections::BTreeSet;
+
+use common::failure::Failure;
+use common::names::QubeName;
+use common::policy::{IndexedSystem, Policy};
+use common::store::{Entry, View};
+
+use crate::property::Context;
+
+/// The qubes one caller sees.
+pub enum Visible {
+    /// Every one.
+    All,
+    /// Those of these names.
+    Some(BTreeSet<String>),
+}
+
+impl Visible {
+    /// Asks policy about each qube. Where policy cannot be read, nothing is visible.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn to(caller: &QubeName, context: &Context<'_>, view: &View<'_>) -> Result<Self, Failure> {
+        if caller.is_dom0() {
+            return Ok(Self::All);
+        }
+        let Ok(policy) = Policy::load(context.root) else { return Ok(Self::Some(BTreeSet::new())) };
+        let system = IndexedSystem::of(view, context.hypervisor)?;
+        let allowed = |entry: &&Entry| {
+            policy.is_plainly_allowed(&system, "admin.vm.List", "+", caller.as_str(), entry.name())
+        };
+        let index = view.index()?;
+        Ok(Self::Some(index.entries().iter().filter(allowed).map(|entry| entry.name().to_owned()).collect()))
+    }
+
+    /// Whether the caller sees the qube of that name.
+    pub fn shows(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(names) => names.contains(name),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The recorded conversations of the reference server: their cases, the system they start from, and the lists of those
+//! that deviate by rule or wait for a call to be served.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::fixture::readable;
+use crate::{Fixture, executables};
+
+const STORE: &str = include_str!("../conformance/initial.qubes.xml");
+const FILES: &str = include_str!("../conformance/files.txt");
+const POLICY: &str = "admin.vm.List * work dom0 allow\nadmin.vm.List * work work allow\n\
+    admin.vm.List * work sys-net allow\nadmin.Events * work work allow\n";
+
+/// One recorded request with its answer.
+#[derive(Deserialize)]
+pub struct Case {
+    pub id: u32,
+    #[serde(default)]
+    pub method: Option<String>,
+    #[serde(default)]
+    pub dest: Option<String>,
+    #[serde(default)]
+    pub src: Option<String>,
+    #[serde(default)]
+    pub arg: Option<String>,
+    #[serde(default)]
+    pub payload: Option<String>,
+    #[serde(default)]
+    pub raw: Option<String>,
+    pub response: String,
+    #[serde(default)]
+    pub events: String,
+    /// What is done while a stream is open, each a whole request.
+    #[serde(default)]
+    pub actions: Vec<String>,
+    #[serde(default)]
+    pub events_stable: Option<bool>,
+}
+
+/// Bytes from latin-1 text.
+pub fn bytes(text: &str) -> Vec<u8> {
+    text.chars().map(|character| u8::try_from(u32::from(character)).unwrap()).collect()
+}
+
+impl Case {
+    /// The whole request as it goes over the wire.
+    pub fn request(&self) -> Vec<u8> {
+        match &self.raw {
+            Some(raw) => bytes(raw),
+            None => {
+                let part = |text: &Option<String>| bytes(text.as_deref().unwrap_or_default());
+                let header: [&[u8]; 9] = [
+                    &part(&self.method),
+                    b"+",
+                    &part(&self.arg),
+                    b" ",
+                    &part(&self.src),
+                    b" name ",
+                    &part(&self.dest),
+                    b"\0",
+                    &part(&self.payload),
+                ];
+                header.concat()
+            }
+        }
+    }
+}
+
+/// The name the executable of a request is started under: its own method.
+pub fn program(request: &[u8]) -> String {
+    let end = request.iter().position(|byte| b"+ \0".contains(byte)).unwrap_or(request.len());
+    String::from_utf8_lossy(&request[..end]).into_owned()
+}
+
+/// The recorded start state, imported with our own importer.
+pub fn system() -> Fixture {
+    let fixture = Fixture::empty();
+    fixture.policy("10-recording.policy", POLICY);
+    let base = fixture.path("/var/lib/qubes");
+    for kernel in ["6.12.59-1.fc37", "6.6.48-1.fc37"] {
+        let folder = base.join("vm-kernels").join(kernel);
+        std::fs::create_dir_all(&folder).unwrap();
+        for file in ["vmlinuz", "initramfs", "modules.img"] {
+            std::fs::write(folder.join(file), [0; 4096]).unwrap();
+        }
+    }
+    std::fs::remove_dir_all(base.join("vm-kernels/1.0")).unwrap();
+    std::fs::create_dir_all(base.join("pool-file")).unwrap();
+    for line in FILES.lines().filter(|line| line.starts_with("appvms") || line.starts_with("vm-templates")) {
+        let mut words = line.split(' ');
+        let (path, size) = (base.join(words.next().unwrap()), words.next().unwrap().parse().unwrap());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::File::create(path).unwrap().set_len(size).unwrap();
+    }
+    let file = fixture.path("/initial.xml");
+    std::fs::write(&file, STORE.replace("@BASE@", "/var/lib/qubes")).unwrap();
+    let root = fixture.path("/");
+    let imported = Command::new(executables::executable("qubes-admin"))
+        .arg("--root")
+        .arg(root)
+        .arg("import")
+        .arg(file)
+        .output();
+    assert!(imported.unwrap().status.success());
+    fixture
+}
+
+/// The cases of one recording in a list, with what stands behind them: `10:12 …`, `10:12-15 …`.
+pub fn listed(text: &str, recording: u32) -> BTreeMap<u32, String> {
+    let prefix = format!("{recording}:");
+    let mut ids = BTreeMap::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix(&prefix)) {
+        let (range, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        for id in first.parse::<u32>().unwrap()..=last.parse().unwrap() {
+            assert!(ids.insert(id, rest.to_owned()).is_none(), "{id} is listed twice");
+        }
+    }
+    ids
+}
+
+/// Whether a character belongs to a random value.
+type Belongs = fn(char) -> bool;
+
+/// What is drawn at random when qubes are made, and where it stands.
+const RANDOM: [(&str, Belongs); 4] = [
+    ("uuid=", |character| character.is_ascii_hexdigit() || character == '-'),
+    ("uuid default=False type=str ", |character| character.is_ascii_hexdigit() || character == '-'),
+    ("dispid default=False type=int ", |character| character.is_ascii_digit()),
+    (" 10.138.", |character| character.is_ascii_digit() || character == '.'),
+];
+
+/// Readable bytes in which random values are masked; known UUIDs stay.
+pub fn masked(bytes: &[u8]) -> String {
+    let mut text = readable(bytes).replace('\n', "⏎");
+    for (before, belongs) in RANDOM {
+        let mut out = String::new();
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(before) {
+            let (kept, value) = rest.split_at(at + before.len());
+            let end = value.find(|character| !belongs(character)).unwrap_or(value.len());
+            let known = before.starts_with("uuid")
+                && (STORE.contains(&value[..end]) || value.starts_with("00000000-"));
+            out.push_str(kept);
+            out.push_str(if known { &value[..end] } else { "(random)" });
+            rest = &value[end..];
+        }
+        out.push_str(rest);
+        text = out;
+    }
+    text
+}
+
