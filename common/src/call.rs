@@ -8,7 +8,7 @@ use crate::names::QubeName;
 use crate::permission::{self, Facts};
 use crate::root::Root;
 use crate::store::{Store, Txn, View};
-use crate::stream::Source;
+use crate::stream::{self, Source};
 use crate::untrusted::Untrusted;
 
 /// Which destinations a call accepts.
@@ -146,8 +146,8 @@ pub type Content = Vec<u8>;
 pub enum Reply {
     /// One OK message.
     Content(Content),
-    /// Events for as long as the caller listens.
-    Stream(Box<dyn Source>),
+    /// What sends events for as long as the caller listens. Only families that have streams link the means.
+    Stream(Box<dyn FnOnce()>),
 }
 
 impl From<Content> for Reply {
@@ -156,9 +156,9 @@ impl From<Content> for Reply {
     }
 }
 
-impl<S: Source + 'static> From<Box<S>> for Reply {
-    fn from(source: Box<S>) -> Self {
-        Self::Stream(source)
+impl<S: Source + 'static> From<S> for Reply {
+    fn from(mut source: S) -> Self {
+        Self::Stream(Box::new(move || stream::run(&mut source)))
     }
 }
 

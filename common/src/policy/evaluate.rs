@@ -43,7 +43,7 @@ impl<'a> IndexedSystem<'a> {
     }
 }
 
-impl SystemInfo for IndexedSystem {
+impl SystemInfo for IndexedSystem<'_> {
     fn class(&self, name: &str) -> Option<Class> {
         self.index.entry(name).map(|entry| entry.class())
     }

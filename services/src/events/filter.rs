@@ -1,6 +1,7 @@
 //! Which events a caller sees: dom0 all, any other those that policy plainly allows it, event by event.
 
 use common::event::Event;
+use common::hypervisor::Simulated;
 use common::names::QubeName;
 use common::policy::{IndexedSystem, Policy};
 use common::root::Root;
@@ -31,7 +32,8 @@ impl Filter {
             return events;
         }
         let store = Store::at(&self.root);
-        let system = IndexedSystem::of(&store.glance());
+        let hypervisor = Simulated::at(&self.root);
+        let system = IndexedSystem::of(&store.glance(), &hypervisor);
         let (Ok(policy), Ok(system)) = (Policy::load(&self.root), system) else { return Vec::new() };
         let allowed = |event: &Event| {
             let argument = format!("+{}", event.name.replace(':', "_"));

@@ -24,10 +24,10 @@ impl Call for Events {
         Values::default()
     }
 
-    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Box<Followed>, Failure> {
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Followed, Failure> {
         let filter = Filter::new(world.root(), granted.caller(), granted.destination());
         let follower = Follower::behind(world.view())?;
-        Ok(Box::new(Followed { follower, filter }))
+        Ok(Followed { follower, filter })
     }
 }
 

@@ -14,7 +14,7 @@ use common::root::Root;
 use common::store::Store;
 use common::stream::{Ended, Source};
 
-use crate::property;
+use crate::property::{self, Context};
 use crate::visible::Visible;
 
 pub(super) struct Stats;
@@ -32,19 +32,19 @@ impl Call for Stats {
         Values::default()
     }
 
-    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Box<Rounds>, Failure> {
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Rounds, Failure> {
         let name = granted.destination();
         if !name.is_dom0() && world.hypervisor().domain(name).is_none() {
             let text = format!("Domain not running (either powered off or paused): {}", quote(name.as_str()));
             return Err(Failure::new(Exception::QubesVMNotRunningError, text));
         }
-        Ok(Box::new(Rounds {
+        Ok(Rounds {
             root: world.root().clone(),
             caller: granted.caller().clone(),
             destination: name.clone(),
             before: BTreeMap::new(),
             due: Instant::now(),
-        }))
+        })
     }
 }
 
@@ -77,7 +77,8 @@ impl Source for Rounds {
         let view = store.glance();
         let interval =
             property::effective_global(&view, &hypervisor, &self.root, "stats_interval").map_err(failed)?;
-        let visible = Visible::to(&self.caller, &self.root, &view).map_err(failed)?;
+        let context = Context { hypervisor: &hypervisor, root: &self.root };
+        let visible = Visible::to(&self.caller, &context, &view).map_err(failed)?;
         let mut domains = self.domains(&hypervisor)?;
         domains.retain(|(name, _)| visible.shows(name.as_str()));
         self.due = Instant::now().checked_add(seconds(interval.as_ref())).unwrap_or(self.due);
