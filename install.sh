@@ -123,6 +123,7 @@ install_files() {
     done
     place "$config/rpc-config/admin" "$libexec/rpc-config" 0644
     place "$config/tmpfiles.d/qubes-admin.conf" /usr/lib/tmpfiles.d/qubes-admin.conf 0644
+    place "$config/sysctl.d/qubes-admin.conf" /usr/lib/sysctl.d/qubes-admin.conf 0644
     for policy in "$config"/policy.d/*.policy; do
         place "$policy" "/etc/qubes/policy.d/${policy##*/}" 0664
         give_to_group "$root/etc/qubes/policy.d/${policy##*/}"
@@ -168,6 +169,7 @@ install_system() {
     build
     install_files
     prepare_state
+    [ -n "$root" ] || sysctl -qp /usr/lib/sysctl.d/qubes-admin.conf
     echo "installed below ${root:-/}; next: qubes-admin import /var/lib/qubes/qubes.xml, or qubes-admin init"
 }
 

@@ -39,7 +39,11 @@ pub fn exception(exception: Exception, traceback: &str, message: &str) -> Vec<u8
 }
 
 fn in_ascii(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() { text.into() } else { text.replace(|character: char| !character.is_ascii(), "?").into() }
+    if text.is_ascii() {
+        text.into()
+    } else {
+        text.replace(|character: char| !character.is_ascii(), "?").into()
+    }
 }
 
 /// Adds a text and its end. A NUL inside, which a message may echo, would end it too early.

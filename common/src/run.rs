@@ -61,3 +61,14 @@ pub fn service(
     }
     Ok(child)
 }
+
+/// Shows a notification on the desktop of whoever runs us, whose environment says where that is.
+///
+/// # Errors
+/// If the program cannot be started or waited for.
+pub fn notification(program: &Path, title: &str, body: &str) -> io::Result<()> {
+    let mut command = Command::new(program);
+    // What follows the separator is text, whatever it begins with.
+    command.args(["--app-name=qubes-admin", "--", title, body]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).status().map(drop)
+}

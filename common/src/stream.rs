@@ -133,7 +133,10 @@ fn timeout(due: Option<Instant>) -> EpollTimeout {
     let Some(due) = due else { return EpollTimeout::NONE };
     let left = due.saturating_duration_since(Instant::now());
     let milliseconds = left.as_nanos().div_ceil(1_000_000);
-    i32::try_from(milliseconds).ok().and_then(|left| EpollTimeout::try_from(left).ok()).unwrap_or(EpollTimeout::MAX)
+    i32::try_from(milliseconds)
+        .ok()
+        .and_then(|left| EpollTimeout::try_from(left).ok())
+        .unwrap_or(EpollTimeout::MAX)
 }
 
 /// Whether nobody reads standard output any more. A message of length zero tells, where it is a socket.

@@ -38,7 +38,9 @@ fn main() {
         std::thread::yield_now();
     }
     let ticks = cpu_ticks(&listeners) - cpu;
-    println!("{LISTENERS} idle listeners: private memory at most {memory} KiB each, {ticks} CPU ticks in 2 s");
+    println!(
+        "{LISTENERS} idle listeners: private memory at most {memory} KiB each, {ticks} CPU ticks in 2 s"
+    );
     let with = cost_of_set(&fixture);
     let more = 100.0 * (with as f64 / none as f64 - 1.0);
     println!("a Set's CPU: {none} us without listeners, {with} us with {LISTENERS} ({more:+.1} %)");

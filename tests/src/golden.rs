@@ -153,4 +153,3 @@ pub fn masked(bytes: &[u8]) -> String {
     }
     text
 }
-

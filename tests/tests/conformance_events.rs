@@ -35,7 +35,11 @@ fn is_of_dom0(message: &str) -> bool {
 
 /// Numbers of dom0 are the machine's own: only the keys are compared.
 fn comparable(message: &str) -> String {
-    if is_of_dom0(message) { message.replace(|character: char| character.is_ascii_digit(), "") } else { message.to_owned() }
+    if is_of_dom0(message) {
+        message.replace(|character: char| character.is_ascii_digit(), "")
+    } else {
+        message.to_owned()
+    }
 }
 
 /// What a listener of this case has to see, as far as the calls that cause it are served.
@@ -50,7 +54,8 @@ fn expected(case: &Case, pending: Option<&String>) -> Vec<String> {
 
 fn listener(fixture: &Fixture, case: &Case) -> Listener {
     let request = readable(&case.request());
-    let words: Vec<&str> = request.trim_end_matches('·').split(['+', ' ']).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> =
+        request.trim_end_matches('·').split(['+', ' ']).filter(|word| !word.is_empty()).collect();
     Listener::to(fixture, words[0], words[1], words[3])
 }
 
@@ -78,7 +83,8 @@ fn every_recorded_stream_is_met_as_far_as_its_calls_are_served() {
         } else {
             listener.until(END)
         };
-        let compared = |messages: &[String]| messages.iter().map(|message| comparable(message)).collect::<Vec<_>>();
+        let compared =
+            |messages: &[String]| messages.iter().map(|message| comparable(message)).collect::<Vec<_>>();
         assert_eq!(compared(&seen), compared(&expected), "stream {}", case.id);
     }
     println!("conformance of streams: {} met, {} of them in part", streams.len(), pending.len());

@@ -28,7 +28,8 @@ fn segments(fixture: &Fixture) -> Vec<PathBuf> {
 fn fill(fixture: &Fixture) {
     fixture.ok("admin.vm.feature.Set+f", "test-vm1", "before");
     let value = "x".repeat(1 << 20);
-    let line = format!(r#"{{"g":0,"i":0,"e":{{"subject":null,"name":"filler","details":[["k","{value}"]]}}}}"#);
+    let line =
+        format!(r#"{{"g":0,"i":0,"e":{{"subject":null,"name":"filler","details":[["k","{value}"]]}}}}"#);
     let newest = segments(fixture).pop().unwrap();
     writeln!(OpenOptions::new().append(true).open(newest).unwrap(), "\n{line}").unwrap();
 }
@@ -52,7 +53,8 @@ fn a_kill_at_any_system_call_of_a_change_that_fills_a_segment_loses_and_doubles_
         fill(&fixture);
         let before = segments(&fixture);
         let request = fixture.path("/request");
-        std::fs::write(&request, format!("admin.vm.feature.Set+f dom0 name test-vm1\0v{}", stop + 1)).unwrap();
+        std::fs::write(&request, format!("admin.vm.feature.Set+f dom0 name test-vm1\0v{}", stop + 1))
+            .unwrap();
         let mut command = fixture.command("admin.vm.feature.Set");
         command.stdin(File::open(&request).unwrap());
         let traced = kill_at(command, stop);
@@ -67,11 +69,14 @@ fn a_kill_at_any_system_call_of_a_change_that_fills_a_segment_loses_and_doubles_
             seen += 1;
         } else {
             assert_eq!(events, without, "at stop {stop}");
-            assert!(traced.output.is_empty(), "the events of an acknowledged change were lost at stop {stop}");
+            assert!(
+                traced.output.is_empty(),
+                "the events of an acknowledged change were lost at stop {stop}"
+            );
             unseen += 1;
         }
         assert_ne!(segments(&fixture), before, "every round begins a segment");
-        assert!(segments(&fixture).len() <= 6, "old segments are removed: {:?}", segments(&fixture));
+        assert!(segments(&fixture).len() <= 4, "old segments are removed: {:?}", segments(&fixture));
         if !traced.killed {
             break;
         }

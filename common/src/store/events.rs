@@ -111,14 +111,13 @@ impl Store {
         Ok(())
     }
 
-    /// Begins a new segment and removes those that are too old.
+    /// Removes the segments that are too old, and then begins a new one: a kill in between leaves none too many.
     fn begin(&self, segment: Segment) -> Result<(), StoreError> {
-        self.append(segment, b"")?;
         let oldest = Segment(segment.0.saturating_sub(CLOSED_KEPT));
         for old in self.segments()?.into_iter().filter(|known| *known < oldest) {
             self.vfs.remove(&self.segment_path(old)).map_err(StoreError::io("trimming the event log"))?;
         }
-        Ok(())
+        self.append(segment, b"").map(drop)
     }
 
     /// How many events of a change the log holds: in its newest segment, or in the one before if that was just begun.

@@ -120,7 +120,9 @@ impl Follower {
     fn go_on(&mut self) -> Result<(), Lost> {
         self.segment = self.segment.next();
         let path = self.folder.join(self.segment.file());
-        let Some((watch, file)) = files::present(open(&self.inotify, &path))? else { return Err(Lost::Behind) };
+        let Some((watch, file)) = files::present(open(&self.inotify, &path))? else {
+            return Err(Lost::Behind);
+        };
         // The old watch is gone already where the old segment was removed.
         let _ = self.inotify.rm_watch(self.watch);
         (self.watch, self.file, self.offset) = (watch, file, 0);

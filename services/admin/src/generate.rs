@@ -12,6 +12,7 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("rpc-config/policy.d/90-admin-default.policy", default_policy()),
         ("rpc-config/policy.d/91-admin-default-deny.policy", default_deny()),
         ("rpc-config/rpc-config/admin", rpc_config()),
+        ("rpc-config/sysctl.d/qubes-admin.conf", limits()),
         ("rpc-config/tmpfiles.d/qubes-admin.conf", directories()),
     ];
     for (read, write) in groups {
@@ -83,6 +84,13 @@ fn directories() -> String {
         text.push_str(&format!("d {} {DIRECTORY_MODE:o} root qubes -\n", path.display()));
     }
     text
+}
+
+/// Each listener has an inotify instance; the kernel's own limit of 128 is soon reached.
+fn limits() -> String {
+    "# How many event listeners a user may have: generated, UPDATE=1 cargo test writes this file.\n\
+        fs.inotify.max_user_instances = 8192\n"
+        .to_owned()
 }
 
 fn reference() -> String {

@@ -20,8 +20,10 @@ use crate::visible::Visible;
 pub(super) struct Stats;
 
 impl Call for Stats {
-    const ROW: Row =
-        Row::read_one("admin.vm.Stats", "Memory and CPU time of running qubes, every stats_interval seconds.");
+    const ROW: Row = Row::read_one(
+        "admin.vm.Stats",
+        "Memory and CPU time of running qubes, every stats_interval seconds.",
+    );
     type Input = ();
 
     fn sanitise(_: &Received) -> Result<(), Refusal> {
@@ -166,7 +168,9 @@ fn event(name: &QubeName, domain: &Domain, now: &Sample, before: Option<&Sample>
         .with("online_vcpus", domain.vcpus.to_string())
         .with_some("swap_used", swap.map(|kib| kib.to_string()));
     match &domain.stubdom {
-        Some(stubdom) => with_stubdom(event, stubdom, grown(now, before, |sample| sample.stubdom_cpu_time_ns)),
+        Some(stubdom) => {
+            with_stubdom(event, stubdom, grown(now, before, |sample| sample.stubdom_cpu_time_ns))
+        }
         None => event,
     }
 }

@@ -6,9 +6,9 @@ use clap::Args;
 use common::call::{Presence, Row};
 use common::root::Root;
 use common::run;
-use serde_json::{Map, Value, json};
 
 use super::content::{self, Shape};
+use super::event::{Event, field, unreadable};
 use super::out::{self, Stop};
 use super::{complete, rows};
 
@@ -118,20 +118,8 @@ fn print_reply(mut reply: impl BufRead, form: &Form) -> Result<(), Stop> {
     }
 }
 
-/// The text before the next NUL; nothing at the end.
-fn field(reply: &mut impl BufRead) -> Result<Option<String>, Stop> {
-    let mut bytes = Vec::new();
-    reply.read_until(0, &mut bytes).map_err(unreadable)?;
-    let text = || String::from_utf8_lossy(bytes.strip_suffix(b"\0").unwrap_or(&bytes)).into_owned();
-    Ok((!bytes.is_empty()).then(text))
-}
-
-fn unreadable(error: io::Error) -> Stop {
-    format!("reading the answer: {error}").into()
-}
-
 /// What an exception says: its class and its text.
-fn refusal(reply: &mut impl BufRead) -> Result<String, Stop> {
+pub(super) fn refusal(reply: &mut impl BufRead) -> Result<String, Stop> {
     let class = field(reply)?.unwrap_or_default();
     let _traceback = field(reply)?;
     let text = field(reply)?.unwrap_or_default();
@@ -139,45 +127,4 @@ fn refusal(reply: &mut impl BufRead) -> Result<String, Stop> {
     let is_plain = matches!(class.as_str(), "PermissionDenied" | "ProtocolError");
     let text = if is_plain { text } else { text.replace("%%", "%") };
     Ok(format!("{class}: {text}"))
-}
-
-/// Subject, name, then keys and values in turn.
-struct Event {
-    fields: Vec<String>,
-}
-
-impl Event {
-    /// Reads up to the empty field that ends it; the subject may be empty too, and so may a value.
-    fn read(reply: &mut impl BufRead) -> Result<Self, Stop> {
-        let mut fields = Vec::new();
-        while let Some(text) = field(reply)? {
-            let is_key = fields.len() >= 2 && fields.len().is_multiple_of(2);
-            if is_key && text.is_empty() {
-                break;
-            }
-            fields.push(text);
-        }
-        Ok(Self { fields })
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        format!("1\0{}\0\0", self.fields.join("\0")).into_bytes()
-    }
-
-    /// Subject and event under those keys, then what came with it.
-    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let head = ["subject", "event"].into_iter().zip(self.fields.iter().map(String::as_str));
-        let details = self.fields.get(2..).unwrap_or_default().chunks_exact(2);
-        head.chain(details.filter_map(|pair| Some((pair.first()?.as_str(), pair.get(1)?.as_str()))))
-    }
-
-    fn to_json(&self) -> Value {
-        self.pairs().map(|(key, value)| (key.to_owned(), json!(value))).collect::<Map<_, _>>().into()
-    }
-
-    fn to_text(&self) -> String {
-        let word = |(number, (key, value))| if number < 2 { value } else { format!("{key}={value}") };
-        let owned = self.pairs().map(|(key, value)| (key, value.to_owned()));
-        owned.enumerate().map(word).collect::<Vec<_>>().join(" ")
-    }
 }

@@ -4,6 +4,8 @@ mod call;
 mod check;
 mod complete;
 mod content;
+mod event;
+mod events;
 mod init;
 mod man;
 mod out;
@@ -71,6 +73,8 @@ enum Command {
     /// input, unless that is a terminal or the call takes none. The policy is not asked: whoever may write the store
     /// may make every call.
     Call(call::Call),
+    /// Print changes as they happen.
+    Events(events::Events),
     /// Print every call with the executable that serves it.
     Methods,
     /// Print the script that makes a shell complete commands, methods, qubes and properties.
@@ -107,6 +111,7 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::Show(show) => show::run(show, root),
         Command::Tree(tree) => tree::run(tree, root),
         Command::Call(call) => call::run(call, root),
+        Command::Events(events) => events::run(events, root),
         Command::Methods => methods(),
         Command::Completions { shell } => complete::print_script(shell),
         Command::Man => man::run(Arguments::command()),
