@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use common::event::Event;
 use common::model::{Class, Labels, Pools, Qube, System, Value};
 use common::names::{QubeName, QubeUuid};
-use common::store::{Store, StoreError, Txn, Vfs};
+use common::store::{LoggedEvent, Store, StoreError, Txn, Vfs};
 
 /// Directories with real lock files, under whatever file layer.
 pub struct Place {
@@ -87,6 +87,16 @@ pub fn change_several(txn: &mut Txn<'_>, number: i64) -> Result<(), StoreError> 
     txn.edit_system(|system| drop(system.properties.insert("stats_interval".into(), Value::Int(number))))
 }
 
+pub fn events_alone(txn: &mut Txn<'_>, number: i64) -> Result<(), StoreError> {
+    txn.event(Event::system(format!("alone:{number}")));
+    Ok(())
+}
+
+pub fn change_labels(txn: &mut Txn<'_>, number: i64) -> Result<(), StoreError> {
+    txn.event(Event::system(format!("labels:{number}")));
+    txn.edit_labels(|labels| labels.labels.truncate(usize::try_from(number).unwrap()))
+}
+
 /// Makes a change as a call does.
 pub fn apply(store: &Store, change: Change, number: i64) -> Result<(), StoreError> {
     let mut txn = store.write()?;
@@ -98,8 +108,16 @@ pub fn apply(store: &Store, change: Change, number: i64) -> Result<(), StoreErro
 pub fn shown(store: &Store) -> Result<String, StoreError> {
     let view = store.read()?;
     let mut text = format!("system {:?}\n", view.system()?.properties);
+    text.push_str(&format!("{:?}\n", view.labels()?));
     for name in view.names()? {
         text.push_str(&format!("{:?}\n", view.qube(&name)?));
     }
     Ok(text)
+}
+
+/// Names of the published events, in order.
+pub fn published(disk: &impl Vfs, place: &Place) -> Vec<String> {
+    let log = disk.read(&place.run().join("events")).unwrap().unwrap_or_default();
+    let name = |line: &str| serde_json::from_str::<LoggedEvent>(line).unwrap().event.name;
+    String::from_utf8(log).unwrap().lines().map(name).collect()
 }

@@ -35,6 +35,8 @@ pub struct Plan {
     pub skipped_sync: Option<usize>,
     /// This operation (counted from 0) fails with the error number.
     pub failure: Option<(usize, i32)>,
+    /// The program is killed before this operation (counted from 0): nothing it does from there on has an effect.
+    pub kill: Option<usize>,
 }
 
 #[derive(Default)]
@@ -97,6 +99,10 @@ impl SimDisk {
         {
             inner.hit = true;
             return Err(io::Error::from_raw_os_error(errno));
+        }
+        if inner.plan.kill.is_some_and(|at| at <= number) {
+            inner.hit = true;
+            return Err(io::ErrorKind::Other.into());
         }
         let result = change(&mut inner.state);
         let state = inner.state.clone();

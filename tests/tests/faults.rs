@@ -47,7 +47,7 @@ fn meet(change: Change, at: usize, errno: i32) -> Outcome {
         apply(&store, change, 1).unwrap();
         shown(&store).unwrap()
     };
-    disk.plan(Plan { failure: Some((at, errno)), skipped_sync: None });
+    disk.plan(Plan { failure: Some((at, errno)), ..Plan::default() });
     let answer = apply(&store, change, 1);
     if !disk.was_hit() {
         return Outcome::NotReached;

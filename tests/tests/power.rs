@@ -27,7 +27,7 @@ fn lose_power_everywhere(changes: &[Change], skipped_sync: Option<usize>) -> (us
     let disk = SimDisk::default();
     let store = place.store(disk.clone());
     fill(&store);
-    disk.plan(Plan { skipped_sync, failure: None });
+    disk.plan(Plan { skipped_sync, ..Plan::default() });
     let mut acknowledged = vec![shown(&store).unwrap()];
     let mut ends = vec![disk.history().len()];
     for (number, change) in changes.iter().enumerate() {

@@ -120,6 +120,20 @@ impl Store {
         self.append(segment, b"").map(drop)
     }
 
+    /// Generation of the newest event, 0 if there is none. A lost index counts on from here too: a change of events
+    /// alone, or one that removed its object, left its generation nowhere else.
+    pub(super) fn newest_published(&self) -> Result<u64, StoreError> {
+        for segment in self.segments()?.into_iter().rev() {
+            let log = self.vfs.read(&self.segment_path(segment)).map_err(StoreError::io("reading events"))?;
+            let log = log.unwrap_or_default();
+            let mut lines = log.rsplit(|byte| *byte == b'\n');
+            if let Some(newest) = lines.find_map(|line| serde_json::from_slice::<LoggedEvent>(line).ok()) {
+                return Ok(newest.generation);
+            }
+        }
+        Ok(0)
+    }
+
     /// How many events of a change the log holds: in its newest segment, or in the one before if that was just begun.
     fn published(&self, newest: Segment, generation: u64) -> Result<usize, StoreError> {
         match self.whole_lines(newest)? {

@@ -236,7 +236,7 @@ impl Store {
     /// Reads every object. Unreadable ones are logged and left out, so that the others are still served.
     pub(super) fn rebuild_index(&self) -> Result<Index, StoreError> {
         let mut entries = BTreeMap::new();
-        let mut generation = 0;
+        let mut generation = self.newest_published()?;
         let directory = self.state.join("qubes");
         for file in self.vfs.list(&directory).map_err(StoreError::io("listing qubes"))? {
             let Some(name) = file.strip_suffix(".json").filter(|name| QubeName::parse(name).is_ok()) else {

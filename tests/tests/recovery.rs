@@ -1,0 +1,87 @@
+//! Two things going wrong one after the other: killed and killed again, killed or failed and then without power.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_macros,
+    reason = "test code"
+)]
+
+use tests::scenario::{
+    Change, Place, apply, change_labels, change_several, create_one, events_alone, fill, published,
+    remove_one, replace_one, shown,
+};
+use tests::sim::{Plan, SimDisk, State};
+
+#[allow(dead_code)]
+const SHAPES: [(&str, Change); 6] = [
+    ("replace one object", replace_one),
+    ("create one object", create_one),
+    ("remove one object", remove_one),
+    ("change several objects", change_several),
+    ("change the labels", change_labels),
+    ("only events", events_alone),
+];
+
+/// A filled store.
+fn filled(place: &Place) -> State {
+    let disk = SimDisk::default();
+    fill(&place.store(disk.clone()));
+    disk.state()
+}
+
+/// The disk after a change that met `plan`, whether the plan was met, and whether the change was acknowledged.
+fn meet(place: &Place, state: &State, change: Change, number: i64, plan: Plan) -> (SimDisk, bool, bool) {
+    let disk = SimDisk::of(state.clone());
+    disk.plan(plan);
+    let acknowledged = apply(&place.store(disk.clone()), change, number).is_ok();
+    let hit = disk.was_hit();
+    disk.plan(Plan::default());
+    (disk, hit, acknowledged)
+}
+
+fn kill(at: usize) -> Plan {
+    Plan { kill: Some(at), ..Plan::default() }
+}
+
+/// What the state shows, without touching it.
+fn peek(place: &Place, state: State) -> String {
+    shown(&place.store(SimDisk::of(state))).unwrap()
+}
+
+/// However far two killed changes came, each has all its events or none, as its state says.
+#[test]
+fn events_of_killed_changes_come_exactly_once() {
+    let place = Place::new();
+    let mut pairs = 0;
+    // What leaves its generation in no object, or in none that lists are made of.
+    for before in [events_alone, remove_one, change_labels] {
+        let state = meet(&place, &filled(&place), before, 1, Plan::default()).0.state();
+        for (first_shape, first) in [SHAPES[1], SHAPES[3]] {
+            for first_kill in 0.. {
+                let (disk, first_hit, _) = meet(&place, &state, first, 2, kill(first_kill));
+                for second_kill in 0.. {
+                    let (disk, second_hit, _) =
+                        meet(&place, &disk.state(), replace_one, 3, kill(second_kill));
+                    let now = shown(&place.store(disk.clone())).unwrap();
+                    let took_effect = now.contains("\"vcpus\": Int(3)");
+                    let events = published(&disk, &place);
+                    let count = events.iter().filter(|name| *name == "replace:3").count();
+                    assert_eq!(
+                        count,
+                        usize::from(took_effect),
+                        "{first_shape} killed at {first_kill}, the next at {second_kill}: {events:?}"
+                    );
+                    pairs += 1;
+                    if !second_hit {
+                        break;
+                    }
+                }
+                if !first_hit {
+                    break;
+                }
+            }
+        }
+    }
+    println!("{pairs} pairs of kills");
+}
