@@ -44,35 +44,35 @@ pub fn open(path: &Path) -> io::Result<fs::File> {
     fs::File::open(path)
 }
 
-/// Creates a file, or truncates the one that is there.
+/// Makes a file of the given mode, whatever the umask, in the place of any other.
 ///
 /// # Errors
 /// What the system says.
 pub fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let file = create_plain(path, mode)?;
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     Ok(file)
 }
 
-/// Opens an existing file, or makes an empty one, for reading and writing.
+/// Makes a file of its own in the place of any other: what a killed call of another user left behind is not ours to
+/// write to or to give a mode. The umask takes from the mode.
+///
+/// # Errors
+/// What the system says.
+pub fn create_plain(path: &Path, mode: u32) -> io::Result<fs::File> {
+    let make = || fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    match make() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => remove(path).and_then(|()| make()),
+        made => made,
+    }
+}
+
+/// Opens a file for reading and writing, an empty new one if there is none. The umask takes from the mode.
 ///
 /// # Errors
 /// What the system says.
 pub fn open_or_create(path: &Path, mode: u32) -> io::Result<fs::File> {
-    match fs::OpenOptions::new().read(true).write(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let file = fs::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(mode)
-                .open(path)?;
-            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-            Ok(file)
-        }
-        result => result,
-    }
+    fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(mode).open(path)
 }
 
 /// Replaces a file as a whole and durably: temporary, fsync, rename, fsync of the directory.

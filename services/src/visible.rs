@@ -31,7 +31,7 @@ impl Visible {
         let allowed = |entry: &&Entry| {
             policy.is_plainly_allowed(&system, "admin.vm.List", "+", caller.as_str(), entry.name())
         };
-        let index = view.index()?;
+        let index = view.listed()?;
         Ok(Self::Some(index.entries().iter().filter(allowed).map(|entry| entry.name().to_owned()).collect()))
     }
 

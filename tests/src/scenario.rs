@@ -1,11 +1,16 @@
 //! Small stores and the shapes of change that the crash tests put them through.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use common::event::Event;
 use common::model::{Class, Labels, Pools, Qube, System, Value};
 use common::names::{QubeName, QubeUuid};
-use common::store::{LoggedEvent, Store, StoreError, Txn, Vfs};
+use common::store::{Store, StoreError, Txn, Vfs};
+
+use crate::fixture::logged_events;
+use crate::sim::{Content, SimDisk, State};
 
 /// Directories with real lock files, under whatever file layer.
 pub struct Place {
@@ -21,7 +26,7 @@ impl Default for Place {
 impl Place {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["state", "run/locks"] {
+        for name in ["state", "run/locks", "run/events"] {
             std::fs::create_dir_all(folder.path().join(name)).unwrap();
         }
         Self { folder }
@@ -115,9 +120,29 @@ pub fn shown(store: &Store) -> Result<String, StoreError> {
     Ok(text)
 }
 
+/// What recovery makes of states of the disk; many are alike, and each is recovered but once.
+pub struct Recovery<'p> {
+    place: &'p Place,
+    known: BTreeMap<Content, Option<Rc<str>>>,
+}
+
+impl<'p> Recovery<'p> {
+    pub fn new(place: &'p Place) -> Self {
+        Self { place, known: BTreeMap::new() }
+    }
+
+    /// What the store shows after recovery, or nothing if it cannot be read. The state itself stays as it is.
+    pub fn of(&mut self, state: State) -> Option<Rc<str>> {
+        let recover = |state| shown(&self.place.store(SimDisk::of(state))).ok().map(Rc::from);
+        self.known.entry(state.content()).or_insert_with(|| recover(state)).clone()
+    }
+}
+
 /// Names of the published events, in order.
 pub fn published(disk: &impl Vfs, place: &Place) -> Vec<String> {
-    let log = disk.read(&place.run().join("events")).unwrap().unwrap_or_default();
-    let name = |line: &str| serde_json::from_str::<LoggedEvent>(line).unwrap().event.name;
-    String::from_utf8(log).unwrap().lines().map(name).collect()
+    let folder = place.run().join("events");
+    let segments = disk.list(&folder).unwrap();
+    let text = |segment: &String| disk.read(&folder.join(segment)).unwrap().unwrap_or_default();
+    let log = String::from_utf8(segments.iter().flat_map(text).collect()).unwrap();
+    logged_events(&log).into_iter().map(|event| event.name).collect()
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use common::store::Vfs;
@@ -11,19 +11,22 @@ use common::store::Vfs;
 /// One file's content: as programs see it, and as the disk surely has it.
 #[derive(Clone, Default)]
 struct Inode {
-    current: Vec<u8>,
-    durable: Option<Vec<u8>>,
+    current: Rc<Vec<u8>>,
+    durable: Option<Rc<Vec<u8>>>,
 }
 
 /// Changes of directory entries that take effect together: a name and its file, or no file.
-type Group = Vec<(PathBuf, Option<usize>)>;
+type Group = Rc<[(Rc<Path>, Option<usize>)]>;
+
+/// Names and contents of files.
+pub type Content = BTreeMap<Rc<Path>, Rc<Vec<u8>>>;
 
 /// Everything on the disk.
 #[derive(Clone, Default)]
 pub struct State {
     inodes: Vec<Inode>,
-    current: BTreeMap<PathBuf, usize>,
-    durable: BTreeMap<PathBuf, usize>,
+    current: BTreeMap<Rc<Path>, usize>,
+    durable: BTreeMap<Rc<Path>, usize>,
     /// Changes of entries since their directory was last synced, in order.
     pending: Vec<Group>,
 }
@@ -121,20 +124,32 @@ impl SimDisk {
     }
 }
 
+/// Does a group's changes to directory entries.
+fn enter(entries: &mut BTreeMap<Rc<Path>, usize>, group: &Group) {
+    for (path, inode) in group.iter() {
+        match inode {
+            Some(inode) => drop(entries.insert(Rc::clone(path), *inode)),
+            None => drop(entries.remove(path)),
+        }
+    }
+}
+
 impl State {
     fn inode(&mut self, path: &Path) -> io::Result<&mut Inode> {
         let number = *self.current.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(&mut self.inodes[number])
     }
 
-    fn change_entries(&mut self, group: Group) {
-        for (path, inode) in &group {
-            match inode {
-                Some(inode) => drop(self.current.insert(path.clone(), *inode)),
-                None => drop(self.current.remove(path)),
-            }
-        }
+    fn change_entries(&mut self, group: &[(&Path, Option<usize>)]) {
+        let group: Group = group.iter().map(|(path, inode)| (Rc::from(*path), *inode)).collect();
+        enter(&mut self.current, &group);
         self.pending.push(group);
+    }
+
+    /// Files as programs see them.
+    pub fn content(&self) -> Content {
+        let content = |inode: &usize| Rc::clone(&self.inodes[*inode].current);
+        self.current.iter().map(|(path, inode)| (Rc::clone(path), content(inode))).collect()
     }
 
     /// Every state the disk below `kept` may be in after the power failed now; everything else is gone.
@@ -150,12 +165,7 @@ impl State {
             let mut entries = self.durable.clone();
             for (number, group) in groups.iter().enumerate() {
                 if chosen & (1 << number) != 0 {
-                    for (path, inode) in *group {
-                        match inode {
-                            Some(inode) => drop(entries.insert(path.clone(), *inode)),
-                            None => drop(entries.remove(path)),
-                        }
-                    }
+                    enter(&mut entries, group);
                 }
             }
             entries.retain(|path, _| path.starts_with(kept));
@@ -165,7 +175,7 @@ impl State {
     }
 
     /// The states in which each unsynced file is empty, cut in the middle, or whole.
-    fn with_torn_contents(&self, entries: &BTreeMap<PathBuf, usize>) -> Vec<State> {
+    fn with_torn_contents(&self, entries: &BTreeMap<Rc<Path>, usize>) -> Vec<State> {
         let unsynced: Vec<usize> = {
             let mut inodes: Vec<usize> = entries.values().copied().collect();
             inodes.sort_unstable();
@@ -183,7 +193,7 @@ impl State {
                     let length = inode.current.len();
                     inode.current = match rest % 3 {
                         0 => inode.durable.clone().unwrap_or_default(),
-                        1 => inode.current[..length / 2].to_vec(),
+                        1 => Rc::new(inode.current[..length / 2].to_vec()),
                         _ => inode.current.clone(),
                     };
                     rest /= 3;
@@ -199,20 +209,21 @@ impl State {
 
 impl Vfs for SimDisk {
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        self.act(|state| Ok(state.inode(path).ok().map(|inode| inode.current.clone())))
+        self.act(|state| Ok(state.inode(path).ok().map(|inode| inode.current.to_vec())))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.act(|state| Ok(state.current.contains_key(path)))
+        self.act(|state| Ok(state.current.contains_key(path) || path.is_dir()))
     }
 
     fn create(&self, path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
         let synced = durable && self.syncs();
         self.act(|state| {
-            let inode = Inode { current: content.to_vec(), durable: synced.then(|| content.to_vec()) };
+            let content = Rc::new(content.to_vec());
+            let inode = Inode { durable: synced.then(|| Rc::clone(&content)), current: content };
             let number = state.inodes.len();
             state.inodes.push(inode);
-            state.change_entries(vec![(path.to_path_buf(), Some(number))]);
+            state.change_entries(&[(path, Some(number))]);
             Ok(())
         })
     }
@@ -222,9 +233,9 @@ impl Vfs for SimDisk {
             if state.inode(path).is_err() {
                 let number = state.inodes.len();
                 state.inodes.push(Inode::default());
-                state.change_entries(vec![(path.to_path_buf(), Some(number))]);
+                state.change_entries(&[(path, Some(number))]);
             }
-            let file = &mut state.inode(path)?.current;
+            let file = Rc::make_mut(&mut state.inode(path)?.current);
             file.extend_from_slice(content);
             Ok(u64::try_from(file.len()).unwrap())
         })
@@ -233,7 +244,7 @@ impl Vfs for SimDisk {
     fn patch(&self, path: &Path, offset: u64, content: &[u8]) -> io::Result<()> {
         self.act(|state| {
             let start = usize::try_from(offset).unwrap();
-            let file = &mut state.inode(path)?.current;
+            let file = Rc::make_mut(&mut state.inode(path)?.current);
             file[start..start + content.len()].copy_from_slice(content);
             Ok(())
         })
@@ -241,7 +252,7 @@ impl Vfs for SimDisk {
 
     fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
         self.act(|state| {
-            state.inode(path)?.current.truncate(usize::try_from(length).unwrap());
+            Rc::make_mut(&mut state.inode(path)?.current).truncate(usize::try_from(length).unwrap());
             Ok(())
         })
     }
@@ -249,7 +260,7 @@ impl Vfs for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.act(|state| {
             let inode = *state.current.get(from).ok_or(io::ErrorKind::NotFound)?;
-            state.change_entries(vec![(from.to_path_buf(), None), (to.to_path_buf(), Some(inode))]);
+            state.change_entries(&[(from, None), (to, Some(inode))]);
             Ok(())
         })
     }
@@ -257,7 +268,7 @@ impl Vfs for SimDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.act(|state| {
             if state.current.contains_key(path) {
-                state.change_entries(vec![(path.to_path_buf(), None)]);
+                state.change_entries(&[(path, None)]);
             }
             Ok(())
         })
@@ -271,11 +282,8 @@ impl Vfs for SimDisk {
                     .into_iter()
                     .partition(|group| group.iter().any(|(entry, _)| entry.parent() == Some(path)));
                 state.pending = others;
-                for (entry, inode) in ours.into_iter().flatten() {
-                    match inode {
-                        Some(inode) => drop(state.durable.insert(entry, inode)),
-                        None => drop(state.durable.remove(&entry)),
-                    }
+                for group in ours {
+                    enter(&mut state.durable, &group);
                 }
             }
             Ok(())

@@ -8,12 +8,11 @@
 )]
 
 use tests::scenario::{
-    Change, Place, apply, change_labels, change_several, create_one, events_alone, fill, published,
+    Change, Place, Recovery, apply, change_labels, change_several, create_one, events_alone, fill, published,
     remove_one, replace_one, shown,
 };
 use tests::sim::{Plan, SimDisk, State};
 
-#[allow(dead_code)]
 const SHAPES: [(&str, Change); 6] = [
     ("replace one object", replace_one),
     ("create one object", create_one),
@@ -42,11 +41,6 @@ fn meet(place: &Place, state: &State, change: Change, number: i64, plan: Plan) -
 
 fn kill(at: usize) -> Plan {
     Plan { kill: Some(at), ..Plan::default() }
-}
-
-/// What the state shows, without touching it.
-fn peek(place: &Place, state: State) -> String {
-    shown(&place.store(SimDisk::of(state))).unwrap()
 }
 
 /// However far two killed changes came, each has all its events or none, as its state says.
@@ -84,4 +78,52 @@ fn events_of_killed_changes_come_exactly_once() {
         }
     }
     println!("{pairs} pairs of kills");
+}
+
+/// Makes a change that meets each plan in turn, then another; loses power at every moment of the latter.
+fn then_lose_power(shape: &str, first: Change, plan: impl Fn(usize) -> Plan) -> usize {
+    let place = Place::new();
+    let state = filled(&place);
+    let mut recovery = Recovery::new(&place);
+    let old = recovery.of(state.clone()).unwrap();
+    let new = shown(&place.store(meet(&place, &state, first, 1, Plan::default()).0)).unwrap();
+    let mut states = 0;
+    for at in 0.. {
+        let (disk, hit, acknowledged) = meet(&place, &state, first, 1, plan(at));
+        disk.plan(Plan::default());
+        let store = place.store(disk.clone());
+        apply(&store, replace_one, 9).unwrap();
+        let end = shown(&store).unwrap();
+        let done = disk.history().len();
+        for (moment, left) in disk.history().iter().enumerate() {
+            for left in left.after_power_loss(&place.state()) {
+                let recovered = recovery.of(left).unwrap();
+                let allowed = *recovered == *end
+                    || moment + 1 < done && (*recovered == *new || recovered == old && !acknowledged);
+                assert!(allowed, "{shape}: trouble at {at}, power lost at {moment} of {done}: {recovered}");
+                states += 1;
+            }
+        }
+        if !hit {
+            return states;
+        }
+    }
+    states
+}
+
+#[test]
+fn a_power_loss_after_a_kill_takes_nothing_acknowledged_and_tears_nothing() {
+    for (shape, change) in SHAPES {
+        let states = then_lose_power(shape, change, kill);
+        println!("{shape}: {states} states after a kill and a power loss");
+    }
+}
+
+#[test]
+fn a_power_loss_after_an_error_takes_nothing_acknowledged_and_tears_nothing() {
+    let error = |at| Plan { failure: Some((at, nix::errno::Errno::EIO as i32)), ..Plan::default() };
+    for (shape, change) in SHAPES {
+        let states = then_lose_power(shape, change, error);
+        println!("{shape}: {states} states after an error and a power loss");
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Index, Key, Problem, Remedy, Store, StoreError, lock};
+use super::journal::DAMAGED;
+use super::{Key, Problem, Remedy, Store, StoreError, lock};
 use crate::model::{Labels, Pools, Qube, System, Value};
 
 /// Properties that name other qubes, of qubes and of the system.
@@ -48,6 +49,7 @@ impl Store {
             known.check_qube(qube, &mut problems);
         }
         check_unique(&qubes, &mut problems);
+        self.check_journal(&mut problems)?;
         self.check_index(&mut problems)?;
         Ok(problems)
     }
@@ -100,10 +102,19 @@ impl Store {
         Ok(qubes)
     }
 
+    fn check_journal(&self, problems: &mut Vec<Problem>) -> Result<(), StoreError> {
+        let files = self.vfs.list(&self.state.join("journal"));
+        if files.map_err(StoreError::io("listing the journal"))?.iter().any(|file| file == DAMAGED) {
+            let text = format!("journal/{DAMAGED} is a change that could not be finished");
+            problems.push(Problem::new(text, Remedy::Remove));
+        }
+        Ok(())
+    }
+
     fn check_index(&self, problems: &mut Vec<Problem>) -> Result<(), StoreError> {
         let built = self.rebuild_index()?;
-        let stored: Index = self.load_index()?;
-        if stored.entries() != built.entries() {
+        let stored = self.stored_index()?;
+        if stored.is_some_and(|stored| stored.entries() != built.entries()) {
             problems.push(Problem::new("the index disagrees with the objects", Remedy::Rebuild));
         }
         Ok(())

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Store, StoreError, decode};
+use serde::de::IgnoredAny;
+
+use super::{Key, Store, StoreError, decode};
 use crate::log;
-use crate::model::{Class, Qube, System, Value};
+use crate::model::{Class, Qube, Value};
 use crate::names::QubeName;
 
 const FILE: &str = "index";
@@ -143,6 +145,8 @@ pub struct Index {
     /// Generation of the newest committed change.
     pub generation: u64,
     entries: Vec<Entry>,
+    /// The first object that could not be read: the index is then good for showing, not for keeping nor deciding.
+    pub(super) left_out: Option<String>,
 }
 
 /// The order of lists: dom0 first, then by name.
@@ -191,8 +195,9 @@ impl Index {
         let text = String::from_utf8(bytes).ok()?;
         let (header, lines) = text.split_at_checked(HEADER)?;
         let generation = header.trim_end().parse().ok()?;
-        let body = lines.strip_suffix(".\n")?;
-        Some(Self { generation, entries: body.lines().map(|line| Entry { line: line.to_owned() }).collect() })
+        let body = lines.strip_suffix(".\n").filter(|body| body.is_empty() || body.ends_with('\n'))?;
+        let entries = body.lines().map(|line| Entry { line: line.to_owned() }).collect();
+        Some(Self { generation, entries, left_out: None })
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -210,12 +215,18 @@ fn header(generation: u64) -> String {
     format!("{generation:020}\n")
 }
 
-impl Store {
-    fn stored_index(&self) -> Result<Option<Index>, StoreError> {
-        let stored = self.vfs.read(&self.run.join(FILE)).map_err(StoreError::io("reading the index"))?;
-        Ok(stored.and_then(Index::parse))
+/// Whether an error is one object's own. The others, lack of descriptors for example, fail the whole reading.
+fn concerns_object(error: &StoreError) -> bool {
+    match error {
+        StoreError::Damaged(_) | StoreError::Newer(_) => true,
+        StoreError::Io { source, .. } => {
+            matches!(source.raw_os_error(), Some(libc::EACCES | libc::EIO | libc::EISDIR))
+        }
+        _ => false,
     }
+}
 
+impl Store {
     /// The index without a lock: perhaps of a moment ago, and never written back.
     pub(super) fn glance_index(&self) -> Result<Index, StoreError> {
         self.stored_index()?.map_or_else(|| self.rebuild_index(), Ok)
@@ -233,34 +244,48 @@ impl Store {
         }
     }
 
-    /// Reads every object. Unreadable ones are logged and left out, so that the others are still served.
+    /// The index as it was last written, if it can be read.
+    pub(super) fn stored_index(&self) -> Result<Option<Index>, StoreError> {
+        let stored = self.vfs.read(&self.run.join(FILE)).map_err(StoreError::io("reading the index"))?;
+        Ok(stored.and_then(Index::parse))
+    }
+
+    /// Reads every object. One that cannot be read is logged and left out, so that the others are still served.
     pub(super) fn rebuild_index(&self) -> Result<Index, StoreError> {
         let mut entries = BTreeMap::new();
+        let mut left_out = None;
         let mut generation = self.newest_published()?;
-        let directory = self.state.join("qubes");
-        for file in self.vfs.list(&directory).map_err(StoreError::io("listing qubes"))? {
-            let Some(name) = file.strip_suffix(".json").filter(|name| QubeName::parse(name).is_ok()) else {
-                continue;
-            };
-            match self.load::<Qube>(&format!("qubes/{name}.json")) {
-                Ok(Some((written, qube))) if qube.name.as_str() == name => {
+        let files = self.vfs.list(&self.state.join("qubes")).map_err(StoreError::io("listing qubes"))?;
+        let names = files.iter().filter_map(|file| QubeName::parse(file.strip_suffix(".json")?).ok());
+        for name in names {
+            match self.load_qube(&name) {
+                Ok(None) => {}
+                Ok(Some((written, qube))) => {
                     generation = generation.max(written);
-                    entries.insert(name.to_owned(), Entry::of(&qube));
+                    entries.insert(name, Entry::of(&qube));
                 }
-                Ok(_) => log::line(&format!("stored object qubes/{name}.json holds another qube; left out")),
-                Err(error) => log::line(&format!("{error}; left out")),
+                Err(error) if concerns_object(&error) => {
+                    log::line(&format!("{error}; left out"));
+                    left_out = left_out.or(Some(Key::Qube(name).file()));
+                }
+                Err(error) => return Err(error),
             }
         }
-        if let Ok(Some((written, _))) = self.load::<System>("system.json") {
-            generation = generation.max(written);
+        for key in [Key::System, Key::Labels, Key::Pools] {
+            if let Ok(Some((written, _))) = self.load::<IgnoredAny>(&key.file()) {
+                generation = generation.max(written);
+            }
         }
         let mut entries: Vec<Entry> = entries.into_values().collect();
         entries.sort_by(|left, right| order(left.name()).cmp(&order(right.name())));
-        Ok(Index { generation, entries })
+        Ok(Index { generation, entries, left_out })
     }
 
     /// Writes the index back after a commit. If it cannot be written it is dropped, which costs a rebuild.
     pub(super) fn save_index(&self, index: &Index, entries_changed: bool) -> Result<(), StoreError> {
+        if index.left_out.is_some() {
+            return self.drop_index();
+        }
         let path = self.run.join(FILE);
         let saved = if entries_changed {
             let temporary = self.run.join(".index.new");
@@ -276,6 +301,15 @@ impl Store {
     /// Drops the index: it may be behind.
     pub(super) fn drop_index(&self) -> Result<(), StoreError> {
         self.vfs.remove(&self.run.join(FILE)).map_err(StoreError::io("dropping the index"))
+    }
+
+    /// A qube and its generation. One in the file of another is damage: changing it would change the other.
+    pub(super) fn load_qube(&self, name: &QubeName) -> Result<Option<(u64, Qube)>, StoreError> {
+        let file = Key::Qube(name.clone()).file();
+        match self.load::<Qube>(&file)? {
+            Some((_, qube)) if qube.name != *name => Err(StoreError::Damaged(file)),
+            loaded => Ok(loaded),
+        }
     }
 
     /// One object and its generation.

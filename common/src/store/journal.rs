@@ -1,11 +1,13 @@
 //! Committing a change and finishing what a killed call left behind.
 //!
-//! A change of one object commits when the directory that holds its renamed file is durable; a record in `/run`
-//! lets recovery publish its events. A change of several commits when the record in `journal/` is durable.
+//! New contents are first written beside the old, so that nothing after the commit point needs space. A change of one
+//! object commits when the directory that holds its renamed file is durable; a record in `/run` lets recovery publish
+//! its events. A change of several commits when the record in `journal/` is durable.
 
+use std::io;
 use std::path::PathBuf;
+use std::slice;
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::{Index, Key, Store, StoreError, decode, encode};
@@ -15,6 +17,11 @@ use crate::log;
 /// Exists exactly while a change of several objects is committed and not yet applied.
 pub(super) const COMMIT: &str = "journal/commit.json";
 const COMMIT_NEW: &str = "journal/.commit.json.new";
+/// The record when it has had its day. Exists until its going is durable: nothing else may commit before, or a power
+/// loss could bring the record back over later changes.
+const RETIRED: &str = "journal/retired.json";
+/// A record that cannot be read, set aside.
+pub(super) const DAMAGED: &str = "commit.damaged";
 const PENDING: &str = "pending.json";
 const PENDING_NEW: &str = ".pending.json.new";
 
@@ -32,6 +39,9 @@ pub(super) struct Change {
     pub(super) events: Vec<Event>,
 }
 
+/// Events of one generation that recovery has yet to publish.
+pub(super) type Unpublished = (u64, Vec<Event>);
+
 impl Store {
     /// Brings a change about. From the commit point on this succeeds, whatever happens: what is left undone is
     /// logged and finished by whoever takes the lock next.
@@ -46,27 +56,29 @@ impl Store {
     ) -> Result<(), StoreError> {
         let generation = index.generation;
         let record = encode(generation, change)?;
-        let applied = if change.objects.len() > 1 {
-            self.commit_several(&record)?;
-            self.apply_several(generation, change)
-        } else {
-            self.commit_one(&record, change)?;
-            self.publish(generation, &change.events, false)
-        };
-        let finished =
-            applied.and_then(|()| self.save_index(index, entries_changed)).and_then(|()| self.drop_records());
-        if let Err(error) = finished {
-            log::line(&format!("a committed change waits for the next call to finish it: {error}"));
+        let several = change.objects.len() > 1;
+        let committed = self.stage(&change.objects).and_then(|()| match several {
+            true => self.commit_several(&record),
+            false => self.commit_one(&record, change),
+        });
+        if let Err(error) = committed {
+            self.unstage(&change.objects);
+            return Err(error);
         }
+        let applied = if several { self.apply(&change.objects) } else { Ok(()) };
+        let finished = applied
+            .and_then(|()| self.publish(generation, &change.events, false))
+            .and_then(|()| self.save_index(index, entries_changed))
+            .and_then(|()| if several { self.retire() } else { self.drop_pending() });
+        finished.unwrap_or_else(log_unfinished);
         Ok(())
     }
 
     fn commit_one(&self, record: &[u8], change: &Change) -> Result<(), StoreError> {
         self.write_pending(record)?;
         for object in &change.objects {
-            if let Err(error) = self.place(object) {
-                let _ = self.vfs.remove(&self.temporary(&object.file));
-                let _ = self.vfs.remove(&self.run.join(PENDING));
+            if let Err(error) = self.swap(object) {
+                let _ = self.drop_pending();
                 return Err(error);
             }
             self.sync_directory_of(&object.file)?;
@@ -84,41 +96,49 @@ impl Store {
 
     fn commit_several(&self, record: &[u8]) -> Result<(), StoreError> {
         let temporary = self.state.join(COMMIT_NEW);
-        let target = self.state.join(COMMIT);
         let prepared = self
             .vfs
             .create(&temporary, record, true)
-            .and_then(|()| self.vfs.rename(&temporary, &target))
-            .and_then(|()| self.vfs.sync_directory(&self.state.join("journal")));
+            .and_then(|()| self.vfs.rename(&temporary, &self.state.join(COMMIT)))
+            .and_then(|()| self.sync_journal());
         prepared.map_err(|error| {
-            let _ = self.vfs.remove(&temporary);
-            let _ = self.vfs.remove(&target);
+            let _ = self.retire();
             StoreError::Io { what: "recording a change".to_owned(), source: error }
         })
     }
 
-    fn apply_several(&self, generation: u64, change: &Change) -> Result<(), StoreError> {
-        for object in &change.objects {
-            self.place(object)?;
+    /// Writes new contents beside the old ones, durably.
+    fn stage(&self, objects: &[ObjectChange]) -> Result<(), StoreError> {
+        for object in objects {
+            if let Some(content) = &object.content {
+                self.vfs
+                    .create(&self.temporary(&object.file), content.as_bytes(), true)
+                    .map_err(StoreError::io(format!("writing {}", object.file)))?;
+            }
         }
-        self.sync_directory_of("qubes/")?;
-        self.sync_directory_of("")?;
-        self.publish(generation, &change.events, true)
+        Ok(())
     }
 
-    /// Writes one object's new content beside it and renames it into place, or removes it. Not durable yet.
-    fn place(&self, object: &ObjectChange) -> Result<(), StoreError> {
+    fn unstage(&self, objects: &[ObjectChange]) {
+        for object in objects {
+            let _ = self.vfs.remove(&self.temporary(&object.file));
+        }
+    }
+
+    /// Renames a staged content into place, or removes the object. Not durable yet.
+    fn swap(&self, object: &ObjectChange) -> Result<(), StoreError> {
         let target = self.state.join(&object.file);
-        let placed = match &object.content {
-            Some(content) => {
-                let temporary = self.temporary(&object.file);
-                self.vfs
-                    .create(&temporary, content.as_bytes(), true)
-                    .and_then(|()| self.vfs.rename(&temporary, &target))
-            }
+        let swapped = match object.content {
+            Some(_) => self.vfs.rename(&self.temporary(&object.file), &target),
             None => self.vfs.remove(&target),
         };
-        placed.map_err(StoreError::io(format!("writing {}", object.file)))
+        swapped.map_err(StoreError::io(format!("replacing {}", object.file)))
+    }
+
+    fn apply(&self, objects: &[ObjectChange]) -> Result<(), StoreError> {
+        objects.iter().try_for_each(|object| self.swap(object))?;
+        self.sync_directory_of("qubes/")?;
+        self.sync_directory_of("")
     }
 
     /// One fixed hidden name per object: whoever holds the lock is the only writer.
@@ -132,28 +152,37 @@ impl Store {
         self.vfs.sync_directory(&directory).map_err(StoreError::io("making a change durable"))
     }
 
-    fn drop_records(&self) -> Result<(), StoreError> {
-        let commit = self.state.join(COMMIT);
-        let dropping = StoreError::io("dropping a record");
-        self.vfs
-            .exists(&commit)
-            .and_then(|several| {
-                if several {
-                    self.vfs.remove(&commit)?;
-                    self.vfs.sync_directory(&self.state.join("journal"))?;
-                }
-                self.vfs.remove(&self.run.join(PENDING))
-            })
-            .map_err(dropping)
+    fn sync_journal(&self) -> io::Result<()> {
+        self.vfs.sync_directory(&self.state.join("journal"))
+    }
+
+    /// Drops the record in `journal/`, if there is one, for good.
+    fn retire(&self) -> Result<(), StoreError> {
+        let (commit, retired) = (self.state.join(COMMIT), self.state.join(RETIRED));
+        let drop = || {
+            if self.vfs.exists(&commit)? {
+                self.vfs.rename(&commit, &retired)?;
+            } else if !self.vfs.exists(&retired)? {
+                return Ok(());
+            }
+            self.sync_journal()?;
+            self.vfs.remove(&retired)
+        };
+        drop().map_err(StoreError::io("dropping a record"))
+    }
+
+    fn drop_pending(&self) -> Result<(), StoreError> {
+        self.vfs.remove(&self.run.join(PENDING)).map_err(StoreError::io("dropping a record"))
     }
 
     /// Whether some call was killed between recording a change and finishing it.
     pub(super) fn has_unfinished_change(&self) -> Result<bool, StoreError> {
-        let found = self
-            .vfs
-            .exists(&self.state.join(COMMIT))
-            .and_then(|several| if several { Ok(true) } else { self.vfs.exists(&self.run.join(PENDING)) });
-        found.map_err(StoreError::io("looking for unfinished changes"))
+        for record in [self.state.join(COMMIT), self.run.join(PENDING), self.state.join(RETIRED)] {
+            if self.vfs.exists(&record).map_err(StoreError::io("looking for unfinished changes"))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Finishes or forgets what a killed call left behind. Idempotent; the exclusive lock must be held.
@@ -161,22 +190,49 @@ impl Store {
         if !self.has_unfinished_change()? {
             return Ok(());
         }
-        self.drop_index()?;
-        if let Some((generation, change)) = self.record(self.state.join(COMMIT))? {
-            self.apply_several(generation, &change)?;
-        }
-        if let Some((generation, change)) = self.record(self.run.join(PENDING))?
-            && self.took_effect(generation, &change)?
-        {
-            for object in &change.objects {
-                self.sync_directory_of(&object.file)?;
-            }
-            self.publish(generation, &change.events, true)?;
-        }
-        self.drop_records()
+        let unpublished = self.settle()?;
+        self.finish(&unpublished)
     }
 
-    /// A record, or nothing; an unreadable one never committed anything, as it is renamed whole.
+    /// The part of recovery that readers need: every object old or new, and the index dropped. Gives the events of
+    /// what took effect.
+    pub(super) fn settle(&self) -> Result<Vec<Unpublished>, StoreError> {
+        self.drop_index()?;
+        let mut unpublished = Vec::new();
+        if let Some((generation, change)) = self.record(self.state.join(COMMIT))? {
+            // The kill may have come before this; no object may be new on the disk before the record is there.
+            self.sync_journal().map_err(StoreError::io("making a change durable"))?;
+            for object in &change.objects {
+                if !self.has_reached(object)? {
+                    self.stage(slice::from_ref(object))?;
+                    self.swap(object)?;
+                }
+            }
+            self.sync_directory_of("qubes/")?;
+            self.sync_directory_of("")?;
+            unpublished.push((generation, change.events));
+        }
+        if let Some((generation, change)) = self.record(self.run.join(PENDING))? {
+            if self.took_effect(&change)? {
+                unpublished.push((generation, change.events));
+            } else {
+                self.unstage(&change.objects);
+            }
+        }
+        Ok(unpublished)
+    }
+
+    /// The rest of recovery: events, then the records.
+    pub(super) fn finish(&self, unpublished: &[Unpublished]) -> Result<(), StoreError> {
+        for (generation, events) in unpublished {
+            self.publish(*generation, events, true)?;
+        }
+        self.retire()?;
+        self.drop_pending()
+    }
+
+    /// A record, or nothing. A damaged one is set aside for the administrator: it cannot be finished, and nobody else
+    /// shall be kept from working.
     fn record(&self, path: PathBuf) -> Result<Option<(u64, Change)>, StoreError> {
         let bytes = self.vfs.read(&path).map_err(StoreError::io("reading a record"))?;
         match bytes.map(|bytes| decode::<Change>("record", &bytes)) {
@@ -184,30 +240,36 @@ impl Store {
             Some(Ok(record)) => Ok(Some(record)),
             Some(Err(error @ StoreError::Newer(_))) => Err(error),
             Some(Err(error)) => {
-                log::line(&format!("{error}; dropped"));
+                log::line(&format!("{error}; set aside"));
+                let aside = path.with_extension("damaged");
+                self.vfs.rename(&path, &aside).map_err(StoreError::io("setting a record aside"))?;
                 Ok(None)
             }
         }
     }
 
-    /// Whether the one object of a pending change is in its new state.
-    fn took_effect(&self, generation: u64, change: &Change) -> Result<bool, StoreError> {
+    /// Whether the one object of a pending change is in its new state, durably then.
+    fn took_effect(&self, change: &Change) -> Result<bool, StoreError> {
         for object in &change.objects {
-            let stored =
-                self.vfs.read(&self.state.join(&object.file)).map_err(StoreError::io("reading an object"))?;
-            let reached = match (&stored, &object.content) {
-                (None, None) => true,
-                (Some(bytes), Some(_)) => {
-                    decode::<IgnoredAny>(&object.file, bytes).is_ok_and(|(written, _)| written == generation)
-                }
-                _ => false,
-            };
-            if !reached {
+            if !self.has_reached(object)? {
                 return Ok(false);
             }
+            self.sync_directory_of(&object.file)?;
         }
         Ok(true)
     }
+
+    fn has_reached(&self, object: &ObjectChange) -> Result<bool, StoreError> {
+        let stored = self.vfs.read(&self.state.join(&object.file));
+        let stored = stored.map_err(StoreError::io(format!("reading {}", object.file)))?;
+        Ok(stored.as_deref() == object.content.as_deref().map(str::as_bytes))
+    }
+}
+
+/// What is said of a change that committed and could not be finished.
+#[allow(clippy::needless_pass_by_value, reason = "fits what handles an error")]
+pub(super) fn log_unfinished(error: StoreError) {
+    log::line(&format!("a committed change waits for the next call to finish it: {error}"));
 }
 
 impl ObjectChange {

@@ -93,6 +93,9 @@ pub enum StoreError {
     /// The kernel gives this user no more means to listen.
     #[error("too many event listeners: fs.inotify.max_user_instances limits them")]
     Listeners,
+    /// A decision over all qubes cannot be made.
+    #[error("stored object {0} cannot be read; see qubes-admin check")]
+    Incomplete(String),
     /// There is no store here.
     #[error("there is no store; use qubes-admin init or qubes-admin import")]
     Missing,
@@ -135,7 +138,7 @@ pub struct Store {
 impl Store {
     /// The store below `root`, on the real file system.
     pub fn at(root: &Root) -> Self {
-        Self::on(Box::new(Disk), root.state(), root.run())
+        Self::on(Box::new(Disk::shared_by_group()), root.state(), root.run())
     }
 
     /// A store in two directories of any file layer: `state` survives power loss, `run` does not.
@@ -162,32 +165,36 @@ impl Store {
         [state.clone(), qubes, journal, unfinished, run.clone(), events, locks, domains]
     }
 
-    /// A consistent view of everything, under the shared lock. Finishes what a killed call left behind.
+    /// A consistent view of everything, under a lock. Finishes what a killed call left behind.
     ///
     /// # Errors
     /// [`StoreError::Busy`] after the deadline, [`StoreError::Missing`], or what the file system says.
     pub fn read(&self) -> Result<View<'_>, StoreError> {
-        loop {
-            let guard = lock::shared(&self.state)?;
-            if !self.has_unfinished_change()? {
-                return Ok(View::new(self, Some(guard)));
-            }
-            drop(guard);
-            let _exclusive = lock::exclusive(&self.state)?;
-            self.recover()?;
+        let guard = lock::shared(&self.state)?;
+        if !self.has_unfinished_change()? {
+            return Ok(View::new(self, Some(guard)));
         }
+        drop(guard);
+        let guard = lock::exclusive(&self.state)?;
+        if self.has_unfinished_change()? {
+            let unpublished = self.settle()?;
+            // Events that cannot be published yet, on a full disk, keep nobody from reading.
+            self.finish(&unpublished).unwrap_or_else(journal::log_unfinished);
+        }
+        Ok(View::new(self, Some(guard)))
     }
 
-    /// A view for calls that read one object: no lock unless a committed change waits to be applied.
+    /// A view for calls that read one object: no lock. A committed change that waits is applied first.
     ///
     /// # Errors
     /// As [`Store::read`].
     pub fn read_one(&self) -> Result<View<'_>, StoreError> {
         let record = self.state.join(journal::COMMIT);
-        match self.vfs.exists(&record) {
-            Ok(false) => Ok(View::new(self, None)),
-            _ => self.read(),
+        if self.vfs.exists(&record).map_err(StoreError::io("looking for unfinished changes"))? {
+            // Not kept: whoever goes on to change something would wait for itself.
+            drop(self.read()?);
         }
+        Ok(View::new(self, None))
     }
 
     /// A view without any lock, of what is there now: for those who follow for long and must hold nobody up.

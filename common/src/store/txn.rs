@@ -50,7 +50,7 @@ impl<'s> Txn<'s> {
     /// Adds a qube, or replaces the one of that name.
     ///
     /// # Errors
-    /// As [`View::index`].
+    /// As [`View::listed`].
     pub fn insert_qube(&mut self, qube: Qube) -> Result<(), StoreError> {
         self.put_qube(Rc::new(qube))
     }
@@ -66,7 +66,7 @@ impl<'s> Txn<'s> {
     /// Removes a qube.
     ///
     /// # Errors
-    /// As [`View::index`].
+    /// As [`View::listed`].
     pub fn remove_qube(&mut self, name: &QubeName) -> Result<(), StoreError> {
         let removed = self.index_mut()?.remove(name.as_str());
         self.entries_changed |= removed;
@@ -116,7 +116,7 @@ impl<'s> Txn<'s> {
     }
 
     fn index_mut(&mut self) -> Result<&mut Index, StoreError> {
-        self.view.index()?;
+        self.view.listed()?;
         self.view.index.get_mut().map(Rc::make_mut).ok_or(StoreError::Missing)
     }
 
@@ -148,7 +148,7 @@ impl<'s> Txn<'s> {
         if keys.is_empty() && self.events.is_empty() {
             return Ok(());
         }
-        let generation = self.view.index()?.generation.saturating_add(1);
+        let generation = self.view.listed()?.generation.saturating_add(1);
         let objects: Result<Vec<_>, _> = keys
             .iter()
             .map(|key| self.encoded(key, generation).map(|content| ObjectChange::of(key, content)))

@@ -1,10 +1,12 @@
 //! The few file operations the store is made of, so that tests can stand a failing disk in.
 #![allow(clippy::disallowed_methods, reason = "one of the two places that touch the file system")]
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+
+use nix::sys::stat::Mode;
 
 use crate::files;
 
@@ -20,7 +22,7 @@ pub trait Vfs {
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>>;
     /// Whether the file exists.
     fn exists(&self, path: &Path) -> io::Result<bool>;
-    /// Makes or truncates a file and writes it; `durable` adds an fsync.
+    /// Makes a file of its own, in the place of any other, and writes it; `durable` adds an fsync.
     fn create(&self, path: &Path, content: &[u8], durable: bool) -> io::Result<()>;
     /// Adds to the end of a file, making it if need be; gives back its length then.
     fn append(&self, path: &Path, content: &[u8]) -> io::Result<u64>;
@@ -42,7 +44,16 @@ pub trait Vfs {
 
 /// The real file system.
 #[derive(Debug, Clone, Copy)]
-pub struct Disk;
+pub struct Disk(());
+
+impl Disk {
+    /// The real file system, where from here on this process makes files for its group and nobody else. The umask sees
+    /// to that from a file's first moment: a call killed right after making one leaves nothing that others cannot use.
+    pub fn shared_by_group() -> Self {
+        nix::sys::stat::umask(Mode::S_IRWXO);
+        Self(())
+    }
+}
 
 impl Vfs for Disk {
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -59,18 +70,13 @@ impl Vfs for Disk {
     }
 
     fn create(&self, path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
-        file.set_permissions(Permissions::from_mode(FILE_MODE))?;
-        file.write_all(content)?;
-        if durable { file.sync_all() } else { Ok(()) }
+        let mut file = files::create_plain(path, FILE_MODE)?;
+        let written = file.write_all(content).and_then(|()| if durable { file.sync_all() } else { Ok(()) });
+        written.inspect_err(|_| drop(files::remove(path)))
     }
 
     fn append(&self, path: &Path, content: &[u8]) -> io::Result<u64> {
-        let mut file = match OpenOptions::new().append(true).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => new_for_appending(path)?,
-            result => result?,
-        };
+        let mut file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)?;
         file.write_all(content)?;
         Ok(file.metadata()?.len())
     }
@@ -100,16 +106,6 @@ impl Vfs for Disk {
     }
 
     fn make_directory(&self, path: &Path) -> io::Result<()> {
-        if path.is_dir() {
-            return Ok(());
-        }
-        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
-        std::fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))
+        files::make_directories(path, DIRECTORY_MODE)
     }
-}
-
-fn new_for_appending(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)?;
-    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
-    Ok(file)
 }

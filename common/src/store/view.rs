@@ -57,7 +57,7 @@ impl<'s> View<'s> {
         if let Some(known) = self.qubes.borrow().get(name) {
             return Ok(known.clone());
         }
-        let loaded = self.store.load::<Qube>(&Key::Qube(name.clone()).file())?.map(|(_, qube)| Rc::new(qube));
+        let loaded = self.store.load_qube(name)?.map(|(_, qube)| Rc::new(qube));
         self.qubes.borrow_mut().insert(name.clone(), loaded.clone());
         Ok(loaded)
     }
@@ -76,17 +76,17 @@ impl<'s> View<'s> {
     /// As [`View::index`].
     pub fn name_of_uuid(&self, uuid: &QubeUuid) -> Result<Option<QubeName>, StoreError> {
         let text = uuid.to_string();
-        let index = self.index()?;
+        let index = self.listed()?;
         let entry = index.entries().iter().find(|entry| entry.uuid() == text);
         Ok(entry.and_then(|entry| QubeName::parse(entry.name()).ok()))
     }
 
-    /// Names of all qubes in the order of lists.
+    /// Names of all qubes that can be read, in the order of lists.
     ///
     /// # Errors
-    /// As [`View::index`].
+    /// As [`View::listed`].
     pub fn names(&self) -> Result<Vec<QubeName>, StoreError> {
-        Ok(self.index()?.entries().iter().filter_map(|entry| QubeName::parse(entry.name()).ok()).collect())
+        Ok(self.listed()?.entries().iter().filter_map(|entry| QubeName::parse(entry.name()).ok()).collect())
     }
 
     /// Global state.
@@ -113,11 +113,23 @@ impl<'s> View<'s> {
         self.cached(&self.pools, &Key::Pools)
     }
 
-    /// The index of all qubes. Only a locked view has one that is sure to be current.
+    /// The index of all qubes, for decisions: none if some qube cannot be read.
+    ///
+    /// # Errors
+    /// [`StoreError::Incomplete`], or what the file system says.
+    pub fn index(&self) -> Result<Rc<Index>, StoreError> {
+        let index = self.listed()?;
+        match &index.left_out {
+            Some(file) => Err(StoreError::Incomplete(file.clone())),
+            None => Ok(index),
+        }
+    }
+
+    /// The index of all qubes that can be read, for showing. Only a locked view has one that is sure to be current.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn index(&self) -> Result<Rc<Index>, StoreError> {
+    pub fn listed(&self) -> Result<Rc<Index>, StoreError> {
         if let Some(index) = self.index.get() {
             return Ok(Rc::clone(index));
         }

@@ -157,7 +157,7 @@ fn announce_resets(txn: &mut Txn<'_>, qube: &QubeName, properties: &[&str]) {
 
 /// Names of the qubes whose index entries suit, in the order of lists.
 fn names(txn: &Txn<'_>, suits: impl Fn(&Entry) -> bool) -> Vec<QubeName> {
-    let Ok(index) = txn.index() else { return Vec::new() };
+    let Ok(index) = txn.listed() else { return Vec::new() };
     let suitable = index.entries().iter().filter(|entry| suits(entry));
     suitable.filter_map(|entry| QubeName::parse(entry.name()).ok()).collect()
 }
@@ -347,5 +347,5 @@ fn follow_default_netvm(txn: &mut Txn<'_>, step: &Step<'_>) -> Done {
 }
 
 fn is_template(txn: &Txn<'_>, name: &QubeName) -> Result<bool, Failure> {
-    Ok(txn.index()?.entry(name.as_str()).is_some_and(|entry| entry.class() == Class::TemplateVM))
+    Ok(txn.listed()?.entry(name.as_str()).is_some_and(|entry| entry.class() == Class::TemplateVM))
 }

@@ -55,7 +55,7 @@ impl Call for List {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let index = world.view().index()?;
+        let index = world.view().listed()?;
         let states = States::of(world);
         let visible = Visible::to(granted.caller(), &Context::of(world), world.view())?;
         let destination = granted.destination();

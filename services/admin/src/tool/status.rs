@@ -15,7 +15,7 @@ pub(super) fn run(root: &Root) -> Result<(), Stop> {
     // Looked at before reading, which finishes a change that was left behind.
     let problems = store.check()?;
     let view = store.read()?;
-    let index = view.index()?;
+    let index = view.listed()?;
     let lines = [
         ("version", format!("{}, store format {FORMAT}", env!("CARGO_PKG_VERSION"))),
         ("root", root.path("/").display().to_string()),

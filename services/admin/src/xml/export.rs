@@ -14,10 +14,11 @@ use services::property::{self, Context};
 /// The whole store as a file's text.
 ///
 /// # Errors
-/// What the store says.
+/// What the store says; also if one qube cannot be read, as the file would be no copy.
 pub fn export(view: &View<'_>, root: &Root) -> Result<String, Failure> {
     let hypervisor = Simulated::at(root);
     let context = Context { hypervisor: &hypervisor, root };
+    view.index()?;
     let mut out = Writer::default();
     out.open("qubes", &[]);
     labels(&mut out, view)?;
