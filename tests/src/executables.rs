@@ -22,7 +22,10 @@ fn build() -> PathBuf {
     let here = std::env::current_exe().unwrap();
     let folder = here.ancestors().find(|path| path.file_name().is_some_and(|name| name == "deps")).unwrap();
     let profile = folder.parent().unwrap();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    // A store opened before has changed our umask; the executables are for everybody.
+    let mut cargo = Command::new("sh");
+    cargo.args(["-c", "umask 022 && exec \"$0\" \"$@\""]);
+    cargo.arg(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["build", "--quiet", "--workspace", "--bins", "--offline"]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_TARGET_DIR", profile.parent().unwrap());
     if profile.file_name().is_some_and(|name| name == "release") {

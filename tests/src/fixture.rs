@@ -48,7 +48,7 @@ impl Fixture {
 
     /// Directories, a kernel and the size of the host only.
     pub fn empty() -> Self {
-        let fixture = Self { scratch: tempfile::tempdir().unwrap() };
+        let fixture = Self { scratch: crate::scratch() };
         fixture.store().prepare().unwrap();
         for directory in ["/var/lib/qubes/test", "/etc/qubes/policy.d", "/run/qubes/policy.d"] {
             std::fs::create_dir_all(fixture.path(directory)).unwrap();

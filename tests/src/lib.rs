@@ -11,6 +11,7 @@
     reason = "test code"
 )]
 
+pub mod cases;
 pub mod executables;
 pub mod fixture;
 pub mod golden;
@@ -20,3 +21,8 @@ pub mod sim;
 pub mod stepper;
 
 pub use fixture::Fixture;
+
+/// A throwaway directory, in memory where there is such a place: thousands of roots sync their files there in no time.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}

@@ -25,7 +25,7 @@ impl Default for Place {
 
 impl Place {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::scratch();
         for name in ["state", "run/locks", "run/events"] {
             std::fs::create_dir_all(folder.path().join(name)).unwrap();
         }

@@ -159,7 +159,7 @@ impl State {
             .iter()
             .filter(|group| group.iter().any(|(path, _)| path.starts_with(kept)))
             .collect();
-        assert!(groups.len() <= 12, "too many unsynced changes to try all: {}", groups.len());
+        assert!(groups.len() <= 14, "too many unsynced changes to try all: {}", groups.len());
         let mut states = Vec::new();
         for chosen in 0..(1_u32 << groups.len()) {
             let mut entries = self.durable.clone();

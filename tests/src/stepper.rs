@@ -1,53 +1,153 @@
-//! Runs a program up to its n-th stop at a system call and kills it there.
+//! Runs a program up to one of its system calls and makes trouble there: a kill, or an error instead of the call.
 #![allow(unsafe_code, reason = "a child asks to be traced between fork and exec")]
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use libc::{
+    SYS_access, SYS_faccessat, SYS_faccessat2, SYS_fchmod, SYS_fdatasync, SYS_flock, SYS_fstat, SYS_fsync,
+    SYS_ftruncate, SYS_getdents64, SYS_ioctl, SYS_lseek, SYS_mkdir, SYS_mkdirat, SYS_newfstatat, SYS_open,
+    SYS_openat, SYS_pwrite64, SYS_read, SYS_rename, SYS_renameat, SYS_renameat2, SYS_rmdir, SYS_stat,
+    SYS_statx, SYS_symlink, SYS_symlinkat, SYS_unlink, SYS_unlinkat, SYS_utimensat, SYS_write, SYS_writev,
+};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+/// System calls that a disk, a file system or a lack of descriptors can make fail.
+const ELIGIBLE: [i64; 32] = [
+    SYS_access,
+    SYS_faccessat,
+    SYS_faccessat2,
+    SYS_fchmod,
+    SYS_fdatasync,
+    SYS_flock,
+    SYS_fstat,
+    SYS_fsync,
+    SYS_ftruncate,
+    SYS_getdents64,
+    SYS_ioctl,
+    SYS_lseek,
+    SYS_mkdir,
+    SYS_mkdirat,
+    SYS_newfstatat,
+    SYS_open,
+    SYS_openat,
+    SYS_pwrite64,
+    SYS_read,
+    SYS_rename,
+    SYS_renameat,
+    SYS_renameat2,
+    SYS_rmdir,
+    SYS_stat,
+    SYS_statx,
+    SYS_symlink,
+    SYS_symlinkat,
+    SYS_unlink,
+    SYS_unlinkat,
+    SYS_utimensat,
+    SYS_write,
+    SYS_writev,
+];
+
+/// What to do to a program, and where.
+#[derive(Debug, Clone, Copy)]
+pub enum Trouble {
+    /// Kill it at this stop, counted from 0: each system call has two, one before and one after it.
+    Kill(usize),
+    /// Let this call fail without effect: counted from 0 among those that can fail, from the program's first look at
+    /// its standard input on. What comes before is the loader's.
+    Fail(usize, i32),
+}
+
 /// What became of a traced program.
 pub struct Traced {
-    /// Whether it was killed before it ended by itself.
-    pub killed: bool,
+    /// Whether it came as far as the trouble.
+    pub met: bool,
     /// What it had written to standard output.
     pub output: Vec<u8>,
 }
 
-/// Runs `command`, whose standard input must not be a pipe we write, and kills it at its `stop`-th stop: each system
-/// call has two, one before and one after it.
+/// Runs `command`, whose standard input must not be a pipe we write, into `trouble`.
 #[allow(clippy::zombie_processes, reason = "waited for by number, as tracing needs")]
-pub fn kill_at(mut command: Command, stop: usize) -> Traced {
+pub fn run(mut command: Command, trouble: Trouble) -> Traced {
     // SAFETY: only the traceme request is made between fork and exec, a single system call without allocation.
     unsafe {
         command.pre_exec(|| ptrace::traceme().map_err(Into::into));
     }
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-    let mut stops = 0;
-    // The first stop is the one after exec.
-    let mut status = waitpid(pid, None).unwrap();
-    let killed = loop {
-        match status {
-            WaitStatus::Exited(..) => break false,
-            WaitStatus::Signaled(..) => break true,
-            _ if stops == stop => {
-                kill(pid, Signal::SIGKILL).unwrap();
-                waitpid(pid, None).unwrap();
-                break true;
-            }
-            _ => {
-                stops += 1;
-                ptrace::syscall(pid, None).unwrap();
-                status = waitpid(pid, None).unwrap();
-            }
-        }
+    let met = match trouble {
+        Trouble::Kill(stop) => kill_at(&child, stop),
+        Trouble::Fail(call, errno) => fail_at(&child, call, errno),
     };
     let mut output = Vec::new();
     child.stdout.take().unwrap().read_to_end(&mut output).unwrap();
-    Traced { killed, output }
+    Traced { met, output }
+}
+
+/// The child's number, once it has stopped right after exec.
+fn stopped(child: &Child) -> Pid {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    waitpid(pid, None).unwrap();
+    ptrace::setoptions(pid, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
+    pid
+}
+
+/// Lets the child run to its next system call, or out of one. Nothing if it has ended.
+fn next_stop(pid: Pid) -> Option<()> {
+    let mut signal = None;
+    loop {
+        ptrace::syscall(pid, signal).unwrap();
+        match waitpid(pid, None).unwrap() {
+            WaitStatus::PtraceSyscall(_) => return Some(()),
+            WaitStatus::Stopped(_, sent) => signal = Some(sent),
+            _ => return None,
+        }
+    }
+}
+
+fn kill_at(child: &Child, stop: usize) -> bool {
+    let pid = stopped(child);
+    for _ in 0..stop {
+        if next_stop(pid).is_none() {
+            return false;
+        }
+    }
+    kill(pid, Signal::SIGKILL).unwrap();
+    waitpid(pid, None).unwrap();
+    true
+}
+
+fn fail_at(child: &Child, call: usize, errno: i32) -> bool {
+    let pid = stopped(child);
+    let (mut began, mut seen, mut last) = (false, 0, -1);
+    while next_stop(pid).is_some() {
+        let mut registers = ptrace::getregs(pid).unwrap();
+        let number = i64::try_from(registers.orig_rax).unwrap_or(-1);
+        began |= registers.rdi == 0 && [SYS_read, SYS_fstat, SYS_statx, SYS_ioctl].contains(&number);
+        // Another test's child may hold a lock for a moment between fork and exec: trying again is no new call.
+        let tries_again = number == SYS_flock && last == SYS_flock;
+        let chosen = began && ELIGIBLE.contains(&number) && !tries_again;
+        if ELIGIBLE.contains(&number) {
+            last = number;
+        }
+        if chosen && seen == call {
+            // No such call: the kernel does nothing, and we put our own answer in its place.
+            registers.orig_rax = u64::MAX;
+            ptrace::setregs(pid, registers).unwrap();
+            next_stop(pid).unwrap();
+            registers.rax = u64::from(errno.unsigned_abs()).wrapping_neg();
+            registers.orig_rax = u64::MAX;
+            ptrace::setregs(pid, registers).unwrap();
+            while next_stop(pid).is_some() {}
+            return true;
+        }
+        seen += usize::from(chosen);
+        if next_stop(pid).is_none() {
+            return false;
+        }
+    }
+    false
 }

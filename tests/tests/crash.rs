@@ -1,5 +1,5 @@
-//! kill -9 at every system call of real calls, and under many writers: nothing torn, nothing acknowledged lost,
-//! events exactly once.
+//! kill -9 at every system call of every kind of change, and under many writers: nothing torn, nothing acknowledged
+//! lost, events exactly once.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -9,93 +9,118 @@
     reason = "test code"
 )]
 
-use std::fs::File;
-use std::io::Write;
-use std::process::Stdio;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use common::store::Disk;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tests::Fixture;
-use tests::stepper::kill_at;
+use tests::cases::{CASES, Case, World};
+use tests::scenario::{Place, fill, published, shown};
+use tests::stepper::{Trouble, run};
 
-const GET: &str = "admin.vm.feature.Get+f";
-
-/// The events that carry a value, in order.
-fn events_with(fixture: &Fixture, value: &str) -> Vec<String> {
-    fixture.events().into_iter().filter(|event| event.contains(&format!(" value={value}"))).collect()
-}
-
-#[test]
-fn a_change_of_one_object_survives_kill_at_every_system_call() {
-    let fixture = Fixture::new();
-    fixture.ok("admin.vm.feature.Set+f", "test-vm1", "v0");
-    let mut before = "v0".to_owned();
-    let (mut old, mut new) = (0, 0);
-    for stop in 0.. {
-        let value = format!("v{}", stop + 1);
-        let request = fixture.path("/request");
-        std::fs::write(&request, format!("admin.vm.feature.Set+f dom0 name test-vm1\0{value}")).unwrap();
-        let mut command = fixture.command("admin.vm.feature.Set");
-        command.stdin(File::open(&request).unwrap());
-        let traced = kill_at(command, stop);
-        let now = fixture.ok(GET, "test-vm1", "");
-        assert!(now == value || now == before, "torn at stop {stop}: {now}");
-        assert!(traced.output.is_empty() || now == value, "an acknowledged change was lost at stop {stop}");
-        // A locked read finishes what was left behind; then the events are there exactly once, or not at all.
-        fixture.ok("admin.vm.List", "dom0", "");
-        let events = events_with(&fixture, &value).len();
-        assert_eq!(events, if now == value { 2 } else { 0 }, "events at stop {stop}");
-        if now == value {
-            new += 1
+/// Kills the call at each of its stops in turn. Gives the number of stops.
+fn kill_everywhere(case: &Case) -> usize {
+    let (old, new) = case.worlds();
+    let mut fixture = case.prepared();
+    let (mut stops, mut olds) = (0, 0);
+    loop {
+        let traced = run(case.command(&fixture), Trouble::Kill(stops));
+        let told = format!("{}, killed at stop {stops}", case.name());
+        let now = World::of(&fixture);
+        assert!(now == old || now == new, "{told}: torn: {now:?}");
+        assert!(traced.output.is_empty() || now == new, "{told}: an acknowledged change was lost");
+        assert_eq!(fixture.store().check().unwrap(), [], "{told}");
+        if now == old {
+            // The next try, on what this one left behind, must go as if it had never been.
+            olds += 1;
         } else {
-            old += 1
+            goes_on(case, &fixture, &told);
+            fixture = case.prepared();
         }
-        before = now;
-        if !traced.killed {
+        if !traced.met {
             break;
         }
+        stops += 1;
     }
-    println!("one object: {} points, {old} old, {new} new, 0 torn", old + new);
-    assert!(old > 40 && new > 10, "{old} old, {new} new");
+    println!("{}: {stops} stops, {olds} old, {} new, 0 torn", case.name(), stops - olds);
+    assert!(olds > 40 && olds < stops, "{}: {olds} of {stops} old", case.name());
+    stops
+}
+
+/// Other calls work, and a removed qube leaves nothing to the next of its name.
+fn goes_on(case: &Case, fixture: &Fixture, told: &str) {
+    fixture.ok("admin.vm.feature.Set+after", "test-vm1", "1");
+    assert_eq!(fixture.ok("admin.vm.feature.Get+after", "test-vm1", ""), "1", "{told}");
+    if case.name() == "admin.vm.Remove" {
+        fixture.ok("admin.vm.Create.AppVM+test-template", "dom0", "name=made label=red");
+        assert_eq!(fixture.ok("admin.vm.notes.Get", "made", ""), "", "{told}: notes of a qube that is gone");
+    }
 }
 
 #[test]
-fn a_change_of_several_objects_survives_kill_at_every_system_call() {
-    let fixture = Fixture::new();
-    let holders = ["test-net", "test-vm1"];
-    let clock = |fixture: &Fixture| fixture.ok("admin.property.Get+clockvm", "dom0", "");
-    let has = |fixture: &Fixture, qube: &str| {
-        fixture.call("admin.vm.feature.Get+service.clocksync", qube, "").starts_with(b"0\0")
+fn every_change_survives_kill_at_every_system_call() {
+    let stops = tests::cases::side_by_side(&CASES, kill_everywhere);
+    println!("{} kinds of change killed at {} stops", CASES.len(), stops.iter().sum::<usize>());
+}
+
+/// A root where a change of several objects is committed and nothing of it applied.
+fn waiting() -> Fixture {
+    let case = CASES.iter().find(|case| case.name() == "admin.property.Set+clockvm").unwrap();
+    let killed_at = |stop| {
+        let fixture = case.prepared();
+        run(case.command(&fixture), Trouble::Kill(stop));
+        fixture.path("/var/lib/qubes/admin/journal/commit.json").exists().then_some(fixture)
     };
-    fixture.ok("admin.property.Set+clockvm", "dom0", holders[0]);
-    let mut holder = 0;
-    let (mut old, mut new) = (0, 0);
-    for stop in 0.. {
-        let wanted = 1 - holder;
-        let request = fixture.path("/request");
-        std::fs::write(&request, format!("admin.property.Set+clockvm dom0 name dom0\0{}", holders[wanted]))
-            .unwrap();
-        let mut command = fixture.command("admin.property.Set");
-        command.stdin(File::open(&request).unwrap());
-        let events_before = fixture.events().len();
-        let traced = kill_at(command, stop);
-        let now = usize::from(clock(&fixture).ends_with(holders[1]));
-        assert!(traced.output.is_empty() || now == wanted, "an acknowledged change was lost at stop {stop}");
-        for (number, qube) in holders.iter().enumerate() {
-            assert_eq!(has(&fixture, qube), number == now, "torn at stop {stop}");
-        }
-        let events = fixture.events().len() - events_before;
-        assert_eq!(events, if now == holder { 0 } else { 6 }, "events at stop {stop}");
-        if now == wanted {
-            new += 1
-        } else {
-            old += 1
-        }
-        holder = now;
-        if !traced.killed {
-            break;
-        }
+    (0..1000).find_map(killed_at).unwrap()
+}
+
+fn is_finished(fixture: &Fixture) {
+    assert!(fixture.ok("admin.property.Get+clockvm", "dom0", "").ends_with("test-vm1"));
+    assert_eq!(fixture.ok("admin.vm.feature.Get+service.clocksync", "test-vm1", ""), "1");
+    assert!(fixture.events().iter().any(|event| event.contains("property-set:clockvm")));
+    assert_eq!(fixture.store().check().unwrap(), []);
+}
+
+#[test]
+fn a_waiting_change_is_finished_by_whatever_call_comes_next() {
+    for (call, destination) in [
+        ("admin.vm.feature.Set+x", "test-net"),
+        ("admin.vm.feature.Get+service.clocksync", "test-vm1"),
+        ("admin.vm.List", "dom0"),
+    ] {
+        let fixture = waiting();
+        fixture.ok(call, destination, "");
+        is_finished(&fixture);
     }
-    println!("several objects: {} points, {old} old, {new} new, 0 torn", old + new);
-    assert!(old > 40 && new > 20, "{old} old, {new} new");
+}
+
+#[test]
+fn a_waiting_change_is_finished_after_a_reboot_that_took_the_run_time_directory() {
+    for call in ["admin.vm.feature.Set+x", "admin.vm.List"] {
+        let fixture = waiting();
+        std::fs::remove_dir_all(fixture.path("/run/qubes/admin")).unwrap();
+        fixture.ok(call, "dom0", "");
+        fixture.ok("admin.vm.feature.Set+y", "dom0", "");
+        fixture.ok("admin.vm.notes.Set", "test-vm1", "text");
+        is_finished(&fixture);
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_set_aside_and_named() {
+    let fixture = waiting();
+    let journal = fixture.path("/var/lib/qubes/admin/journal");
+    std::fs::write(journal.join("commit.json"), "{").unwrap();
+    fixture.ok("admin.vm.feature.Set+x", "test-net", "");
+    assert!(!journal.join("commit.json").exists());
+    let problems = fixture.store().check().unwrap();
+    assert_eq!(problems[0].text, "journal/commit.damaged is a change that could not be finished");
+    assert_eq!(problems.len(), 1);
 }
 
 /// A small generator of repeatable numbers.
@@ -110,44 +135,59 @@ impl Numbers {
     }
 }
 
-/// What one writer knows at the end: the last value acknowledged, and the ones tried after it.
-struct Written {
-    acknowledged: Vec<u32>,
-    tried: Vec<u32>,
-}
+/// The call a writer is in the middle of. It is there only while the process is surely the writer's own.
+type Running = Mutex<Option<Pid>>;
 
-fn write(fixture: &Fixture, writer: u64, changes: u32) -> Written {
-    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15 ^ (writer + 1));
-    let mut written = Written { acknowledged: Vec::new(), tried: Vec::new() };
+/// Makes changes one after the other; gives the acknowledged ones.
+fn write(fixture: &Fixture, writer: usize, changes: u32, running: &Running) -> Vec<u32> {
+    let mut acknowledged = Vec::new();
     for change in 1..=changes {
         let mut command = fixture.command("admin.vm.feature.Set");
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        *running.lock().unwrap() = Some(Pid::from_raw(i32::try_from(child.id()).unwrap()));
         let request = format!("admin.vm.feature.Set+w{writer} dom0 name test-vm1\0{change}");
-        child.stdin.take().unwrap().write_all(request.as_bytes()).unwrap();
-        if numbers.next().is_multiple_of(8) {
-            for _ in 0..numbers.next() % 64 {
-                std::thread::yield_now();
-            }
-            let _ = child.kill();
-        }
-        let output = child.wait_with_output().unwrap();
-        written.tried.push(change);
-        if output.stdout == b"0\0" {
-            written.acknowledged.push(change);
+        // It may be killed before it has read anything.
+        let _ = child.stdin.take().unwrap().write_all(request.as_bytes());
+        let mut reply = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut reply).unwrap();
+        *running.lock().unwrap() = None;
+        child.wait().unwrap();
+        if reply == b"0\0" {
+            acknowledged.push(change);
         }
     }
-    written
+    acknowledged
 }
 
+/// Kills some writer's call every 50 ms until all are done. Gives the number of kills.
+fn kill_now_and_then(running: &[Running], done: &AtomicBool) -> usize {
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut kills = 0;
+    while !done.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(50));
+        let victim = usize::try_from(numbers.next()).unwrap() % running.len();
+        if let Some(pid) = *running[victim].lock().unwrap() {
+            kill(pid, Signal::SIGKILL).unwrap();
+            kills += 1;
+        }
+    }
+    kills
+}
+
+/// `CHANGES=1000` for the full size.
 #[test]
 fn many_writers_lose_and_double_nothing() {
     let changes = std::env::var("CHANGES").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
-    let fixture = Fixture::new();
-    let fixture = &fixture;
-    let written: Vec<Written> = std::thread::scope(|scope| {
-        let writers: Vec<_> =
-            (0..64).map(|writer| scope.spawn(move || write(fixture, writer, changes))).collect();
-        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    let fixture = &Fixture::new();
+    let running: Vec<Running> = (0..64).map(|_| Running::default()).collect();
+    let done = AtomicBool::new(false);
+    let (written, kills) = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_now_and_then(&running, &done));
+        let write = |(writer, running)| scope.spawn(move || write(fixture, writer, changes, running));
+        let writers: Vec<_> = running.iter().enumerate().map(write).collect();
+        let written: Vec<Vec<u32>> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+        done.store(true, Ordering::Relaxed);
+        (written, killer.join().unwrap())
     });
     fixture.ok("admin.vm.List", "dom0", "");
     let events = fixture.events();
@@ -159,12 +199,53 @@ fn many_writers_lose_and_double_nothing() {
             .map(|event| event.split("value=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap())
             .collect();
         assert!(values.is_sorted_by(|left, right| left < right), "doubled or out of order: {values:?}");
-        for acknowledged in &written.acknowledged {
+        for acknowledged in written {
             assert!(values.contains(acknowledged), "the events of an acknowledged change are missing");
         }
         let now = fixture.ok(&format!("admin.vm.feature.Get+w{writer}"), "test-vm1", "");
         assert_eq!(now, values.last().unwrap().to_string(), "state and events disagree");
     }
-    let acknowledged: usize = written.iter().map(|written| written.acknowledged.len()).sum();
-    println!("64 writers: {} changes tried, {acknowledged} acknowledged", 64 * changes);
+    let acknowledged: usize = written.iter().map(Vec::len).sum();
+    println!("64 writers: {} changes tried, {kills} killed, {acknowledged} acknowledged", 64 * changes);
+    assert!(kills > 0, "nothing was killed");
+    assert!(
+        acknowledged + kills >= 64 * usize::try_from(changes).unwrap(),
+        "a call failed that was not killed"
+    );
+}
+
+/// Kills a change on a disk that forgets a file at every stop; gives how often the result is wrong.
+fn kill_forgetful(forgotten: &str, shape: &str) -> usize {
+    let mut wrong = 0;
+    for stop in 0.. {
+        let place = Place::new();
+        let disk = Disk::shared_by_group();
+        let store = place.store(disk);
+        store.prepare().unwrap();
+        fill(&store);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_forgetful"));
+        command.args([place.state(), place.run()]).args([forgotten, shape]);
+        let met = run(command, Trouble::Kill(stop)).met;
+        let shown = shown(&store).unwrap();
+        let new = ["\"vcpus\": Int(1)", "\"memory\": Int(1)", "stats_interval", "more1"];
+        let changed = new.iter().filter(|part| shown.contains(**part)).count();
+        let events = published(&disk, &place).len();
+        let whole =
+            (changed, events) == (0, 0) || changed == if shape == "one" { 1 } else { 3 } && events == 1;
+        wrong += usize::from(!whole);
+        if !met {
+            return wrong;
+        }
+    }
+    wrong
+}
+
+#[test]
+fn the_harness_notices_a_record_that_is_not_written() {
+    for shape in ["one", "several"] {
+        assert_eq!(kill_forgetful("nothing", shape), 0, "{shape}");
+    }
+    let (pending, commit) = (kill_forgetful("pending.json", "one"), kill_forgetful("commit.json", "several"));
+    println!("without the pending record {pending} states are wrong, without the journal's {commit}");
+    assert!(pending > 0 && commit > 0);
 }

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use common::store::Follower;
 use tests::Fixture;
-use tests::stepper::kill_at;
+use tests::stepper::{Trouble, run};
 
 fn segments(fixture: &Fixture) -> Vec<PathBuf> {
     let folder = std::fs::read_dir(fixture.path("/run/qubes/admin/events")).unwrap();
@@ -57,7 +57,7 @@ fn a_kill_at_any_system_call_of_a_change_that_fills_a_segment_loses_and_doubles_
             .unwrap();
         let mut command = fixture.command("admin.vm.feature.Set");
         command.stdin(File::open(&request).unwrap());
-        let traced = kill_at(command, stop);
+        let traced = run(command, Trouble::Kill(stop));
         // The next change finishes what was left behind and goes into whatever segment is the newest then.
         fixture.ok("admin.vm.feature.Set+f", "test-vm1", "again");
         let events = followed(&mut follower);
@@ -77,7 +77,7 @@ fn a_kill_at_any_system_call_of_a_change_that_fills_a_segment_loses_and_doubles_
         }
         assert_ne!(segments(&fixture), before, "every round begins a segment");
         assert!(segments(&fixture).len() <= 4, "old segments are removed: {:?}", segments(&fixture));
-        if !traced.killed {
+        if !traced.met {
             break;
         }
     }

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use common::names::QubeName;
 use common::storage::unfinished;
-use tests::stepper::kill_at;
+use tests::stepper::{Trouble, run};
 use tests::{Fixture, executables};
 
 const CREATE: &str = "admin.vm.CreateInPool.StandaloneVM";
@@ -34,7 +34,7 @@ fn killed_at(fixture: &Fixture, method: &str, destination: &str, payload: &str, 
     std::fs::write(&request, format!("{method}+ dom0 name {destination}\0{payload}")).unwrap();
     let mut command = fixture.command(method);
     command.stdin(File::open(&request).unwrap());
-    kill_at(command, stop).killed
+    run(command, Trouble::Kill(stop)).met
 }
 
 /// What `qubes-admin check` says, and whether all is well.

@@ -44,10 +44,8 @@ pub fn begin(store: &Store, root: &Root, qube: &Qube, pools: &Pools) -> Result<(
     let is_stored = is_stored.map_err(StoreError::io("looking for a qube"))?;
     let owns_home = is_stored || !root.lib().join(home).exists();
     let record = encode(0, &Record { qube: qube.clone(), pools: pools.clone(), owns_home })?;
-    let target = path(store, &qube.name);
-    let temporary = crate::files::beside(&target, ".new");
-    vfs.create(&temporary, &record, true)
-        .and_then(|()| vfs.rename(&temporary, &target))
+    store
+        .put(&path(store, &qube.name), &record, true)
         .and_then(|()| vfs.sync_directory(&store.state_directory().join(FOLDER)))
         .map_err(StoreError::io("recording what is about to be made or cleared away"))
 }

@@ -288,10 +288,7 @@ impl Store {
         }
         let path = self.run.join(FILE);
         let saved = if entries_changed {
-            let temporary = self.run.join(".index.new");
-            self.vfs
-                .create(&temporary, &index.to_bytes(), false)
-                .and_then(|()| self.vfs.rename(&temporary, &path))
+            self.put(&path, &index.to_bytes(), false)
         } else {
             self.vfs.patch(&path, 0, header(index.generation).as_bytes())
         };

@@ -5,7 +5,7 @@
 //! its events. A change of several commits when the record in `journal/` is durable.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::slice;
 
 use serde::{Deserialize, Serialize};
@@ -16,14 +16,12 @@ use crate::log;
 
 /// Exists exactly while a change of several objects is committed and not yet applied.
 pub(super) const COMMIT: &str = "journal/commit.json";
-const COMMIT_NEW: &str = "journal/.commit.json.new";
 /// The record when it has had its day. Exists until its going is durable: nothing else may commit before, or a power
 /// loss could bring the record back over later changes.
 const RETIRED: &str = "journal/retired.json";
 /// A record that cannot be read, set aside.
 pub(super) const DAMAGED: &str = "commit.damaged";
 const PENDING: &str = "pending.json";
-const PENDING_NEW: &str = ".pending.json.new";
 
 /// New state of one object: its file's content, or nothing if it is removed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,16 +64,17 @@ impl Store {
             return Err(error);
         }
         let applied = if several { self.apply(&change.objects) } else { Ok(()) };
+        // The index first: who hears of an event looks its qubes up there, without a lock.
         let finished = applied
-            .and_then(|()| self.publish(generation, &change.events, false))
             .and_then(|()| self.save_index(index, entries_changed))
+            .and_then(|()| self.publish(generation, &change.events, false))
             .and_then(|()| if several { self.retire() } else { self.drop_pending() });
         finished.unwrap_or_else(log_unfinished);
         Ok(())
     }
 
     fn commit_one(&self, record: &[u8], change: &Change) -> Result<(), StoreError> {
-        self.write_pending(record)?;
+        self.put(&self.run.join(PENDING), record, false).map_err(StoreError::io("recording a change"))?;
         for object in &change.objects {
             if let Err(error) = self.swap(object) {
                 let _ = self.drop_pending();
@@ -86,25 +85,20 @@ impl Store {
         Ok(())
     }
 
-    fn write_pending(&self, record: &[u8]) -> Result<(), StoreError> {
-        let temporary = self.run.join(PENDING_NEW);
-        let written = self.vfs.create(&temporary, record, false);
-        written
-            .and_then(|()| self.vfs.rename(&temporary, &self.run.join(PENDING)))
-            .map_err(StoreError::io("recording a change"))
-    }
-
     fn commit_several(&self, record: &[u8]) -> Result<(), StoreError> {
-        let temporary = self.state.join(COMMIT_NEW);
-        let prepared = self
-            .vfs
-            .create(&temporary, record, true)
-            .and_then(|()| self.vfs.rename(&temporary, &self.state.join(COMMIT)))
-            .and_then(|()| self.sync_journal());
+        let prepared = self.put(&self.state.join(COMMIT), record, true).and_then(|()| self.sync_journal());
         prepared.map_err(|error| {
             let _ = self.retire();
             StoreError::Io { what: "recording a change".to_owned(), source: error }
         })
+    }
+
+    /// Replaces a file as a whole; nothing is left beside it if that fails.
+    pub(crate) fn put(&self, path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
+        let temporary = crate::files::beside(path, ".new");
+        let written = self.vfs.create(&temporary, content, durable);
+        let put = written.and_then(|()| self.vfs.rename(&temporary, path));
+        put.inspect_err(|_| drop(self.vfs.remove(&temporary)))
     }
 
     /// Writes new contents beside the old ones, durably.

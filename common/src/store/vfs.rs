@@ -71,8 +71,8 @@ impl Vfs for Disk {
 
     fn create(&self, path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
         let mut file = files::create_plain(path, FILE_MODE)?;
-        let written = file.write_all(content).and_then(|()| if durable { file.sync_all() } else { Ok(()) });
-        written.inspect_err(|_| drop(files::remove(path)))
+        file.write_all(content)?;
+        if durable { file.sync_all() } else { Ok(()) }
     }
 
     fn append(&self, path: &Path, content: &[u8]) -> io::Result<u64> {
