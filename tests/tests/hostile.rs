@@ -161,29 +161,6 @@ fn the_root_variable_is_ignored_after_sudo() {
     assert!(!output.stdout.starts_with(b"0\0red"), "{}", readable(&output.stdout));
 }
 
-#[test]
-fn a_damaged_object_is_told_and_the_others_are_served() {
-    let fixture = Fixture::new();
-    let file = fixture.path("/var/lib/qubes/admin/qubes/test-vm1.json");
-    let whole = std::fs::read(&file).unwrap();
-    let truncated = whole[..whole.len() / 2].to_vec();
-    let mut flipped = whole.clone();
-    flipped[20] ^= 1;
-    for damaged in [truncated, flipped, Vec::new()] {
-        std::fs::write(&file, &damaged).unwrap();
-        let said = fixture.refused("admin.vm.property.Get+label", "test-vm1", "");
-        assert_eq!(
-            said,
-            "QubesException: The state store cannot be used: stored object qubes/test-vm1.json is damaged"
-        );
-        assert!(fixture.refused("admin.vm.feature.Set+f", "test-vm1", "1").starts_with("QubesException: "));
-        assert_eq!(fixture.ok("admin.vm.property.Get+label", "test-net", ""), "default=False type=label red");
-        assert_eq!(std::fs::read(&file).unwrap(), damaged);
-        std::fs::remove_file(fixture.path("/run/qubes/admin/index")).unwrap();
-        assert!(fixture.ok("admin.vm.List", "dom0", "").contains("test-net"));
-    }
-}
-
 /// Every file below a folder.
 fn files(folder: &Path) -> Vec<Vec<u8>> {
     let mut contents = Vec::new();
