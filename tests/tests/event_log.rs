@@ -2,6 +2,7 @@
 //! those who follow, and a change that finds no room is finished later.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
     clippy::disallowed_macros,
@@ -13,7 +14,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 
-use common::store::Follower;
+use common::event::Event;
+use common::store::{Follower, LoggedEvent};
 use tests::Fixture;
 use tests::stepper::{Trouble, run};
 
@@ -104,4 +106,103 @@ fn a_follower_reads_lines_longer_than_its_buffer_and_whole_lines_only() {
     assert_eq!(names(&mut follower), Vec::<String>::new());
     writeln!(log, r#""late","details":[]}}}}"#).unwrap();
     assert_eq!(names(&mut follower), ["late"]);
+}
+
+/// The generations of all logged events, in order.
+fn generations(fixture: &Fixture) -> Vec<u64> {
+    let log = fixture.event_log();
+    let events = log.lines().filter_map(|line| serde_json::from_str::<LoggedEvent>(line).ok());
+    events.map(|logged| logged.generation).collect()
+}
+
+#[test]
+fn generations_go_on_after_a_lost_index_whatever_the_last_change_was() {
+    let fixture = Fixture::new();
+    let newest = |fixture: &Fixture| generations(fixture).pop().unwrap();
+    fixture.ok("admin.vm.feature.Set+f", "test-vm1", "1");
+    let changes: [&dyn Fn(); 3] = [
+        // Refused after its pre-event, removed, and of labels: none leaves its number in a qube.
+        &|| drop(fixture.refused("admin.vm.Remove", "test-template", "")),
+        &|| drop(fixture.ok("admin.vm.Remove", "test-net", "")),
+        &|| drop(fixture.ok("admin.label.Create+own", "dom0", "0x123456")),
+    ];
+    for change in changes {
+        change();
+        let before = newest(&fixture).max(label_generation(&fixture));
+        std::fs::remove_file(fixture.path("/run/qubes/admin/index")).unwrap();
+        fixture.ok("admin.vm.feature.Set+f", "test-vm1", before.to_string());
+        assert_eq!(newest(&fixture), before + 1);
+    }
+}
+
+/// The generation in the file of labels.
+fn label_generation(fixture: &Fixture) -> u64 {
+    let stored = std::fs::read(fixture.path("/var/lib/qubes/admin/labels.json")).unwrap();
+    common::store::decode::<serde_json::Value>("labels", &stored).unwrap().0
+}
+
+/// A change that consists of one event.
+fn publish(fixture: &Fixture, name: &str) {
+    let store = fixture.store();
+    let mut txn = store.write().unwrap();
+    txn.event(Event::system(name));
+    txn.commit().unwrap();
+}
+
+/// Names of what a follower reads, until it cannot go on.
+fn names(follower: &mut Follower) -> (Vec<String>, bool) {
+    let mut names = Vec::new();
+    let goes_on = follower.read(|event| names.push(event.name)).is_ok();
+    (names, goes_on)
+}
+
+#[test]
+fn a_log_cut_at_any_byte_yields_no_wrong_event() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let follower = || Follower::behind(&store.read().unwrap()).unwrap();
+    let old = ["first", "second", "third"];
+    for name in old {
+        publish(&fixture, name);
+    }
+    let segment = segments(&fixture).pop().unwrap();
+    let whole = std::fs::read(&segment).unwrap();
+    for cut in 0..=whole.len() {
+        std::fs::write(&segment, b"").unwrap();
+        let mut unread = follower();
+        std::fs::write(&segment, &whole).unwrap();
+        let mut read = follower();
+        OpenOptions::new().write(true).open(&segment).unwrap().set_len(u64::try_from(cut).unwrap()).unwrap();
+        let behind = read.read(|event| panic!("{} at {cut}", event.name)).is_err();
+        assert_eq!(behind, cut < whole.len(), "who has read more than is left cannot go on, cut at {cut}");
+        let mut new = follower();
+        publish(&fixture, "after");
+        assert_eq!(names(&mut new), (vec!["after".to_owned()], true), "cut at {cut}");
+        let (seen, goes_on) = names(&mut unread);
+        let expected: Vec<&str> = old.into_iter().chain(["after"]).collect();
+        let lost = expected.len() - seen.len();
+        if goes_on {
+            assert_eq!(seen.last().unwrap(), "after", "cut at {cut}");
+            assert!(
+                old.starts_with(&seen[..seen.len() - 1].iter().map(String::as_str).collect::<Vec<_>>()),
+                "{seen:?} at {cut}"
+            );
+        } else {
+            assert!(
+                lost > 0 && expected.starts_with(&seen.iter().map(String::as_str).collect::<Vec<_>>()),
+                "{seen:?} at {cut}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_follower_of_a_log_that_was_removed_is_told() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let mut follower = Follower::behind(&store.read().unwrap()).unwrap();
+    publish(&fixture, "before");
+    std::fs::remove_dir_all(fixture.path("/run/qubes/admin/events")).unwrap();
+    publish(&fixture, "after");
+    assert_eq!(names(&mut follower), (vec!["before".to_owned()], false));
 }
