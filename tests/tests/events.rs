@@ -129,6 +129,26 @@ fn requests_with_argument_or_payload_or_for_nobody_are_refused_without_an_event(
     }
 }
 
+#[test]
+fn events_about_a_removed_qube_go_to_those_whom_policy_allows_any_name() {
+    let fixture = Fixture::new();
+    fixture.policy(
+        "10-test.policy",
+        "admin.Events +domain-delete test-net test-gone allow\n\
+         admin.Events +domain-pre-delete test-net @anyvm allow target=dom0\n\
+         admin.Events +domain-delete test-vm1 @anyvm allow target=dom0\n\
+         admin.Events +domain-tag-add_end * * allow\n",
+    );
+    fixture.ok("admin.vm.Create.AppVM+test-template", "dom0", "name=test-gone label=red");
+    let by_name = Listener::to(&fixture, "admin.Events", "test-net", "dom0");
+    let by_any = Listener::to(&fixture, "admin.Events", "test-vm1", "dom0");
+    fixture.ok("admin.vm.Remove", "test-gone", "");
+    fixture.ok("admin.vm.tag.Set+end", "test-net", "");
+    // A name that is no qube's any more is `@default` to policy, which rules for a name do not match.
+    assert_eq!(by_name.until("domain-tag-add:end"), ["1··domain-pre-delete·vm·test-gone··"]);
+    assert_eq!(by_any.until("domain-tag-add:end"), ["1··domain-delete·vm·test-gone··"]);
+}
+
 /// Reads up to the first whole message, so that the listener is known to wait.
 fn established(output: &mut impl Read) {
     let mut first = [0; 27];
@@ -239,17 +259,37 @@ fn after_a_boot_emptied_the_run_time_directory_everything_works_again() {
 }
 
 #[test]
-fn past_the_kernels_limit_of_listeners_the_answer_is_a_clear_error() {
+fn past_the_kernels_limits_of_listeners_the_answer_is_a_clear_error() {
     let fixture = Fixture::new();
-    // A user namespace has a limit of its own, so that no other test is disturbed.
-    let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec -a admin.Events \"$0\"";
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "bash", "-c", script]);
-    command.arg(tests::executables::serving("admin.Events"));
-    command.env("QUBES_ADMIN_ROOT", fixture.path("/")).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let listener = Listener::starting(command, "admin.Events", "dom0", "dom0");
-    let text = refusal(&listener.next_bytes().unwrap());
-    let expected = "QubesException: The state store cannot be used: \
-        too many event listeners: fs.inotify.max_user_instances limits them";
-    assert_eq!(text, expected);
+    for limit in ["instances", "watches"] {
+        // A user namespace has limits of its own, so that no other test is disturbed.
+        let script = format!("echo 0 > /proc/sys/user/max_inotify_{limit} && exec -a admin.Events \"$0\"");
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "bash", "-c", &script]);
+        command.arg(tests::executables::serving("admin.Events"));
+        command.env("QUBES_ADMIN_ROOT", fixture.path("/")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let listener = Listener::starting(command, "admin.Events", "dom0", "dom0");
+        let text = refusal(&listener.next_bytes().unwrap());
+        let expected = format!(
+            "QubesException: The state store cannot be used: \
+            too many event listeners: fs.inotify.max_user_{limit} limits them"
+        );
+        assert_eq!(text, expected);
+    }
+}
+
+#[test]
+fn a_caller_that_reads_nothing_holds_nobody_up_and_is_noticed_when_it_goes_away() {
+    let fixture = Fixture::new();
+    let (mut child, socket) = over_socket(&fixture);
+    let reading = Listener::to_all(&fixture);
+    for number in 0..20 {
+        fixture.ok(&format!("{SET}+large"), "test-vm1", large(number));
+    }
+    fixture.ok(&format!("{SET}+end"), "dom0", "1");
+    let seen = numbers(reading.until("domain-feature-pre-set:end").into_iter());
+    assert_eq!(seen, (0..20).collect::<Vec<_>>(), "others hear everything");
+    assert!(child.try_wait().unwrap().is_none(), "it waits until it can send");
+    socket.shutdown(Shutdown::Read).unwrap();
+    assert!(child.wait().unwrap().success());
 }

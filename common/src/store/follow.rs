@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -40,9 +40,9 @@ pub struct Follower {
     buffer: Vec<u8>,
 }
 
-/// A segment opened, and watched from before it was opened.
+/// A segment opened, and watched from before it was opened: for growing, and for being removed.
 fn open(inotify: &Inotify, path: &Path) -> io::Result<(WatchDescriptor, File)> {
-    let watch = inotify.add_watch(path, AddWatchFlags::IN_MODIFY)?;
+    let watch = inotify.add_watch(path, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ATTRIB)?;
     Ok((watch, files::open(path)?))
 }
 
@@ -50,7 +50,8 @@ impl Follower {
     /// Begins behind the newest event of a locked view: what commits after it is not missed.
     ///
     /// # Errors
-    /// [`StoreError::Listeners`] where the user has no inotify instance left, or [`StoreError::Io`].
+    /// [`StoreError::Listeners`] or [`StoreError::Watches`] where the user has no inotify instance or watch left, or
+    /// [`StoreError::Io`].
     pub fn behind(view: &View<'_>) -> Result<Self, StoreError> {
         let store = view.store;
         let segment = store.newest_segment()?;
@@ -60,7 +61,10 @@ impl Follower {
         };
         let opened = open(&inotify, &store.segment_path(segment))
             .and_then(|(watch, file)| file.metadata().map(|metadata| (watch, file, metadata.len())));
-        let (watch, file, offset) = opened.map_err(StoreError::io("following the event log"))?;
+        let (watch, file, offset) = opened.map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull => StoreError::Watches,
+            _ => StoreError::io("following the event log")(error),
+        })?;
         let folder = store.run.join(FOLDER);
         Ok(Self { folder, inotify, watch, segment, file, offset, buffer: Vec::new() })
     }
@@ -72,14 +76,16 @@ impl Follower {
     pub fn read(&mut self, mut take: impl FnMut(Event)) -> Result<(), Lost> {
         self.forget_wakes()?;
         loop {
-            if self.file.metadata()?.len() < self.offset {
+            let metadata = self.file.metadata()?;
+            if metadata.len() < self.offset {
                 return Err(Lost::Behind);
             }
             let length = self.fill()?;
             let chunk = self.buffer.get(..length).unwrap_or_default();
             let Some(end) = chunk.iter().rposition(|byte| *byte == b'\n') else {
                 if length < self.buffer.len() {
-                    return Ok(());
+                    // Nobody appends any more to a segment that was removed without being closed.
+                    return if metadata.nlink() == 0 { Err(Lost::Behind) } else { Ok(()) };
                 }
                 self.buffer.resize(length.saturating_mul(2), 0);
                 continue;

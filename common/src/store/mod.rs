@@ -96,6 +96,9 @@ pub enum StoreError {
     /// A decision over all qubes cannot be made.
     #[error("stored object {0} cannot be read; see qubes-admin check")]
     Incomplete(String),
+    /// The kernel gives this user no more inotify watches, of which each listener needs one.
+    #[error("too many event listeners: fs.inotify.max_user_watches limits them")]
+    Watches,
     /// There is no store here.
     #[error("there is no store; use qubes-admin init or qubes-admin import")]
     Missing,
