@@ -130,23 +130,31 @@ fn requests_with_argument_or_payload_or_for_nobody_are_refused_without_an_event(
 }
 
 #[test]
-fn events_about_a_removed_qube_go_to_those_whom_policy_allows_any_name() {
+fn a_removed_qube_counts_for_policy_until_it_is_gone() {
     let fixture = Fixture::new();
     fixture.policy(
         "10-test.policy",
-        "admin.Events +domain-delete test-net test-gone allow\n\
-         admin.Events +domain-pre-delete test-net @anyvm allow target=dom0\n\
-         admin.Events +domain-delete test-vm1 @anyvm allow target=dom0\n\
-         admin.Events +domain-tag-add_end * * allow\n",
+        "admin.Events * test-net @tag:secret deny\n\
+         admin.Events +domain-tag-add_end test-net * allow\n\
+         admin.Events +domain-pre-delete test-net @tag:shown allow\n\
+         admin.Events +domain-delete test-net test-gone allow\n\
+         admin.Events +domain-delete test-net @anyvm allow target=dom0\n",
     );
-    fixture.ok("admin.vm.Create.AppVM+test-template", "dom0", "name=test-gone label=red");
-    let by_name = Listener::to(&fixture, "admin.Events", "test-net", "dom0");
-    let by_any = Listener::to(&fixture, "admin.Events", "test-vm1", "dom0");
+    for (qube, tag) in [("test-gone", "shown"), ("test-kept", "secret")] {
+        fixture.ok("admin.vm.Create.AppVM+test-template", "dom0", format!("name={qube} label=red"));
+        fixture.ok(&format!("admin.vm.tag.Set+{tag}"), qube, "");
+    }
+    let listener = Listener::to(&fixture, "admin.Events", "test-net", "dom0");
     fixture.ok("admin.vm.Remove", "test-gone", "");
+    fixture.ok("admin.vm.Remove", "test-kept", "");
     fixture.ok("admin.vm.tag.Set+end", "test-net", "");
-    // A name that is no qube's any more is `@default` to policy, which rules for a name do not match.
-    assert_eq!(by_name.until("domain-tag-add:end"), ["1··domain-pre-delete·vm·test-gone··"]);
-    assert_eq!(by_any.until("domain-tag-add:end"), ["1··domain-delete·vm·test-gone··"]);
+    // After removal the name is `@default` to policy: rules for names and tags do not match, those for any qube do.
+    let expected = [
+        "1··domain-pre-delete·vm·test-gone··",
+        "1··domain-delete·vm·test-gone··",
+        "1··domain-delete·vm·test-kept··",
+    ];
+    assert_eq!(listener.until("domain-tag-add:end"), expected);
 }
 
 /// Reads up to the first whole message, so that the listener is known to wait.

@@ -41,6 +41,13 @@ impl<'a> IndexedSystem<'a> {
         let default_dispvm = view.system()?.properties.get("default_dispvm").map(Value::to_text);
         Ok(Self { index: view.index()?, hypervisor, default_dispvm })
     }
+
+    /// The same with the qubes of an older index that are gone.
+    #[must_use]
+    pub fn with_departed(&self, before: &Index) -> Self {
+        let index = Rc::new(self.index.with_departed(before));
+        Self { index, hypervisor: self.hypervisor, default_dispvm: self.default_dispvm.clone() }
+    }
 }
 
 impl SystemInfo for IndexedSystem<'_> {

@@ -169,6 +169,16 @@ impl Index {
         self.entries.binary_search_by(|entry| order(entry.name()).cmp(&order(name)))
     }
 
+    /// The same with the entries of an older one whose qubes are gone.
+    #[must_use]
+    pub fn with_departed(&self, before: &Self) -> Self {
+        let mut both = self.clone();
+        for entry in before.entries.iter().filter(|entry| self.entry(entry.name()).is_none()) {
+            both.put(entry.clone());
+        }
+        both
+    }
+
     /// Puts an entry in its place; tells whether that changed anything.
     pub(super) fn put(&mut self, entry: Entry) -> bool {
         match self.position(entry.name()) {

@@ -1,45 +1,65 @@
 //! Which events a caller sees: dom0 all, any other those that policy plainly allows it, event by event.
 
+use std::rc::Rc;
+
 use common::event::Event;
 use common::hypervisor::Simulated;
 use common::names::QubeName;
 use common::policy::{IndexedSystem, Policy};
 use common::root::Root;
-use common::store::Store;
+use common::store::{Index, Store, StoreError, View};
 
 /// The service that policy is asked about.
 const SERVICE: &str = "admin.Events";
 /// What a system event that concerns no qube is about.
 const ADMIN: &str = "@adminvm";
 
+/// What is announced when a qube has left the system: policy no longer knows its name.
+const DELETED: &str = "domain-delete";
+
 /// What one caller may see of one destination's events.
 pub(super) struct Filter {
     root: Root,
     caller: QubeName,
     destination: QubeName,
+    /// The qubes there were when events were last looked at; only kept for callers whom policy filters.
+    before: Option<Rc<Index>>,
 }
 
 impl Filter {
-    pub(super) fn new(root: &Root, caller: &QubeName, destination: &QubeName) -> Self {
-        Self { root: root.clone(), caller: caller.clone(), destination: destination.clone() }
+    /// The filter of a stream that begins behind a view.
+    pub(super) fn new(
+        root: &Root,
+        caller: &QubeName,
+        destination: &QubeName,
+        view: &View<'_>,
+    ) -> Result<Self, StoreError> {
+        let before = if caller.is_dom0() { None } else { Some(view.index()?) };
+        Ok(Self { root: root.clone(), caller: caller.clone(), destination: destination.clone(), before })
     }
 
     /// Keeps what the caller may see. Policy and qubes are read anew for each batch; where they cannot be read,
     /// nothing is allowed.
-    pub(super) fn apply(&self, mut events: Vec<Event>) -> Vec<Event> {
-        events.retain(|event| self.is_asked_for(event));
-        if self.caller.is_dom0() || events.is_empty() {
+    pub(super) fn apply(&mut self, mut events: Vec<Event>) -> Vec<Event> {
+        let Some(before) = self.before.clone().filter(|_| !events.is_empty()) else {
+            events.retain(|event| self.is_asked_for(event));
             return events;
-        }
+        };
         let store = Store::at(&self.root);
-        let hypervisor = Simulated::at(&self.root);
-        let system = IndexedSystem::of(&store.glance(), &hypervisor);
-        let (Ok(policy), Ok(system)) = (Policy::load(&self.root), system) else { return Vec::new() };
+        let (view, hypervisor) = (store.glance(), Simulated::at(&self.root));
+        let (Ok(policy), Ok(now), Ok(index)) =
+            (Policy::load(&self.root), IndexedSystem::of(&view, &hypervisor), view.index())
+        else {
+            return Vec::new();
+        };
+        let before = now.with_departed(&before);
+        self.before = Some(index);
         let allowed = |event: &Event| {
             let argument = format!("+{}", event.name.replace(':', "_"));
-            policy.is_plainly_allowed(&system, SERVICE, &argument, self.caller.as_str(), about(event))
+            let system = if event.name == DELETED { &now } else { &before };
+            policy.is_plainly_allowed(system, SERVICE, &argument, self.caller.as_str(), about(event))
         };
-        events.retain(allowed);
+        events.retain(|event| self.is_asked_for(event) && allowed(event));
         events
     }
 

@@ -25,7 +25,7 @@ impl Call for Events {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Followed, Failure> {
-        let filter = Filter::new(world.root(), granted.caller(), granted.destination());
+        let filter = Filter::new(world.root(), granted.caller(), granted.destination(), world.view())?;
         let follower = Follower::behind(world.view())?;
         Ok(Followed { follower, filter })
     }
