@@ -10,12 +10,15 @@
 )]
 
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::store::Disk;
+use common::event::Event;
+use common::store::{Disk, Follower};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::Fixture;
@@ -174,30 +177,48 @@ fn kill_now_and_then(running: &[Running], done: &AtomicBool) -> usize {
     kills
 }
 
+const FOLLOWERS: usize = 3;
+const END: &str = "domain-feature-set:end";
+
+/// Every event until the one that ends the test, in order, as a follower reads them while they are written.
+fn follow(mut follower: Follower) -> Vec<Event> {
+    let mut events: Vec<Event> = Vec::new();
+    loop {
+        follower.read(|event| events.push(event)).unwrap();
+        if events.last().is_some_and(|event| event.name == END) {
+            return events;
+        }
+        let mut wakes = [PollFd::new(follower.as_fd(), PollFlags::POLLIN)];
+        poll(&mut wakes, PollTimeout::NONE).unwrap();
+    }
+}
+
 /// `CHANGES=1000` for the full size.
 #[test]
-fn many_writers_lose_and_double_nothing() {
+fn many_writers_lose_and_double_nothing_for_any_follower() {
     let changes = std::env::var("CHANGES").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
     let fixture = &Fixture::new();
     let running: Vec<Running> = (0..64).map(|_| Running::default()).collect();
     let done = AtomicBool::new(false);
-    let (written, kills) = std::thread::scope(|scope| {
+    let (written, kills, followed) = std::thread::scope(|scope| {
+        let followers = [(); FOLLOWERS].map(|()| {
+            let follower = Follower::behind(&fixture.store().read().unwrap()).unwrap();
+            scope.spawn(move || follow(follower))
+        });
         let killer = scope.spawn(|| kill_now_and_then(&running, &done));
         let write = |(writer, running)| scope.spawn(move || write(fixture, writer, changes, running));
         let writers: Vec<_> = running.iter().enumerate().map(write).collect();
         let written: Vec<Vec<u32>> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
         done.store(true, Ordering::Relaxed);
-        (written, killer.join().unwrap())
+        let kills = killer.join().unwrap();
+        fixture.ok("admin.vm.feature.Set+end", "test-vm1", "1");
+        (written, kills, followers.map(|follower| follower.join().unwrap()))
     });
-    fixture.ok("admin.vm.List", "dom0", "");
-    let events = fixture.events();
+    assert!(followed.iter().all(|events| *events == followed[0]), "followers disagree");
     for (writer, written) in written.iter().enumerate() {
-        let feature = format!("test-vm1 domain-feature-set:w{writer} ");
-        let values: Vec<u32> = events
-            .iter()
-            .filter(|event| event.starts_with(&feature))
-            .map(|event| event.split("value=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap())
-            .collect();
+        let feature = format!("domain-feature-set:w{writer}");
+        let events = followed[0].iter().filter(|event| event.name == feature);
+        let values: Vec<u32> = events.map(|event| event.detail("value").unwrap().parse().unwrap()).collect();
         assert!(values.is_sorted_by(|left, right| left < right), "doubled or out of order: {values:?}");
         for acknowledged in written {
             assert!(values.contains(acknowledged), "the events of an acknowledged change are missing");
@@ -206,7 +227,11 @@ fn many_writers_lose_and_double_nothing() {
         assert_eq!(now, values.last().unwrap().to_string(), "state and events disagree");
     }
     let acknowledged: usize = written.iter().map(Vec::len).sum();
-    println!("64 writers: {} changes tried, {kills} killed, {acknowledged} acknowledged", 64 * changes);
+    println!(
+        "64 writers, {FOLLOWERS} followers: {} changes tried, {kills} killed, {acknowledged} acknowledged, {} events",
+        64 * changes,
+        followed[0].len()
+    );
     assert!(kills > 0, "nothing was killed");
     assert!(
         acknowledged + kills >= 64 * usize::try_from(changes).unwrap(),
