@@ -1,6 +1,7 @@
 //! Files outside the store's own protocol: the only module besides `store::vfs` that opens them.
 #![allow(clippy::disallowed_methods, reason = "one of the two places that touch the file system")]
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -172,15 +173,23 @@ pub fn make_directories(path: &Path, mode: u32) -> io::Result<()> {
     sync_directory(path)
 }
 
-/// Names in a directory, sorted; none if there is no such directory.
+/// Names in a directory that are UTF-8, as all of ours are, sorted; none if there is no such directory.
 ///
 /// # Errors
 /// What the system says, but for absence.
 pub fn list(path: &Path) -> io::Result<Vec<String>> {
+    Ok(entries(path)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}
+
+/// Names in a directory, whatever their bytes, sorted; none if there is no such directory.
+///
+/// # Errors
+/// What the system says, but for absence.
+pub fn entries(path: &Path) -> io::Result<Vec<OsString>> {
     let Some(entries) = present(fs::read_dir(path))? else { return Ok(Vec::new()) };
     let mut names = Vec::new();
     for entry in entries {
-        names.extend(entry?.file_name().into_string());
+        names.push(entry?.file_name());
     }
     names.sort_unstable();
     Ok(names)

@@ -1,6 +1,9 @@
 //! Which qubes a caller sees in a list: those that policy would let its call reach at once (spec 50 §13, §14).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use tests::Fixture;
 
 /// The names that `test-vm1` sees in the list of all.
@@ -52,4 +55,19 @@ fn absolute_includes_lie_below_the_root() {
     std::fs::write(fixture.path("/etc/qubes/more"), "admin.vm.List * test-vm1 dom0 allow\n").unwrap();
     fixture.policy("10-test.policy", "!include /etc/qubes/more\n");
     assert_eq!(seen(&fixture), ["dom0"]);
+}
+
+#[test]
+fn a_file_name_that_is_no_policy_files_denies_everything() {
+    let fixture = Fixture::new();
+    fixture.policy("10-test.policy", "admin.vm.List * test-vm1 * allow\n");
+    let folder = fixture.path("/etc/qubes/policy.d");
+    for (name, is_legal) in
+        [(&b"\xff.policy"[..], false), (b"A.policy", false), (b"\xff", true), (b".\xff.policy", true)]
+    {
+        let file = folder.join(OsStr::from_bytes(name));
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(!seen(&fixture).is_empty(), is_legal, "{file:?}");
+        std::fs::remove_file(file).unwrap();
+    }
 }

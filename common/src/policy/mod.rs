@@ -6,7 +6,9 @@ mod token;
 
 pub use evaluate::{IndexedSystem, SystemInfo};
 
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::files;
@@ -96,14 +98,17 @@ fn policy_files(directory: &std::path::Path) -> Result<Vec<String>, PolicyError>
     if !directory.is_dir() {
         return Err(unreadable(io::ErrorKind::NotFound.into()));
     }
-    let mut names = files::list(directory).map_err(unreadable)?;
-    names
-        .retain(|name| name.ends_with(".policy") && !name.starts_with('.') && directory.join(name).is_file());
-    let illegal = |name: &&String| {
-        !name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'_' | b'.' | b'-'))
+    let counts = |name: &OsString| {
+        let bytes = name.as_bytes();
+        bytes.ends_with(b".policy") && !bytes.starts_with(b".") && directory.join(name).is_file()
     };
-    match names.iter().find(illegal) {
-        Some(name) => Err(PolicyError::IllegalName(directory.join(name))),
-        None => Ok(names),
-    }
+    let is_legal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'_' | b'.' | b'-');
+    let names = files::entries(directory).map_err(unreadable)?;
+    let legal = |name: OsString| match name.into_string() {
+        Ok(name) if name.bytes().all(is_legal) => Ok(name),
+        other => {
+            Err(PolicyError::IllegalName(directory.join(other.map_or_else(|name| name, OsString::from))))
+        }
+    };
+    names.into_iter().filter(counts).map(legal).collect()
 }
