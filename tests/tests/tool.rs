@@ -203,6 +203,26 @@ fn check_finds_what_is_wrong_and_repair_builds_the_index() {
 }
 
 #[test]
+fn check_follows_every_default_pool() {
+    let fixture = Fixture::new();
+    let pools =
+        ["", "_kernel", "_private", "_root", "_volatile"].map(|volume| format!("default_pool{volume}"));
+    let store = fixture.store();
+    let mut txn = store.write().unwrap();
+    let nowhere = common::model::Value::Text("gone".to_owned());
+    let names = pools.iter().map(|pool| (pool.clone(), nowhere.clone()));
+    txn.edit_system(|system| system.properties.extend(names)).unwrap();
+    txn.commit().unwrap();
+    let checked = text(&tool(&fixture, &["check"]));
+    for pool in pools {
+        assert!(
+            checked.contains(&format!("{pool} of the system: no pool gone; set another value")),
+            "{checked}"
+        );
+    }
+}
+
+#[test]
 fn homes_without_a_qube_are_reported_but_never_that_of_a_damaged_one() {
     let fixture = Fixture::new();
     for home in ["appvms/test-vm1", "appvms/gone", "vm-templates/test-net"] {

@@ -6,8 +6,8 @@ use super::journal::DAMAGED;
 use super::{Key, Problem, Remedy, Store, StoreError, lock};
 use crate::model::{Labels, Pools, Qube, System, Value};
 
-/// Properties that name other qubes, of qubes and of the system.
-const REFERENCES: [&str; 15] = [
+/// Properties that name other objects, of qubes and of the system.
+const REFERENCES: [&str; 19] = [
     "audiovm",
     "clockvm",
     "default_audiovm",
@@ -22,6 +22,10 @@ const REFERENCES: [&str; 15] = [
     "template",
     "updatevm",
     "default_pool",
+    "default_pool_kernel",
+    "default_pool_private",
+    "default_pool_root",
+    "default_pool_volatile",
     "label",
 ];
 
@@ -162,7 +166,7 @@ impl Known {
             let Some(target) = value.as_text() else { continue };
             let (kind, set) = match property.as_str() {
                 "label" => ("label", &self.labels),
-                "default_pool" => ("pool", &self.pools),
+                name if name.starts_with("default_pool") => ("pool", &self.pools),
                 _ => ("qube", &self.qubes),
             };
             if !set.contains(target) {
