@@ -16,6 +16,7 @@ pub mod executables;
 pub mod fixture;
 pub mod golden;
 pub mod listener;
+pub mod numbers;
 pub mod scenario;
 pub mod sim;
 pub mod stepper;

@@ -23,6 +23,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::Fixture;
 use tests::cases::{CASES, Case, World};
+use tests::numbers::Numbers;
 use tests::scenario::{Place, fill, published, shown};
 use tests::stepper::{Trouble, run};
 
@@ -126,18 +127,6 @@ fn a_record_that_cannot_be_read_is_set_aside_and_named() {
     assert_eq!(problems.len(), 1);
 }
 
-/// A small generator of repeatable numbers.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-}
-
 /// The call a writer is in the middle of. It is there only while the process is surely the writer's own.
 type Running = Mutex<Option<Pid>>;
 
@@ -164,7 +153,7 @@ fn write(fixture: &Fixture, writer: usize, changes: u32, running: &Running) -> V
 
 /// Kills some writer's call every 50 ms until all are done. Gives the number of kills.
 fn kill_now_and_then(running: &[Running], done: &AtomicBool) -> usize {
-    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut numbers = Numbers::of(0);
     let mut kills = 0;
     while !done.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(50));

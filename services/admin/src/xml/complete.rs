@@ -13,9 +13,9 @@ use common::storage::Layout;
 use common::store::{Txn, View};
 use services::property::{self, Context};
 
-use super::ImportError;
 use super::import::is_true;
 use super::tree::Element;
+use super::{ImportError, KEPT};
 
 /// Elements that are looked at once everything is read, by the holder; the system's is none.
 #[derive(Debug, Default)]
@@ -35,6 +35,12 @@ impl Places {
             let volumes = element.nested("volume-config", "volume").cloned().collect();
             self.volumes.insert(holder.clone(), volumes);
         }
+    }
+
+    /// Whether the file says that a value is to be taken as it is.
+    pub(super) fn is_kept(&self, holder: Option<&QubeName>, property: &str) -> bool {
+        let element = self.properties.get(&(holder.cloned(), property.to_owned()));
+        element.and_then(|element| element.attribute(KEPT)).is_some_and(is_true)
     }
 
     /// An error at a property. One that no element gave came from an older name and is known to be good.
@@ -81,6 +87,9 @@ const fn rank(class: Class) -> u8 {
 
 fn check_values(txn: &mut Txn<'_>, context: &Context<'_>, places: &Places) -> Result<(), ImportError> {
     for (property, value) in &txn.system()?.properties {
+        if places.is_kept(None, property) {
+            continue;
+        }
         let checked = property::check_stored(txn, context, None, property, value.clone());
         let checked = checked.map_err(|failure| places.refused(None, property, failure))?;
         txn.edit_system(|system| put(&mut system.properties, property, checked))?;
@@ -90,6 +99,9 @@ fn check_values(txn: &mut Txn<'_>, context: &Context<'_>, places: &Places) -> Re
         // Properties are read before the devices that some checks look at.
         let bare = Qube { devices: Vec::new(), ..(*qube).clone() };
         for (property, value) in &bare.properties {
+            if places.is_kept(Some(&name), property) {
+                continue;
+            }
             let checked = property::check_stored(txn, context, Some(&bare), property, value.clone());
             let checked = checked.map_err(|failure| places.refused(Some(&name), property, failure))?;
             txn.edit_qube(&name, |qube| put(&mut qube.properties, property, checked))?;

@@ -11,6 +11,8 @@ use common::store::View;
 use quick_xml::escape::partial_escape;
 use services::property::{self, Context};
 
+use super::KEPT;
+
 /// The whole store as a file's text.
 ///
 /// # Errors
@@ -25,11 +27,13 @@ pub fn export(view: &View<'_>, root: &Root) -> Result<String, Failure> {
     pools(&mut out, view)?;
     let system = view.system()?;
     let globals = property::global_rows().iter().map(|row| row.name);
-    properties(&mut out, globals.filter_map(|name| Some((name, system.properties.get(name)?.clone()))));
+    let globals = globals.filter_map(|name| Some((name, system.properties.get(name)?.clone())));
+    properties(&mut out, globals, |name, value| stands(view, &context, None, name, value));
     out.open("domains", &[]);
     for name in view.names()? {
         if let Some(qube) = view.qube(&name)? {
-            domain(&mut out, &qube, &kernel_volumes(view, &context, &qube)?);
+            let stands = |name: &str, value: &Value| stands(view, &context, Some(&qube), name, value);
+            domain(&mut out, &qube, &kernel_volumes(view, &context, &qube)?, stands);
         }
     }
     out.close("domains");
@@ -70,11 +74,32 @@ fn pools(out: &mut Writer, view: &View<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn properties<'a>(out: &mut Writer, set: impl Iterator<Item = (&'a str, Value)>) {
+/// Whether Set would still take a stored value: a Reset may since have changed the qube that it names.
+fn stands(
+    view: &View<'_>,
+    context: &Context<'_>,
+    qube: Option<&Qube>,
+    property: &str,
+    value: &Value,
+) -> bool {
+    let is_identity = matches!(property, "name" | "qid" | "uuid");
+    // Devices are read after properties, and some checks look at them.
+    let bare = qube.map(|qube| Qube { devices: Vec::new(), ..qube.clone() });
+    is_identity || property::check_stored(view, context, bare.as_ref(), property, value.clone()).is_ok()
+}
+
+/// Values that no longer stand are marked, so that import keeps them; those who read the file today pass over it.
+fn properties<'a>(
+    out: &mut Writer,
+    set: impl Iterator<Item = (&'a str, Value)>,
+    stands: impl Fn(&str, &Value) -> bool,
+) {
     let set: Vec<_> = set.collect();
     out.section("properties", &[], !set.is_empty(), |out| {
         for (name, value) in &set {
-            out.leaf("property", &[("name", name)], &value.to_text());
+            let kept = if stands(name, value) { None } else { Some((KEPT, "True")) };
+            let attributes: Vec<_> = [("name", *name)].into_iter().chain(kept).collect();
+            out.leaf("property", &attributes, &value.to_text());
         }
     });
 }
@@ -93,10 +118,15 @@ fn kernel_volumes(
     Ok(qube.volumes.iter().filter(of_kernel).map(|volume| (volume.name.clone(), kernel.clone())).collect())
 }
 
-fn domain(out: &mut Writer, qube: &Qube, kernels: &BTreeMap<VolumeName, String>) {
+fn domain(
+    out: &mut Writer,
+    qube: &Qube,
+    kernels: &BTreeMap<VolumeName, String>,
+    stands: impl Fn(&str, &Value) -> bool,
+) {
     let id = format!("domain-{}", qube.qid);
     out.open("domain", &[("id", &id), ("class", qube.class.as_str())]);
-    properties(out, explicit_properties(qube));
+    properties(out, explicit_properties(qube), stands);
     features(out, &qube.features);
     out.section("tags", &[], !qube.tags.is_empty(), |out| {
         for tag in &qube.tags {

@@ -47,7 +47,7 @@ pub fn import(text: &str) -> Result<Imported, ImportError> {
     domains.check_unique(&qubes)?;
     let (mut system, fw_netvm) = system(&root, &domains)?;
     migrate::provider_netvm(&system, fw_netvm.as_deref(), &mut qubes);
-    migrate::disposable_templates(&mut system, &mut qubes);
+    migrate::disposable_templates(&mut system, &mut qubes, &places);
     drop_unknown_qubes(&mut system, &mut qubes, &domains)?;
     migrate::loops_of_netvms(&system, &mut qubes);
     for qube in &mut qubes {

@@ -7,6 +7,8 @@ use common::model::{Class, Qube, System, Value};
 use common::root::Root;
 use common::{files, log};
 
+use super::complete::Places;
+
 /// Brings one qube's old properties and features to today's names.
 pub(super) fn qube(qube: &mut Qube) {
     if let Some(hvm) = qube.properties.remove("hvm") {
@@ -131,18 +133,18 @@ fn is_in_circle(name: &str, netvms: &BTreeMap<String, String>) -> bool {
 }
 
 /// Explicitly unsets templates of disposables that may not serve as such.
-pub(super) fn disposable_templates(system: &mut System, qubes: &mut [Qube]) {
+pub(super) fn disposable_templates(system: &mut System, qubes: &mut [Qube], places: &Places) {
     let serving: Vec<String> = qubes
         .iter()
         .filter(|qube| qube.properties.get("template_for_dispvms").is_some_and(Value::is_true))
         .map(|qube| qube.name.as_str().to_owned())
         .collect();
-    let maps =
-        std::iter::once(&mut system.properties).chain(qubes.iter_mut().map(|qube| &mut qube.properties));
-    for properties in maps {
+    let of_qubes = qubes.iter_mut().map(|qube| (Some(&qube.name), &mut qube.properties));
+    for (holder, properties) in std::iter::once((None, &mut system.properties)).chain(of_qubes) {
         for name in ["default_dispvm", "management_dispvm"] {
             if let Some(value @ Value::Text(_)) = properties.get_mut(name)
                 && !serving.contains(&value.to_text())
+                && !places.is_kept(holder, name)
             {
                 *value = Value::None;
             }

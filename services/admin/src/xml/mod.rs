@@ -11,6 +11,9 @@ pub use import::{Imported, import};
 
 use common::failure::Failure;
 
+/// Attribute of a property whose value the store had although Set would refuse it by now. Only our own files have it.
+const KEPT: &str = "kept";
+
 /// Why a file could not be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
