@@ -13,6 +13,8 @@ root=${DESTDIR:-}
 libexec=/usr/lib/qubes/admin
 rpc=/etc/qubes-rpc
 manifest=$libexec/manifest
+units=/usr/lib/systemd/system
+boot=qubes-admin-boot.service
 built=
 
 fail() {
@@ -124,6 +126,9 @@ install_files() {
     place "$config/rpc-config/admin" "$libexec/rpc-config" 0644
     place "$config/tmpfiles.d/qubes-admin.conf" /usr/lib/tmpfiles.d/qubes-admin.conf 0644
     place "$config/sysctl.d/qubes-admin.conf" /usr/lib/sysctl.d/qubes-admin.conf 0644
+    place "$config/systemd/$boot" "$units/$boot" 0644
+    mkdir -p "$root$units/sysinit.target.wants"
+    ln -sfn "../$boot" "$root$units/sysinit.target.wants/$boot"
     for policy in "$config"/policy.d/*.policy; do
         place "$policy" "/etc/qubes/policy.d/${policy##*/}" 0664
         give_to_group "$root/etc/qubes/policy.d/${policy##*/}"
@@ -210,6 +215,7 @@ check() {
     else
         wrong "does not run: $tool"
     fi
+    [ -e "$root$units/sysinit.target.wants/$boot" ] || wrong "not started at boot: $root$units/$boot"
     directories "$here/rpc-config/tmpfiles.d/qubes-admin.conf" | while read -r _ path mode _; do
         check_mode "$path" "$mode" qubes
     done
@@ -223,6 +229,7 @@ check() {
 uninstall() {
     [ -e "$root$manifest" ] || fail "nothing is installed below ${root:-/}"
     links | while read -r link; do rm "$link"; done
+    rm -f "$root$units/sysinit.target.wants/$boot"
     while read -r _ _ file; do rm -f "$root$file"; done <"$root$manifest"
     rm "$root$manifest"
     # An include file without rules of the administrator goes too.

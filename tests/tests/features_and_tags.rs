@@ -352,6 +352,27 @@ fn a_service_of_dom0_is_a_file_while_it_is_true() {
 }
 
 #[test]
+fn services_of_dom0_are_there_again_after_a_boot() {
+    let fixture = Fixture::new();
+    fixture.ok(&format!("{SET}+service.crond"), "dom0", "1");
+    fixture.ok(&format!("{SET}+service.off"), "dom0", "");
+    std::fs::remove_dir_all(fixture.path("/run")).unwrap();
+    let check = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(tests::executables::executable("qubes-admin"));
+        command.env_clear().arg("--root").arg(fixture.path("/")).arg("check").args(arguments);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    fixture.store().prepare().unwrap();
+    let told =
+        "the file of dom0's service crond is not as its feature; finish it: qubes-admin check --repair\n";
+    assert_eq!(check(&[]), told);
+    // What the unit of the boot runs.
+    assert_eq!(check(&["--repair"]), "everything is as it should be\n");
+    assert!(fixture.path("/run/qubes-service/crond").exists());
+    assert!(!fixture.path("/run/qubes-service/off").exists());
+}
+
+#[test]
 fn tags_are_a_sorted_set() {
     let fixture = Fixture::new();
     let events = fixture.events_of(|fixture| {

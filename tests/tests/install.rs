@@ -157,6 +157,8 @@ fn everything_has_its_place_and_mode() {
     assert_eq!(mode("etc/qubes/policy.d/include/admin-local-rwx"), 0o664);
     assert!(root.join("usr/share/man/man1/qubes-admin.1").exists());
     assert!(root.join("usr/lib/tmpfiles.d/qubes-admin.conf").exists());
+    assert!(root.join("usr/lib/systemd/system/sysinit.target.wants/qubes-admin-boot.service").is_file());
+    assert_eq!(mode("run/qubes-service"), 0o2775);
     assert!(place.done(&["--check"]).contains("as it should be"));
 }
 
@@ -169,7 +171,7 @@ fn a_check_names_every_difference_and_installing_again_mends_them() {
     assert!(place.refused(&["--check"]).contains("nothing is installed"));
     place.done(&[]);
     let root = place.path("root");
-    let damage: [Damage; 6] = [
+    let damage: [Damage; 7] = [
         ("etc/qubes-rpc/admin.vm.List", |it| std::fs::remove_file(it).unwrap(), "missing or not our link"),
         (
             "usr/lib/qubes/admin/admin-label",
@@ -185,6 +187,14 @@ fn a_check_names_every_difference_and_installing_again_mends_them() {
             "etc/qubes-rpc/admin.vm.Gone",
             |it| symlink("../../usr/lib/qubes/admin/admin-label", it).unwrap(),
             "serves nothing any more",
+        ),
+        (
+            "usr/lib/systemd/system/qubes-admin-boot.service",
+            |it| {
+                std::fs::remove_file(it.with_file_name("sysinit.target.wants").join(it.file_name().unwrap()))
+                    .unwrap()
+            },
+            "not started at boot",
         ),
         ("run/qubes/admin/locks", |it| std::fs::remove_dir(it).unwrap(), "not of mode 2770"),
         (
@@ -203,7 +213,7 @@ fn a_check_names_every_difference_and_installing_again_mends_them() {
             "{path}: {reported}"
         );
     }
-    assert!(reported.contains("6 differences; install.sh mends them"), "{reported}");
+    assert!(reported.contains("7 differences; install.sh mends them"), "{reported}");
     place.done(&[]);
     place.done(&["--check"]);
 }

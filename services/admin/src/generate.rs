@@ -13,6 +13,7 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("rpc-config/policy.d/91-admin-default-deny.policy", default_deny()),
         ("rpc-config/rpc-config/admin", rpc_config()),
         ("rpc-config/sysctl.d/qubes-admin.conf", limits()),
+        ("rpc-config/systemd/qubes-admin-boot.service", boot()),
         ("rpc-config/tmpfiles.d/qubes-admin.conf", directories()),
     ];
     for (read, write) in groups {
@@ -83,6 +84,7 @@ fn directories() -> String {
     for path in Store::at(&Root::at("/")).directories() {
         text.push_str(&format!("d {} {DIRECTORY_MODE:o} root qubes -\n", path.display()));
     }
+    text.push_str("# dom0's services, read by everyone.\nd /run/qubes-service 2775 root qubes -\n");
     text
 }
 
@@ -90,6 +92,25 @@ fn directories() -> String {
 fn limits() -> String {
     "# How many event listeners a user may have: generated, UPDATE=1 cargo test writes this file.\n\
         fs.inotify.max_user_instances = 8192\n"
+        .to_owned()
+}
+
+/// What a boot needs done before services start: `/run` is empty, and a power loss may have left something unfinished.
+fn boot() -> String {
+    "# Generated, UPDATE=1 cargo test writes this file.\n\
+        [Unit]\n\
+        Description=Bring the store of the Admin API and what follows from it in order\n\
+        ConditionPathExists=/var/lib/qubes/admin/system.json\n\
+        DefaultDependencies=no\n\
+        RequiresMountsFor=/var/lib/qubes\n\
+        After=systemd-tmpfiles-setup.service\n\
+        Before=sysinit.target\n\n\
+        [Service]\n\
+        Type=oneshot\n\
+        ExecStart=/usr/bin/qubes-admin check --repair\n\
+        UMask=0007\n\n\
+        [Install]\n\
+        WantedBy=sysinit.target\n"
         .to_owned()
 }
 

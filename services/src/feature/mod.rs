@@ -5,7 +5,7 @@ mod checks;
 mod dom0;
 
 pub use change::{delete, store};
-pub use dom0::follow_service;
+pub use dom0::{astray_services, follow_service, restore_services};
 
 use std::rc::Rc;
 

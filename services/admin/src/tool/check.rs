@@ -5,6 +5,7 @@ use common::names::QubeName;
 use common::root::Root;
 use common::storage::unfinished;
 use common::store::{Problem, Remedy, Store, View};
+use services::feature;
 
 use super::out::{self, Stop};
 
@@ -18,6 +19,7 @@ pub(super) fn run(root: &Root, repair: bool) -> Result<(), Stop> {
     let mut problems = store.check()?;
     let problem = |name| Problem::new(format!("making or removing {name} was not finished"), Remedy::Settle);
     problems.extend(unfinished.iter().map(problem));
+    problems.extend(services_of_dom0(root, &store, repair)?);
     problems.extend(orphans(root, &store)?);
     for problem in &problems {
         out::line(&format!("{}; {}", problem.text, problem.remedy.advice()))?;
@@ -44,6 +46,19 @@ fn unfinished(root: &Root, store: &Store, repair: bool) -> Result<Vec<QubeName>,
         }
     }
     Ok(left)
+}
+
+/// Files of dom0's services that are not as its features say, after they were made so where that was asked for.
+fn services_of_dom0(root: &Root, store: &Store, repair: bool) -> Result<Vec<Problem>, Stop> {
+    // A dom0 that cannot be read is a problem of its own.
+    let Ok(Some(dom0)) = store.read()?.qube(&QubeName::dom0()) else { return Ok(Vec::new()) };
+    if repair {
+        feature::restore_services(root, &dom0).map_err(|error| format!("services of dom0: {error}"))?;
+    }
+    let problem = |service| {
+        Problem::new(format!("the file of dom0's service {service} is not as its feature"), Remedy::Settle)
+    };
+    Ok(feature::astray_services(root, &dom0).into_iter().map(problem).collect())
 }
 
 /// Home directories that belong to no qube and to none being made or removed.
