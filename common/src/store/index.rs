@@ -120,9 +120,10 @@ impl Entry {
     }
 
     /// Assigned devices: names of the qubes that provide them, and their ports.
-    pub fn device_backends(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn device_backends(&self) -> impl Iterator<Item = (&str, String)> {
         let references = self.column(Column::References).split(',');
-        references.filter_map(|pair| pair.strip_prefix("@device=")?.split_once('+'))
+        let devices = references.filter_map(|pair| pair.strip_prefix("@device=")?.split_once('+'));
+        devices.map(|(backend, port)| (backend, unpacked(port)))
     }
 }
 
@@ -135,8 +136,31 @@ fn references(qube: &Qube) -> Vec<String> {
         let value = qube.properties.get(*name)?;
         Some(format!("{name}={}", value.to_text()))
     });
-    let devices = qube.devices.iter().map(|device| format!("@device={}+{}", device.backend, device.id));
+    let devices =
+        qube.devices.iter().map(|device| format!("@device={}+{}", device.backend, packed(&device.id)));
     properties.chain(devices).collect()
+}
+
+/// A port's identifier as one word of a column: the specification gives it no grammar, so what would end the word, the
+/// column or the line is written as `%` and two digits.
+fn packed(port: &str) -> String {
+    let pack = |character: char| match character {
+        '%' | ',' | '\0'..='\x1f' => format!("%{:02x}", u32::from(character)),
+        _ => character.to_string(),
+    };
+    port.chars().map(pack).collect()
+}
+
+/// The identifier that became a word.
+fn unpacked(word: &str) -> String {
+    let mut parts = word.split('%');
+    let mut port = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2).unwrap_or((part, ""));
+        port.extend(u8::from_str_radix(code, 16).map(char::from));
+        port.push_str(rest);
+    }
+    port
 }
 
 /// All entries, dom0 first and then by name, with the store's generation.
@@ -201,7 +225,8 @@ impl Index {
         self.position(name).map(|position| self.entries.remove(position)).is_ok()
     }
 
-    fn parse(bytes: Vec<u8>) -> Option<Self> {
+    /// Reads the file's bytes; nothing if they are torn or not an index.
+    pub fn parse(bytes: Vec<u8>) -> Option<Self> {
         let text = String::from_utf8(bytes).ok()?;
         let (header, lines) = text.split_at_checked(HEADER)?;
         let generation = header.trim_end().parse().ok()?;
@@ -210,7 +235,8 @@ impl Index {
         Some(Self { generation, entries, left_out: None })
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut text = header(self.generation);
         for entry in &self.entries {
             text.push_str(&entry.line);
