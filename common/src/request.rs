@@ -95,8 +95,11 @@ fn by_hand(method: Vec<u8>, argument: Option<&OsString>) -> Request {
     request(&method, argument, b"dom0", b"dom0", b"")
 }
 
-/// `method[+argument] SP source SP type SP destination NUL payload`; the method must be the executable's own.
-fn from_descriptor(own: &[u8], bytes: &[u8]) -> Result<Request, Failure> {
+/// Reads `method[+argument] SP source SP type SP destination NUL payload`; the method must be the executable's own.
+///
+/// # Errors
+/// A drop for malformed frames.
+pub fn from_descriptor(own: &[u8], bytes: &[u8]) -> Result<Request, Failure> {
     let end = bytes.iter().position(|byte| *byte == 0).ok_or(FRAMING)?;
     let (header, rest) = bytes.split_at_checked(end).ok_or(FRAMING)?;
     let payload = rest.get(1..).unwrap_or_default();

@@ -22,8 +22,11 @@ use crate::{call::Access, files};
 pub fn serve(family: &Family) {
     log::catch_panics();
     let root = Root::from_environment();
-    let outcome = request::receive().and_then(|request| handle(family, &request, &root));
-    match answer(outcome, &root) {
+    let answer = match request::receive() {
+        Ok(request) => respond(family, &request, &root),
+        Err(failure) => answer(Err(failure), &root),
+    };
+    match answer {
         Some(Answer::Message(bytes)) => {
             let mut stdout = io::stdout().lock();
             // A caller that went away changes nothing: what was done is done.
@@ -40,6 +43,11 @@ pub enum Answer {
     Message(Vec<u8>),
     /// Events, sent to standard output by calling this.
     Stream(Box<dyn FnOnce()>),
+}
+
+/// The answer to a request, or nothing where the specification hides the failure.
+pub fn respond(family: &Family, request: &Request, root: &Root) -> Option<Answer> {
+    answer(handle(family, request, root), root)
 }
 
 /// The answer, or nothing where the specification hides the failure.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 
 use common::event::Event;
 use common::model::{Class, Labels, Pool, Pools, Qube, System, Value, Volume};
@@ -15,6 +15,9 @@ use common::storage::Layout;
 use common::store::{LoggedEvent, Store, View};
 
 use crate::executables;
+
+/// Files and folders with their content, which of folders and of volumes' images is left out.
+pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// A throwaway root.
 pub struct Fixture {
@@ -116,6 +119,13 @@ impl Fixture {
         watcher
     }
 
+    /// Everything below the root.
+    pub fn files(&self) -> Files {
+        let mut files = Files::new();
+        collect(self.scratch.path(), &mut files);
+        files
+    }
+
     /// Writes a policy file.
     pub fn policy(&self, name: &str, text: &str) {
         std::fs::write(self.path("/etc/qubes/policy.d").join(name), text).unwrap();
@@ -142,7 +152,7 @@ impl Fixture {
         let mut command = self.command(method);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(request);
-        child.wait_with_output().unwrap()
+        output_of(child)
     }
 
     /// The reply to a call started as qrexec starts it, without payload.
@@ -206,6 +216,35 @@ impl Fixture {
 pub fn logged_events(log: &str) -> Vec<Event> {
     let parsed = |line: &str| serde_json::from_str::<LoggedEvent>(line).ok();
     log.lines().filter_map(parsed).map(|logged| logged.event).collect()
+}
+
+/// The output of a call; of a stream of events, which ends only when nobody listens any more, the first bytes.
+pub fn output_of(mut child: Child) -> Output {
+    let mut stdout = child.stdout.take().unwrap();
+    let mut reply = Vec::new();
+    stdout.by_ref().take(2).read_to_end(&mut reply).unwrap();
+    if reply == b"1\0" {
+        let mut first = [0; 4_096];
+        let length = stdout.read(&mut first).unwrap();
+        reply.extend_from_slice(&first[..length]);
+    } else {
+        stdout.read_to_end(&mut reply).unwrap();
+    }
+    drop(stdout);
+    Output { stdout: reply, ..child.wait_with_output().unwrap() }
+}
+
+fn collect(folder: &Path, files: &mut Files) {
+    const LARGEST: u64 = 1 << 20;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let about = entry.metadata().unwrap();
+        let is_text = about.is_file() && about.len() < LARGEST;
+        files.insert(entry.path(), if is_text { std::fs::read(entry.path()).unwrap() } else { Vec::new() });
+        if about.is_dir() {
+            collect(&entry.path(), files);
+        }
+    }
 }
 
 /// `Class: text` of an EXCEPTION's bytes.

@@ -12,6 +12,7 @@
 )]
 
 pub mod cases;
+pub mod checks;
 pub mod executables;
 pub mod fixture;
 pub mod golden;

@@ -14,7 +14,7 @@ use super::row::Kind;
 ///
 /// # Errors
 /// `QubesValueError` with the kind's text.
-pub(super) fn parse(kind: Kind, payload: &Untrusted) -> Result<Value, Refusal> {
+pub fn parse(kind: Kind, payload: &Untrusted) -> Result<Value, Refusal> {
     let is_qube = matches!(kind, Kind::Qube { .. });
     let non_ascii = if is_qube { "" } else { "Non-ASCII bytes in property value" };
     let text = payload.sanitise::<Ascii>().map_err(|_| Refusal::value(non_ascii))?;

@@ -2,7 +2,7 @@
 
 mod create;
 mod list;
-mod options;
+pub mod options;
 mod plan;
 mod remove;
 mod state;

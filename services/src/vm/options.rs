@@ -8,13 +8,16 @@ use common::untrusted::Untrusted;
 const VOLUMES: [&str; 4] = ["root", "private", "volatile", "kernel"];
 
 /// What a new qube shall be.
-pub(super) struct Options {
-    pub(super) name: QubeName,
-    pub(super) label: NewLabelName,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Its name.
+    pub name: QubeName,
+    /// Its label.
+    pub label: NewLabelName,
     /// Pool for every volume that is read-write and no snapshot.
-    pub(super) pool: Option<String>,
+    pub pool: Option<String>,
     /// Pools of single volumes, in the order given.
-    pub(super) pools: Vec<(VolumeName, String)>,
+    pub pools: Vec<(VolumeName, String)>,
 }
 
 /// What was read so far.
@@ -27,7 +30,10 @@ struct Draft {
 }
 
 /// Parses the payload. `allow_pool` is set in `CreateInPool`, `has_template` where a template was given.
-pub(super) fn parse(payload: &Untrusted, allow_pool: bool, has_template: bool) -> Result<Options, Refusal> {
+///
+/// # Errors
+/// The first violated row's text.
+pub fn parse(payload: &Untrusted, allow_pool: bool, has_template: bool) -> Result<Options, Refusal> {
     let text = payload.sanitise::<Ascii>();
     let text = text.map_err(|_| Refusal::protocol("Parameters contains non-ASCII characters"))?;
     let mut draft = Draft::default();

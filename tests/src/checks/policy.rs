@@ -1,0 +1,118 @@
+//! Policy files and decisions: layout does not matter, a refusing first rule wins, nothing is allowed without rules.
+
+use std::cell::OnceCell;
+use std::path::Path;
+
+use common::model::Class;
+use common::policy::{Policy, SystemInfo};
+use common::root::Root;
+
+/// The bytes are up to three files: a complete one, one to include, and one of the 4.0 format.
+const FILES: [&str; 3] =
+    ["etc/qubes/policy.d/30-main.policy", "etc/qubes/policy.d/include/more", "etc/qubes-rpc/policy/svc+arg"];
+const SEPARATOR: char = '\x1c';
+
+thread_local! {
+    static FOLDER: OnceCell<tempfile::TempDir> = const { OnceCell::new() };
+}
+
+pub(super) fn check(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if leads_outside(text) {
+        return;
+    }
+    FOLDER.with(|folder| {
+        let folder = folder.get_or_init(new_folder).path();
+        let files: Vec<&str> = text.split(SEPARATOR).collect();
+        let Some(policy) = load(folder, &files) else { return };
+        let laid_out: Vec<String> = files.iter().map(|file| in_another_layout(file)).collect();
+        let laid_out: Vec<&str> = laid_out.iter().map(String::as_str).collect();
+        assert_eq!(shown(&load(folder, &laid_out).unwrap()), shown(&policy));
+        check_decisions(folder, &files, &policy);
+    });
+}
+
+fn new_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["run/qubes/policy.d", "etc/qubes/policy.d/include", "etc/qubes-rpc/policy"] {
+        std::fs::create_dir_all(folder.path().join(name)).unwrap();
+    }
+    folder
+}
+
+/// Includes are the administrator's and may name any file; here they stay in the folder.
+fn leads_outside(text: &str) -> bool {
+    let mut words = text.split(|character: char| character.is_whitespace() || character == ':');
+    words.any(|word| word.starts_with('/') || word.contains(".."))
+}
+
+fn load(folder: &Path, files: &[&str]) -> Option<Policy> {
+    for (index, path) in FILES.into_iter().enumerate() {
+        std::fs::write(folder.join(path), files.get(index).unwrap_or(&"")).unwrap();
+    }
+    Policy::load(&Root::at(folder)).ok()
+}
+
+fn shown(policy: &Policy) -> String {
+    format!("{policy:?}")
+}
+
+/// The same lines with other white space, comments and empty lines.
+fn in_another_layout(file: &str) -> String {
+    let mut text = String::from("# first\n\n");
+    for line in file.lines() {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        text.push_str(&format!("\t {} \n  # again\n\n", words.join("  ")));
+    }
+    text
+}
+
+fn check_decisions(folder: &Path, files: &[&str], policy: &Policy) {
+    let denied = format!("* * * * deny\n{}", files.first().unwrap_or(&""));
+    let mut all = files.to_vec();
+    all[0] = &denied;
+    let denying = load(folder, &all).unwrap();
+    for service in ["admin.vm.List", "svc", "other"] {
+        for argument in ["+", "+arg"] {
+            for source in ["work", "dom0", "uuid:2", "nosuch"] {
+                for target in ["work", "dom0", "@default", "@dispvm", "@dispvm:base", "@adminvm", "", "@x"] {
+                    policy.is_plainly_allowed(&Three, service, argument, source, target);
+                    assert!(!denying.is_plainly_allowed(&Three, service, argument, source, target));
+                }
+            }
+        }
+    }
+}
+
+/// A system of dom0, `work` with the tag `t` and UUID 2, and `base`, a template of disposables.
+struct Three;
+
+impl SystemInfo for Three {
+    fn class(&self, name: &str) -> Option<Class> {
+        match name {
+            "dom0" => Some(Class::AdminVM),
+            "work" | "base" => Some(Class::AppVM),
+            _ => None,
+        }
+    }
+
+    fn has_tag(&self, name: &str, tag: &str) -> bool {
+        name == "work" && tag == "t"
+    }
+
+    fn is_template_for_dispvms(&self, name: &str) -> bool {
+        name == "base"
+    }
+
+    fn default_dispvm(&self, name: &str) -> Option<String> {
+        (name == "work").then(|| "base".to_owned())
+    }
+
+    fn name_of_uuid(&self, uuid: &str) -> Option<String> {
+        (uuid == "2").then(|| "work".to_owned())
+    }
+
+    fn is_running(&self, name: &str) -> bool {
+        name == "work"
+    }
+}
