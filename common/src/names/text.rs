@@ -121,12 +121,15 @@ name!(
 );
 
 impl VolumeName {
+    /// Most bytes: drivers make names of files and of logical volumes from it, with something before and after.
+    const MAX_LENGTH: usize = 64;
+
     /// Parses a volume name.
     ///
     /// # Errors
     /// `ProtocolError`.
     pub fn parse(text: &str) -> Result<Self, Broken> {
-        if only_word_bytes(text, b"-_.") && !text.starts_with('.') {
+        if text.len() <= Self::MAX_LENGTH && only_word_bytes(text, b"-_.") && !text.starts_with('.') {
             Ok(Self(text.to_owned()))
         } else {
             Err(Broken::new(Exception::ProtocolError, "Volume name contains illegal characters"))
