@@ -334,16 +334,13 @@ impl<'s> World<'s> {
             assert!(matches!(C::ROW.access, Access::Write), "this call's row says that it only reads");
         }
         let mut txn = self.store.write()?;
-        match change(&mut txn) {
-            Ok(value) => {
-                txn.commit()?;
-                Ok(value)
-            }
-            Err(failure) => {
-                txn.refuse()?;
-                Err(failure)
-            }
+        let outcome = change(&mut txn);
+        if outcome.is_ok() {
+            txn.commit()?
+        } else {
+            txn.refuse()?
         }
+        outcome
     }
 
     /// Publishes an event that goes with no change of the state.

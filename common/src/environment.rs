@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 
-/// The arguments, the program's own name first.
+/// The arguments, the program's own name first. Service executables get theirs in `crate::start`.
 pub fn arguments() -> Vec<OsString> {
     std::env::args_os().collect()
 }

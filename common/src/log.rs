@@ -1,8 +1,9 @@
 //! The local log: standard error, which qrexec keeps in `/var/log/qubes/qrexec.<vm>.log`.
 
-use std::backtrace::Backtrace;
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
+
+use crate::trace;
 
 /// Writes one line. Callers pass fixed texts, paths and sanitised values only. A log that takes no more, on a full
 /// disk for example, ends no call.
@@ -19,9 +20,7 @@ pub fn catch_panics() {
     }));
 }
 
-/// Installed executables have no symbols: there the frames are addresses, the last one in `_start`, and an
-/// unstripped build of the same sources gives their names.
 fn told(panic: &PanicHookInfo<'_>) -> String {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    format!("internal error at {place}\n{:#}", Backtrace::force_capture())
+    format!("internal error at {place}\n{}", trace::frames())
 }

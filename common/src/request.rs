@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::environment;
 use crate::failure::{Exception, Failure};
+use crate::standard;
 use crate::untrusted::Untrusted;
 
 /// Most bytes of header, NUL and payload together.
@@ -39,12 +40,11 @@ const TOO_LONG: Failure = Failure::Dropped(Cow::Borrowed("request too long"));
 ///
 /// # Errors
 /// A drop for malformed frames and too long requests, `QubesException` where the request cannot be read.
-pub fn receive() -> Result<Request, Failure> {
-    let arguments = environment::arguments();
+pub fn receive(arguments: &[OsString]) -> Result<Request, Failure> {
     let method = method_of(arguments.first());
     match environment::variable("QREXEC_REMOTE_DOMAIN") {
         Some(source) => from_qrexec(method, arguments.get(1), source),
-        None if io::stdin().is_terminal() => Ok(by_hand(method, arguments.get(1))),
+        None if standard::input().is_terminal() => Ok(by_hand(method, arguments.get(1))),
         None => from_descriptor(&method, &read_limited(0, limit_of(&method))?),
     }
 }
@@ -136,10 +136,11 @@ fn request(method: &[u8], argument: &[u8], source: &[u8], destination: &[u8], pa
 
 /// Reads standard input to its end, refusing as soon as there is more than the limit leaves room for.
 fn read_limited(used: usize, limit: usize) -> Result<Vec<u8>, Failure> {
+    const USUAL: usize = 1024;
     let room = limit.checked_sub(used).ok_or(TOO_LONG)?;
     let most = u64::try_from(room.saturating_add(1)).unwrap_or(u64::MAX);
-    let mut bytes = Vec::new();
-    io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    let mut bytes = Vec::with_capacity(USUAL);
+    standard::input().by_ref().take(most).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() > room { Err(TOO_LONG) } else { Ok(bytes) }
 }
 

@@ -1,6 +1,7 @@
 //! The way of every call: receive, resolve, check what all calls share, run the three stages, answer once.
 
-use std::io::{self, Write};
+use std::ffi::OsString;
+use std::io::Write;
 
 use crate::call::{
     Destination, Entry, Family, Parties, Presence, Received, Reply, Row, World, no_such_domain,
@@ -13,24 +14,24 @@ use crate::quote::quote;
 use crate::reply;
 use crate::request::{self, Request};
 use crate::root::Root;
+use crate::standard;
 use crate::store::{Store, View};
 use crate::untrusted::Untrusted;
 use crate::{call::Access, files};
 
 /// Serves the one request this process was started for. The exit status is 0 also for an exception: clients
 /// look at the answer only then.
-pub fn serve(family: &Family) {
+pub fn serve(family: &Family, arguments: &[OsString]) {
     log::catch_panics();
     let root = Root::from_environment();
-    let answer = match request::receive() {
+    let answer = match request::receive(arguments) {
         Ok(request) => respond(family, &request, &root),
         Err(failure) => answer(Err(failure), &root),
     };
     match answer {
         Some(Answer::Message(bytes)) => {
-            let mut stdout = io::stdout().lock();
             // A caller that went away changes nothing: what was done is done.
-            let _ = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+            let _ = standard::output().write_all(&bytes);
         }
         Some(Answer::Stream(send)) => send(),
         None => {}

@@ -9,7 +9,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{MsgFlags, send};
 
 use crate::event::Event;
-use crate::{log, reply};
+use crate::{log, reply, standard};
 
 /// The first event of every stream: whoever reads the state after it misses no change.
 const ESTABLISHED: &str = "connection-established";
@@ -81,8 +81,7 @@ fn send_all(events: &[Event]) -> Result<(), Failed> {
     if bytes.is_empty() {
         return Ok(());
     }
-    let mut out = io::stdout().lock();
-    out.write_all(&bytes).and_then(|()| out.flush()).map_err(|_| Failed::Gone)
+    standard::output().write_all(&bytes).map_err(|_| Failed::Gone)
 }
 
 /// What a wait ended by.

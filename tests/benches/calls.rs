@@ -1,6 +1,8 @@
-//! CPU time of whole calls as processes, at growing numbers of qubes, beside an empty static program in the same run.
+//! CPU time and system calls of whole calls as processes, at growing numbers of qubes, beside empty programs in the
+//! same run.
 //!
-//! `cargo bench -p tests --bench calls` prints a table in microseconds (minimum of many runs) and writes nothing.
+//! `cargo bench -p tests --bench calls` prints two tables, microseconds (minimum of many runs) and system calls with
+//! the fsyncs among them, and writes nothing. Executables run as copies, which is how `install.sh` leaves them.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
@@ -10,81 +12,125 @@
     reason = "a benchmark"
 )]
 
-use std::io::Write;
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::model::{Class, Labels, Pool, Pools, Qube, System, Value};
-use common::names::{PoolName, QubeName, QubeUuid};
-use common::root::Root;
-use common::store::Store;
 use nix::sys::resource::{UsageWho, getrusage};
+use tests::{Fixture, stepper};
 
-const SIZES: [usize; 4] = [10, 100, 1_000, 5_000];
+const SIZES: [u16; 4] = [10, 100, 1_000, 5_000];
 const RUNS: usize = 200;
+/// Runs of calls that change something, which wait for the disk.
 const CHANGING_RUNS: usize = 30;
+
+/// What is measured: a heading, an executable, and the request's method; empty programs have none.
+struct Subject {
+    heading: &'static str,
+    executable: &'static str,
+    method: &'static str,
+    /// The request after the method, for the n-th run.
+    rest: fn(usize) -> String,
+}
+
+const fn empty(heading: &'static str, executable: &'static str) -> Subject {
+    Subject { heading, executable, method: "", rest: |_| String::new() }
+}
+
+const SUBJECTS: [Subject; 7] = [
+    empty("static", "empty-static"),
+    empty("dynamic", "empty-dynamic"),
+    Subject {
+        heading: "get",
+        executable: "admin-vm-property",
+        method: "admin.vm.property.Get",
+        rest: |_| "+vcpus dom0 name q1\0".to_owned(),
+    },
+    Subject {
+        heading: "list",
+        executable: "admin-vm-list",
+        method: "admin.vm.List",
+        rest: |_| "+ dom0 name dom0\0".to_owned(),
+    },
+    Subject {
+        heading: "set",
+        executable: "admin-vm-property",
+        method: "admin.vm.property.Set",
+        rest: |run| format!("+vcpus dom0 name q1\0{}", run + 1),
+    },
+    Subject {
+        heading: "create",
+        executable: "admin-vm-create",
+        method: "admin.vm.Create.AppVM",
+        rest: |_| "+test-template dom0 name dom0\0name=fresh label=red".to_owned(),
+    },
+    Subject {
+        heading: "remove",
+        executable: "admin-vm-create",
+        method: "admin.vm.Remove",
+        rest: |_| "+ dom0 name fresh\0".to_owned(),
+    },
+];
 
 fn main() {
     let scratch = tempfile::tempdir().unwrap();
-    let empty = empty_static_program(scratch.path());
-    let baseline = minimum(RUNS, || run(Command::new(&empty), b""));
-    println!("empty static program: {baseline} us CPU");
-    println!("{:>6} {:>8} {:>8} {:>8} {:>8} {:>8}", "qubes", "get", "list", "set", "create", "remove");
+    let programs = install(scratch.path());
+    let heading: String = SUBJECTS.iter().map(|subject| format!("{:>9}", subject.heading)).collect();
+    println!("{:>6}{heading}   CPU microseconds; static and dynamic: empty programs", "qubes");
+    let mut counts = Vec::new();
     for size in SIZES {
-        let root = scratch.path().join(size.to_string());
-        fill(&root, size);
-        let call = |executable: &str, method: &str, frame: &str| {
-            let mut command = Command::new(executable_path(executable));
-            command.arg0(method).env_clear().env("QUBES_ADMIN_ROOT", &root);
-            run(command, format!("{method}{frame}").as_bytes())
-        };
-        let get =
-            minimum(RUNS, || call("admin-vm-property", "admin.vm.property.Get", "+vcpus dom0 name q1\0"));
-        let list = minimum(RUNS, || call("admin-vm-list", "admin.vm.List", "+ dom0 name dom0\0"));
-        let mut value = 1;
-        let set = minimum(CHANGING_RUNS, || {
-            value += 1;
-            call("admin-vm-property", "admin.vm.property.Set", &format!("+vcpus dom0 name q1\0{value}"))
-        });
-        let mut creates = u64::MAX;
-        let mut removes = u64::MAX;
-        for _ in 0..CHANGING_RUNS {
-            let made = "+tpl dom0 name dom0\0name=fresh label=red";
-            creates = creates.min(call("admin-vm-create", "admin.vm.Create.AppVM", made));
-            removes = removes.min(call("admin-vm-create", "admin.vm.Remove", "+ dom0 name fresh\0"));
-        }
-        println!("{size:>6} {get:>8} {list:>8} {set:>8} {creates:>8} {removes:>8}");
+        let fixture = Fixture::with_qubes(size);
+        let root = fixture.path("/");
+        println!("{}", row(size, &cpu_times(&programs, &root)));
+        counts.push(row(size, &system_calls(&programs, &root)));
     }
+    println!("{:>6}{heading}   system calls/fsyncs", "qubes");
+    println!("{}", counts.join("\n"));
 }
 
-/// The executables that `cargo bench` builds lie beside this one's folder.
-fn executable_path(name: &str) -> PathBuf {
-    let here = std::env::current_exe().unwrap();
-    here.ancestors().map(|folder| folder.join(name)).find(|path| path.is_file()).unwrap()
+fn row(size: u16, cells: &[String]) -> String {
+    let cells: String = cells.iter().map(|cell| format!("{cell:>9}")).collect();
+    format!("{size:>6}{cells}")
 }
 
-fn empty_static_program(scratch: &Path) -> PathBuf {
-    let (source, program) = (scratch.join("empty.rs"), scratch.join("empty"));
-    std::fs::write(&source, "fn main() {}\n").unwrap();
-    let flags = ["-O", "-C", "target-feature=+crt-static", "-C", "panic=abort", "-o"];
-    let status = Command::new("rustc").args(flags).arg(&program).arg(&source).status().unwrap();
-    assert!(status.success());
-    program
+/// The least CPU time of each subject. They take turns, so that all meet the same moods of the machine.
+fn cpu_times(programs: &Path, root: &Path) -> Vec<String> {
+    let mut least = [u64::MAX; SUBJECTS.len()];
+    for run in 0..RUNS {
+        for (subject, least) in SUBJECTS.iter().zip(&mut least) {
+            if run < CHANGING_RUNS || matches!(subject.heading, "static" | "dynamic" | "get" | "list") {
+                *least = (*least).min(cpu_time(subject, command(subject, programs, root, run)));
+            }
+        }
+    }
+    least.iter().map(u64::to_string).collect()
+}
+
+/// System calls of each subject from its start to its end, and the fsyncs among them.
+fn system_calls(programs: &Path, root: &Path) -> Vec<String> {
+    let counted = SUBJECTS.iter().map(|subject| {
+        let calls = stepper::system_calls(command(subject, programs, root, RUNS));
+        format!("{}/{}", calls.len(), calls.iter().filter(|call| **call == libc::SYS_fsync).count())
+    });
+    counted.collect()
+}
+
+fn command(subject: &Subject, programs: &Path, root: &Path, run: usize) -> Command {
+    let request = root.join("request");
+    std::fs::write(&request, format!("{}{}", subject.method, (subject.rest)(run))).unwrap();
+    let mut command = Command::new(programs.join(subject.executable));
+    command.arg0(subject.method).env_clear().env("QUBES_ADMIN_ROOT", root);
+    command.stdin(File::open(request).unwrap()).stderr(Stdio::inherit());
+    command
 }
 
 /// CPU microseconds of one process, user and system.
-fn run(mut command: Command, request: &[u8]) -> u64 {
+fn cpu_time(subject: &Subject, mut command: Command) -> u64 {
     let before = children_cpu();
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-    let _ = child.stdin.take().unwrap().write_all(request);
-    let output = child.wait_with_output().unwrap();
-    assert!(
-        request.is_empty() || output.stdout.starts_with(b"0\0"),
-        "{:?}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    let output = command.output().unwrap();
+    let answered = subject.method.is_empty() || output.stdout.starts_with(b"0\0");
+    assert!(answered, "{:?}", String::from_utf8_lossy(&output.stdout));
     children_cpu() - before
 }
 
@@ -94,49 +140,31 @@ fn children_cpu() -> u64 {
     micros(usage.user_time()) + micros(usage.system_time())
 }
 
-fn minimum(runs: usize, mut measure: impl FnMut() -> u64) -> u64 {
-    (0..runs).map(|_| measure()).min().unwrap()
+/// A folder with copies of the services' executables and both empty programs.
+fn install(scratch: &Path) -> PathBuf {
+    let programs = scratch.join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    for executable in ["admin-vm-property", "admin-vm-list", "admin-vm-create"] {
+        std::fs::copy(built(executable), programs.join(executable)).unwrap();
+    }
+    for (name, flags) in [("empty-static", "-Ctarget-feature=+crt-static"), ("empty-dynamic", "-Lnative=.")] {
+        compile_empty_program(scratch, flags);
+        std::fs::copy(scratch.join("empty"), programs.join(name)).unwrap();
+    }
+    programs
 }
 
-/// A store with `size` qubes based on one template.
-fn fill(root: &Path, size: usize) {
-    let root = Root::at(root);
-    let store = Store::at(&root);
-    store.prepare().unwrap();
-    let mut txn = store.write().unwrap();
-    txn.put_labels(Labels::built_in());
-    txn.put_pools(pools());
-    let mut system = System::default();
-    system.properties.insert("default_pool_kernel".into(), Value::Text("linux-kernel".into()));
-    txn.put_system(system);
-    let mut add = |name: &str, class: Class, qid: usize| {
-        let uuid = if qid == 0 { QubeUuid::dom0() } else { QubeUuid::random() };
-        let mut qube = Qube::new(QubeName::parse(name).unwrap(), class, qid as u16, uuid);
-        qube.properties.insert("label".into(), Value::Text("red".into()));
-        if class == Class::AppVM {
-            qube.properties.insert("template".into(), Value::Text("tpl".into()));
-        }
-        txn.insert_qube(qube).unwrap();
-    };
-    add("dom0", Class::AdminVM, 0);
-    add("tpl", Class::TemplateVM, 1);
-    for number in 1..=size {
-        add(&format!("q{number}"), Class::AppVM, number + 1);
-    }
-    txn.commit().unwrap();
-    std::fs::create_dir_all(root.path("/var/lib/qubes/vm-kernels")).unwrap();
+/// The executables that `cargo bench` builds lie beside this one's folder.
+fn built(name: &str) -> PathBuf {
+    let here = std::env::current_exe().unwrap();
+    here.ancestors().map(|folder| folder.join(name)).find(|path| path.is_file()).unwrap()
 }
 
-fn pools() -> Pools {
-    let pool = |name: &str, driver: &str, directory: &str| Pool {
-        name: PoolName::parse(name).unwrap(),
-        driver: driver.into(),
-        settings: vec![("dir_path".into(), directory.into())],
-    };
-    Pools {
-        pools: vec![
-            pool("varlibqubes", "file-reflink", "/var/lib/qubes"),
-            pool("linux-kernel", "linux-kernel", "/var/lib/qubes/vm-kernels"),
-        ],
-    }
+/// An empty Rust program, `scratch/empty`; a dynamic one loads the C library alone, as the services do.
+fn compile_empty_program(scratch: &Path, flags: &str) {
+    std::fs::write(scratch.join("empty.rs"), "fn main() {}\n").unwrap();
+    std::fs::write(scratch.join("libgcc_s.so"), "INPUT ( -lgcc_eh -lgcc )\n").unwrap();
+    let mut rustc = Command::new("rustc");
+    rustc.args(["-O", "-Cpanic=abort", flags, "empty.rs"]).current_dir(scratch);
+    assert!(rustc.status().unwrap().success());
 }

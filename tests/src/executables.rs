@@ -1,6 +1,6 @@
 //! The workspace's real executables, built once and found beside the tests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -18,19 +18,34 @@ pub fn serving(method: &str) -> PathBuf {
     executable(family.name)
 }
 
+/// Folder of the executables as they are installed, brought up to date first.
+pub fn released() -> PathBuf {
+    let target = profile_folder().parent().unwrap().to_path_buf();
+    cargo_build(&target, &["--release", "-p", "services", "-p", "qubes-admin"]);
+    target.join("release")
+}
+
 fn build() -> PathBuf {
+    let profile = profile_folder();
+    let released = profile.file_name().is_some_and(|name| name == "release");
+    let options: &[&str] = if released { &["--workspace", "--release"] } else { &["--workspace"] };
+    cargo_build(profile.parent().unwrap(), options);
+    profile
+}
+
+/// The folder below `target` that holds what this test was built with.
+fn profile_folder() -> PathBuf {
     let here = std::env::current_exe().unwrap();
     let folder = here.ancestors().find(|path| path.file_name().is_some_and(|name| name == "deps")).unwrap();
-    let profile = folder.parent().unwrap();
+    folder.parent().unwrap().to_path_buf()
+}
+
+fn cargo_build(target: &Path, options: &[&str]) {
     // A store opened before has changed our umask; the executables are for everybody.
     let mut cargo = Command::new("sh");
     cargo.args(["-c", "umask 022 && exec \"$0\" \"$@\""]);
     cargo.arg(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["build", "--quiet", "--workspace", "--bins", "--offline"]);
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_TARGET_DIR", profile.parent().unwrap());
-    if profile.file_name().is_some_and(|name| name == "release") {
-        cargo.arg("--release");
-    }
+    cargo.args(["build", "--quiet", "--bins", "--offline"]).args(options);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_TARGET_DIR", target);
     assert!(cargo.status().unwrap().success(), "the executables do not build");
-    profile.to_path_buf()
 }

@@ -49,6 +49,24 @@ impl Fixture {
         fixture
     }
 
+    /// The same with AppVMs `q1` and on, made after `test-vm1`.
+    pub fn with_qubes(count: u16) -> Self {
+        let fixture = Self::new();
+        let store = fixture.store();
+        let mut txn = store.write().unwrap();
+        let model = txn.qube_named("test-vm1").unwrap().unwrap();
+        for number in 1..=count {
+            let mut qube = Qube::clone(&model);
+            qube.name = QubeName::parse(&format!("q{number}")).unwrap();
+            qube.qid = number + 3;
+            qube.uuid = uuid(qube.qid);
+            qube.volumes = volumes(&fixture.root(), &txn, &qube);
+            txn.insert_qube(qube).unwrap();
+        }
+        txn.commit().unwrap();
+        fixture
+    }
+
     /// Directories, a kernel and the size of the host only.
     pub fn empty() -> Self {
         let fixture = Self { scratch: crate::scratch() };

@@ -1,4 +1,5 @@
-//! Runs a program up to one of its system calls and makes trouble there: a kill, or an error instead of the call.
+//! Runs a program up to one of its system calls and makes trouble there: a kill, or an error instead of the call. Or
+//! tells which calls it makes.
 #![allow(unsafe_code, reason = "a child asks to be traced between fork and exec")]
 
 use std::io::Read;
@@ -73,11 +74,7 @@ pub struct Traced {
 /// Runs `command`, whose standard input must not be a pipe we write, into `trouble`.
 #[allow(clippy::zombie_processes, reason = "waited for by number, as tracing needs")]
 pub fn run(mut command: Command, trouble: Trouble) -> Traced {
-    // SAFETY: only the traceme request is made between fork and exec, a single system call without allocation.
-    unsafe {
-        command.pre_exec(|| ptrace::traceme().map_err(Into::into));
-    }
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = traced(command.stdout(Stdio::piped()).stderr(Stdio::null()));
     let met = match trouble {
         Trouble::Kill(stop) => kill_at(&child, stop),
         Trouble::Fail(call, errno) => fail_at(&child, call, errno),
@@ -85,6 +82,30 @@ pub fn run(mut command: Command, trouble: Trouble) -> Traced {
     let mut output = Vec::new();
     child.stdout.take().unwrap().read_to_end(&mut output).unwrap();
     Traced { met, output }
+}
+
+/// Numbers of the system calls that `command` makes from its start to its end, in order. Its standard input must not
+/// be a pipe we write.
+#[allow(clippy::zombie_processes, reason = "waited for by number, as tracing needs")]
+pub fn system_calls(mut command: Command) -> Vec<i64> {
+    let pid = stopped(&traced(command.stdout(Stdio::null()).stderr(Stdio::null())));
+    let mut calls = Vec::new();
+    while next_stop(pid).is_some() {
+        calls.push(i64::try_from(ptrace::getregs(pid).unwrap().orig_rax).unwrap());
+        // Out of the call, which the last one has not.
+        if next_stop(pid).is_none() {
+            break;
+        }
+    }
+    calls
+}
+
+fn traced(command: &mut Command) -> Child {
+    // SAFETY: only the traceme request is made between fork and exec, a single system call without allocation.
+    unsafe {
+        command.pre_exec(|| ptrace::traceme().map_err(Into::into));
+    }
+    command.spawn().unwrap()
 }
 
 /// The child's number, once it has stopped right after exec.

@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Command, Stdio};
 
 use tests::Fixture;
+use tests::executables;
 use tests::fixture::readable;
 
 /// Runs a command with a request on its standard input; gives back what it wrote to its standard output.
@@ -44,6 +45,21 @@ fn a_panic_is_logged_by_its_place_and_answers_nothing() {
     assert!(told.contains("internal error at tests/src/bin/broken-call.rs:"), "{told}");
     assert!(told.contains("\n   0: "), "no backtrace: {told}");
     assert!(!told.contains("TaintedToken7319"), "{told}");
+}
+
+#[test]
+fn a_closed_log_never_becomes_a_file_of_the_store() {
+    let fixture = Fixture::new();
+    std::fs::write(fixture.path("/var/lib/qubes/admin/qubes/test-vm1.json"), "damaged").unwrap();
+    std::fs::remove_file(fixture.path("/run/qubes/admin/index")).unwrap();
+    let list = fixture.path("/admin.vm.List");
+    std::os::unix::fs::symlink(executables::serving("admin.vm.List"), &list).unwrap();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exec \"$0\" 2>&-"]).arg(&list);
+    command.env_clear().env("QUBES_ADMIN_ROOT", fixture.path("/")).stdout(Stdio::piped());
+    // What is said of the damaged object is said while the store is locked.
+    assert!(answer(command, b"admin.vm.List+ dom0 name dom0\0").starts_with(b"0\0dom0 "));
+    assert_eq!(std::fs::read(fixture.path("/var/lib/qubes/admin/lock")).unwrap(), b"");
 }
 
 const SET: &str = "admin.vm.feature.Set";

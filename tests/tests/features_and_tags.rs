@@ -1,5 +1,5 @@
 //! Features and tags on the wire (behaviours 52 to 71 and 104 to 111 of spec 10 §11).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 use tests::Fixture;
 use tests::fixture::refusal;

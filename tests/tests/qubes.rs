@@ -117,91 +117,82 @@ fn every_class_is_made_as_its_table_says() {
     assert_eq!(fixture.ok("admin.vm.tag.Get+copied", "disp", ""), "1");
 }
 
+/// Call, payload, and what is said.
+const REFUSED_CREATIONS: &[(&str, &str, &str)] = &[
+    (
+        "admin.vm.Create.StandaloneVM+test-template",
+        "name=n label=red",
+        "ProtocolError: StandaloneVM cannot be based on template",
+    ),
+    ("admin.vm.Create.AppVM+nobody", "name=n label=red", "QubesVMNotFoundError: No such domain: 'nobody'"),
+    (CREATE, "name=test-### label=red", "QubesValueError: VM name contains illegal characters"),
+    (
+        CREATE,
+        "name=--helpVM",
+        "QubesValueError: VM name cannot start with hyphen, underscore, dot or numbers",
+    ),
+    (CREATE, "name=1stVM", "QubesValueError: VM name cannot start with hyphen, underscore, dot or numbers"),
+    (CREATE, "label=red", "ProtocolError: Creation requested without key: name"),
+    (CREATE, "name=n", "ProtocolError: Creation requested without key: label"),
+    (CREATE, "name=n label=red pool=test", "ProtocolError: Pool option specified but 'allow_pool' is False"),
+    (CREATE, "name=test-vm1 label=red", "QubesVMAlreadyExistsError: Qube already exists: test-vm1"),
+    (CREATE, "name=n name=n label=red", "ProtocolError: Options must be unique"),
+    (CREATE, "name=n label=red x=y", "ProtocolError: Options does not match: name, label, pool, pool:"),
+    (CREATE, "name=n label=nope", "QubesLabelNotFoundError: Label does not exist: untrusted label"),
+    (CREATE, "name=n label=1", "QubesInvalidLabelError: Label must not be a digit"),
+    (
+        "admin.vm.Create.AppVM+test-net",
+        "name=n label=red",
+        "QubesPropertyValueError: wrong VM class: domains['test-net'] is of type AppVM and not TemplateVM",
+    ),
+    (
+        "admin.vm.Create.DispVM+test-net",
+        "name=n label=red",
+        "QubesValueError: template for disposable (test-net) needs to be an AppVM with template_for_dispvms=True",
+    ),
+    (
+        "admin.vm.Create.DispVM",
+        "name=n label=red",
+        "QubesValueError: Template for the qube not specified, nor default template set.",
+    ),
+    (
+        "admin.vm.Create.AdminVM",
+        "name=n label=red",
+        "QubesPropertyValueError: property 'qid' on AdminVM instance cannot be set",
+    ),
+    (
+        "admin.vm.Create.NoSuchClass",
+        "name=n label=red",
+        "ProtocolError: no such method: 'admin.vm.Create.NoSuchClass'",
+    ),
+    (
+        "admin.vm.CreateInPool.AppVM+test-template",
+        "name=n label=red pool=nope",
+        "QubesException: Unknown storage pool nope",
+    ),
+    (
+        "admin.vm.CreateInPool.AppVM+test-template",
+        "name=n label=red pool:private=nope",
+        "QubesException: Unknown storage pool nope",
+    ),
+    (
+        "admin.vm.CreateInPool.AppVM+test-template",
+        "name=n label=red pool:x=test",
+        "ProtocolError: Volume must be one of: root, private, volatile, kernel",
+    ),
+    (
+        "admin.vm.CreateInPool.AppVM+test-template",
+        "name=n label=red pool=test pool:root=test",
+        "ProtocolError: Conflicting options specified: 'pool=', 'pool:volume='",
+    ),
+];
+
 #[test]
 fn creation_is_refused_with_the_right_words_and_leaves_nothing() {
     let fixture = Fixture::new();
     let before = fixture.ok("admin.vm.List", "dom0", "");
-    for (call, payload, said) in [
-        (
-            "admin.vm.Create.StandaloneVM+test-template",
-            "name=n label=red",
-            "ProtocolError: StandaloneVM cannot be based on template",
-        ),
-        (
-            "admin.vm.Create.AppVM+nobody",
-            "name=n label=red",
-            "QubesVMNotFoundError: No such domain: 'nobody'",
-        ),
-        (CREATE, "name=test-### label=red", "QubesValueError: VM name contains illegal characters"),
-        (
-            CREATE,
-            "name=--helpVM",
-            "QubesValueError: VM name cannot start with hyphen, underscore, dot or numbers",
-        ),
-        (
-            CREATE,
-            "name=1stVM",
-            "QubesValueError: VM name cannot start with hyphen, underscore, dot or numbers",
-        ),
-        (CREATE, "label=red", "ProtocolError: Creation requested without key: name"),
-        (CREATE, "name=n", "ProtocolError: Creation requested without key: label"),
-        (
-            CREATE,
-            "name=n label=red pool=test",
-            "ProtocolError: Pool option specified but 'allow_pool' is False",
-        ),
-        (CREATE, "name=test-vm1 label=red", "QubesVMAlreadyExistsError: Qube already exists: test-vm1"),
-        (CREATE, "name=n name=n label=red", "ProtocolError: Options must be unique"),
-        (CREATE, "name=n label=red x=y", "ProtocolError: Options does not match: name, label, pool, pool:"),
-        (CREATE, "name=n label=nope", "QubesLabelNotFoundError: Label does not exist: untrusted label"),
-        (CREATE, "name=n label=1", "QubesInvalidLabelError: Label must not be a digit"),
-        (
-            "admin.vm.Create.AppVM+test-net",
-            "name=n label=red",
-            "QubesPropertyValueError: wrong VM class: domains['test-net'] is of type AppVM and not TemplateVM",
-        ),
-        (
-            "admin.vm.Create.DispVM+test-net",
-            "name=n label=red",
-            "QubesValueError: template for disposable (test-net) needs to be an AppVM with template_for_dispvms=True",
-        ),
-        (
-            "admin.vm.Create.DispVM",
-            "name=n label=red",
-            "QubesValueError: Template for the qube not specified, nor default template set.",
-        ),
-        (
-            "admin.vm.Create.AdminVM",
-            "name=n label=red",
-            "QubesPropertyValueError: property 'qid' on AdminVM instance cannot be set",
-        ),
-        (
-            "admin.vm.Create.NoSuchClass",
-            "name=n label=red",
-            "ProtocolError: no such method: 'admin.vm.Create.NoSuchClass'",
-        ),
-        (
-            "admin.vm.CreateInPool.AppVM+test-template",
-            "name=n label=red pool=nope",
-            "QubesException: Unknown storage pool nope",
-        ),
-        (
-            "admin.vm.CreateInPool.AppVM+test-template",
-            "name=n label=red pool:private=nope",
-            "QubesException: Unknown storage pool nope",
-        ),
-        (
-            "admin.vm.CreateInPool.AppVM+test-template",
-            "name=n label=red pool:x=test",
-            "ProtocolError: Volume must be one of: root, private, volatile, kernel",
-        ),
-        (
-            "admin.vm.CreateInPool.AppVM+test-template",
-            "name=n label=red pool=test pool:root=test",
-            "ProtocolError: Conflicting options specified: 'pool=', 'pool:volume='",
-        ),
-    ] {
-        assert_eq!(fixture.refused(call, "dom0", payload), said, "{call} {payload}");
+    for (call, payload, said) in REFUSED_CREATIONS {
+        assert_eq!(fixture.refused(call, "dom0", payload), *said, "{call} {payload}");
     }
     assert!(fixture.events().is_empty());
     assert_eq!(fixture.ok("admin.vm.List", "dom0", ""), before);

@@ -350,8 +350,11 @@ impl Store {
         &self,
         file: &str,
     ) -> Result<Option<(u64, T)>, StoreError> {
-        let bytes =
-            self.vfs.read(&self.state.join(file)).map_err(StoreError::io(format!("reading {file}")))?;
-        bytes.map(|bytes| decode(file, &bytes)).transpose()
+        self.read_object(file)?.map(|bytes| decode(file, &bytes)).transpose()
+    }
+
+    fn read_object(&self, file: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.state.join(file);
+        self.vfs.read(&path).map_err(|source| StoreError::Io { what: format!("reading {file}"), source })
     }
 }

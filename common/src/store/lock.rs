@@ -50,7 +50,8 @@ fn open(state: &Path) -> Result<File, StoreError> {
 
 /// Tries again with growing pauses until the lock is ours or the deadline is over.
 fn wait(file: File, deadline: Duration, attempt: fn(&File) -> io::Result<()>) -> Result<File, StoreError> {
-    let started = Instant::now();
+    // The clock is read only where there is something to wait for.
+    let mut started = None;
     let mut pause = Duration::from_micros(100);
     loop {
         match attempt(&file) {
@@ -59,7 +60,7 @@ fn wait(file: File, deadline: Duration, attempt: fn(&File) -> io::Result<()>) ->
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(StoreError::Io { what: "locking".to_owned(), source: error }),
         }
-        if started.elapsed() > deadline {
+        if started.get_or_insert_with(Instant::now).elapsed() > deadline {
             return Err(StoreError::Busy);
         }
         std::thread::sleep(pause);

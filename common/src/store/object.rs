@@ -48,13 +48,24 @@ pub fn encode<T: Serialize>(generation: u64, object: &T) -> Result<Vec<u8>, Stor
 /// # Errors
 /// [`StoreError::Damaged`] for a wrong checksum or text, [`StoreError::Newer`] for a newer format.
 pub fn decode<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<(u64, T), StoreError> {
-    let damaged = || StoreError::Damaged(file.to_owned());
-    let json = verified(bytes).ok_or_else(damaged)?;
-    match serde_json::from_slice::<In<T>>(json) {
-        Ok(stored) if has_known_format(json) => Ok((stored.generation, stored.object)),
-        _ if is_newer(json) => Err(StoreError::Newer(file.to_owned())),
-        _ => Err(damaged()),
+    let stored: In<T> = serde_json::from_slice(readable(file, bytes)?).map_err(|_| damaged(file))?;
+    Ok((stored.generation, stored.object))
+}
+
+/// The JSON part of a file that is whole and of our format.
+fn readable<'b>(file: &str, bytes: &'b [u8]) -> Result<&'b [u8], StoreError> {
+    let json = verified(bytes).ok_or_else(|| damaged(file))?;
+    if has_known_format(json) {
+        Ok(json)
+    } else if is_newer(json) {
+        Err(StoreError::Newer(file.to_owned()))
+    } else {
+        Err(damaged(file))
     }
+}
+
+fn damaged(file: &str) -> StoreError {
+    StoreError::Damaged(file.to_owned())
 }
 
 /// The JSON part, if the checksum line is there and right.

@@ -1,5 +1,4 @@
 //! `admin.Events` and `admin.vm.Stats`.
+#![cfg_attr(not(test), no_main)]
 
-fn main() {
-    common::serve::serve(&services::events::FAMILY);
-}
+common::service!(services::events::FAMILY);

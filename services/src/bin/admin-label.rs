@@ -1,5 +1,4 @@
 //! Serves `admin.label.*`.
+#![cfg_attr(not(test), no_main)]
 
-fn main() {
-    common::serve::serve(&services::label::FAMILY);
-}
+common::service!(services::label::FAMILY);

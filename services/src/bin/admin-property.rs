@@ -1,5 +1,4 @@
 //! Serves `admin.property.*`.
+#![cfg_attr(not(test), no_main)]
 
-fn main() {
-    common::serve::serve(&services::property::GLOBAL);
-}
+common::service!(services::property::GLOBAL);

@@ -1,5 +1,4 @@
 //! Serves `admin.vm.Create.*`, `admin.vm.CreateInPool.*` and `admin.vm.Remove`.
+#![cfg_attr(not(test), no_main)]
 
-fn main() {
-    common::serve::serve(&services::vm::LIFETIME);
-}
+common::service!(services::vm::LIFETIME);

@@ -1,5 +1,4 @@
 //! Serves `admin.vm.feature.*`.
+#![cfg_attr(not(test), no_main)]
 
-fn main() {
-    common::serve::serve(&services::feature::FAMILY);
-}
+common::service!(services::feature::FAMILY);

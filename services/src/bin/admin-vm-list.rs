@@ -1,5 +1,4 @@
 //! Serves `admin.vmclass.List`, `admin.vm.List` and `admin.vm.CurrentState`.
+#![cfg_attr(not(test), no_main)]
 
-fn main() {
-    common::serve::serve(&services::vm::LIST);
-}
+common::service!(services::vm::LIST);

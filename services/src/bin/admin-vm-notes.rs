@@ -1,5 +1,4 @@
 //! Serves `admin.vm.notes.*`.
+#![cfg_attr(not(test), no_main)]
 
-fn main() {
-    common::serve::serve(&services::notes::FAMILY);
-}
+common::service!(services::notes::FAMILY);

@@ -1,5 +1,4 @@
 //! Serves `admin.vm.property.*`.
+#![cfg_attr(not(test), no_main)]
 
-fn main() {
-    common::serve::serve(&services::property::VM);
-}
+common::service!(services::property::VM);

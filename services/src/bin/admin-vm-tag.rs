@@ -1,5 +1,4 @@
 //! Serves `admin.vm.tag.*`.
+#![cfg_attr(not(test), no_main)]
 
-fn main() {
-    common::serve::serve(&services::tag::FAMILY);
-}
+common::service!(services::tag::FAMILY);

@@ -3,8 +3,9 @@
 use common::call::{Call, Content, Destination, Granted, Presence, Received, Row, Values, World};
 use common::failure::{Failure, Refusal};
 use common::model::Class;
-use common::names::Ascii;
+use common::names::{Ascii, QubeName};
 use common::storage::unfinished;
+use common::store::{Store, Txn};
 
 use super::options::{self, Options};
 use super::plan::Plan;
@@ -113,19 +114,31 @@ fn facts(input: &Request) -> Values {
         .with("pools", pools.join(" "))
 }
 
-/// Files first, outside the store's lock; then the qube appears in one change, or the files go again. What cannot be
-/// cleared away then is logged, and left to the next call of that name.
 fn act<C: Call<Input = Request>>(granted: Granted<C>, world: &mut World<'_>) -> Result<Content, Failure> {
-    let context = Context::of(world);
-    let (store, caller, request) = (world.store(), granted.caller(), granted.input());
+    let (store, context) = (world.store(), Context::of(world));
+    make(store, &context, granted.caller(), granted.input(), &mut |change| world.change(&granted, change))
+}
+
+/// Something done inside a transaction.
+type Change<'a> = &'a mut dyn FnMut(&mut Txn<'_>) -> Result<(), Failure>;
+
+/// Files first, outside the store's lock; then the qube appears in one change, or the files go again. What cannot be
+/// cleared away then is logged, and left to the next call of that name. One function for all the classes' calls.
+fn make(
+    store: &Store,
+    context: &Context<'_>,
+    caller: &QubeName,
+    request: &Request,
+    change: &mut dyn FnMut(Change<'_>) -> Result<(), Failure>,
+) -> Result<Content, Failure> {
     let name = &request.options.name;
     let _lifecycle = store.lock_lifecycle(name)?;
     unfinished::settle(store, context.root, name)?;
-    let draft = Plan::make(&store.read()?, &context, request)?;
-    let made = draft.make_files(store, &context);
-    let done = world.change(&granted, |txn| match made {
-        Ok(()) => draft.confirmed(txn, &context, request)?.insert(txn, &context, caller),
-        Err(failure) => draft.announce_failure(txn, &context, caller).and(Err(failure)),
+    let draft = Plan::make(&store.read()?, context, request)?;
+    let made = draft.make_files(store, context);
+    let done = change(&mut |txn| match &made {
+        Ok(()) => draft.confirmed(txn, context, request)?.insert(txn, context, caller),
+        Err(failure) => draft.announce_failure(txn, context, caller).and(Err(failure.clone())),
     });
     let _ = unfinished::settle(store, context.root, name);
     done.map(|()| Content::new())

@@ -1,4 +1,5 @@
 //! A service whose only call panics over its payload once it has been granted.
+#![cfg_attr(not(test), no_main)]
 #![allow(clippy::panic, reason = "what a panic does is tested with it")]
 
 use common::call::{Call, Content, Family, Granted, Presence, Received, Row, Values, World, entry};
@@ -26,6 +27,4 @@ impl Call for Break {
 
 const FAMILY: Family = Family { name: "broken-call", calls: &[entry::<Break>()] };
 
-fn main() {
-    common::serve::serve(&FAMILY);
-}
+common::service!(FAMILY);
