@@ -91,12 +91,15 @@ impl Follower {
                 continue;
             };
             let lines = chunk.get(..end).unwrap_or_default();
-            let closed = hand_out(lines, &mut take)?;
-            if closed {
+            let used = end.saturating_add(1);
+            if hand_out(lines, &mut take)? {
                 self.go_on()?;
-            } else {
-                let used = u64::try_from(end).unwrap_or_default().saturating_add(1);
-                self.offset = self.offset.saturating_add(used);
+                continue;
+            }
+            self.offset = self.offset.saturating_add(u64::try_from(used).unwrap_or_default());
+            // Whatever was appended since has its own wake-up.
+            if used == length && length < self.buffer.len() && metadata.nlink() > 0 {
+                return Ok(());
             }
         }
     }
