@@ -231,7 +231,7 @@ impl Index {
         let (header, lines) = text.split_at_checked(HEADER)?;
         let generation = header.trim_end().parse().ok()?;
         let body = lines.strip_suffix(".\n").filter(|body| body.is_empty() || body.ends_with('\n'))?;
-        let entries = body.lines().map(|line| Entry { line: line.to_owned() }).collect();
+        let entries = body.split_terminator('\n').map(|line| Entry { line: line.to_owned() }).collect();
         Some(Self { generation, entries, left_out: None })
     }
 
