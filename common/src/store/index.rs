@@ -288,6 +288,7 @@ impl Store {
 
     /// Reads every object. One that cannot be read is logged and left out, so that the others are still served.
     pub(super) fn rebuild_index(&self) -> Result<Index, StoreError> {
+        // In the order of lists.
         let mut entries = BTreeMap::new();
         let mut left_out = None;
         let mut generation = self.newest_published()?;
@@ -298,7 +299,7 @@ impl Store {
                 Ok(None) => {}
                 Ok(Some((written, qube))) => {
                     generation = generation.max(written);
-                    entries.insert(name, Entry::of(&qube));
+                    entries.insert((!name.is_dom0(), name), Entry::of(&qube));
                 }
                 Err(error) if concerns_object(&error) => {
                     log::line(&format!("{error}; left out"));
@@ -312,9 +313,7 @@ impl Store {
                 generation = generation.max(written);
             }
         }
-        let mut entries: Vec<Entry> = entries.into_values().collect();
-        entries.sort_by(|left, right| order(left.name()).cmp(&order(right.name())));
-        Ok(Index { generation, entries, left_out })
+        Ok(Index { generation, entries: entries.into_values().collect(), left_out })
     }
 
     /// Writes the index back after a commit. If it cannot be written it is dropped, which costs a rebuild.

@@ -1,5 +1,6 @@
 //! A qube about to be made: everything that is decided before its first file is written.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use common::autostart;
@@ -275,7 +276,8 @@ fn new_qube(
 
 fn free_qid(view: &View<'_>) -> Result<u16, Failure> {
     let index = view.index()?;
-    let taken: std::collections::BTreeSet<u16> = index.entries().iter().map(|entry| entry.qid()).collect();
+    let mut taken = BTreeSet::new();
+    taken.extend(index.entries().iter().map(|entry| entry.qid()));
     let free = QIDS.into_iter().find(|qid| !taken.contains(qid));
     free.ok_or_else(|| Failure::new(Exception::QubesException, "No free qid"))
 }
@@ -286,7 +288,8 @@ fn free_dispid(view: &View<'_>) -> Result<u16, Failure> {
     let now = now();
     let blocked =
         system.blocked_dispids.iter().filter(|(_, removed)| now.saturating_sub(**removed) < DISPID_BLOCKED);
-    let mut taken: std::collections::BTreeSet<u16> = blocked.map(|(dispid, _)| *dispid).collect();
+    let mut taken = BTreeSet::new();
+    taken.extend(blocked.map(|(dispid, _)| *dispid));
     taken.extend(index.entries().iter().filter_map(|entry| entry.dispid()));
     let start = random::below(DISPIDS);
     let candidates = (start..DISPIDS).chain(0..start).filter_map(|number| u16::try_from(number).ok());

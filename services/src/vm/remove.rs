@@ -97,7 +97,7 @@ fn preloaded(view: &View<'_>, context: &Context<'_>, name: &QubeName) -> Result<
         };
         waiting.extend(view.qube_named(listed)?.filter(based).map(|found| found.name.clone()));
     }
-    waiting.sort();
+    waiting.sort_unstable();
     waiting.dedup();
     Ok(waiting)
 }
