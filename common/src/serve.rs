@@ -29,12 +29,22 @@ pub fn serve(family: &Family, arguments: &[OsString]) {
         Err(failure) => answer(Err(failure), &root),
     };
     match answer {
-        Some(Answer::Message(bytes)) => {
-            // A caller that went away changes nothing: what was done is done.
-            let _ = standard::output().write_all(&bytes);
-        }
+        Some(Answer::Message(bytes)) => send(&bytes),
         Some(Answer::Stream(send)) => send(),
         None => {}
+    }
+}
+
+/// Writes a whole message. An error is met by trying once more, so that one that passes loses no answer. A caller that
+/// went away changes nothing: what was done is done.
+fn send(mut bytes: &[u8]) {
+    let mut has_failed = false;
+    while !bytes.is_empty() {
+        match standard::output().write(bytes) {
+            Ok(written) if written > 0 => bytes = bytes.get(written..).unwrap_or_default(),
+            _ if !has_failed => has_failed = true,
+            _ => return,
+        }
     }
 }
 
