@@ -121,20 +121,20 @@ impl Fixture {
         txn.commit().unwrap();
     }
 
-    /// A stand-in for a qube's domain: published and locked as its watcher does, for as long as the file is open.
-    pub fn domain(&self, qube: &str, state: &str) -> File {
+    /// A stand-in for a qube's domain: published and locked as its watcher does, until what is given back is dropped.
+    pub fn domain(&self, qube: &str, state: &str) -> Watcher {
         let numbers =
             r#""domid": 7, "start_time_us": 1700000000000000, "memory_kib": 409600, "cpu_time_ns": 5"#;
         self.published(qube, &format!(r#"{{"state": "{state}", {numbers}}}"#))
     }
 
     /// The same with all that the watcher publishes, as JSON text.
-    pub fn published(&self, qube: &str, domain: &str) -> File {
+    pub fn published(&self, qube: &str, domain: &str) -> Watcher {
         let path = self.path("/run/qubes/admin/domains").join(qube);
         std::fs::write(&path, domain).unwrap();
         let watcher = File::open(path).unwrap();
         fs2::FileExt::lock_exclusive(&watcher).unwrap();
-        watcher
+        Watcher(watcher)
     }
 
     /// Everything below the root.
@@ -262,6 +262,16 @@ fn collect(folder: &Path, files: &mut Files) {
         if about.is_dir() {
             collect(&entry.path(), files);
         }
+    }
+}
+
+/// A stand-in for the watcher of a running domain.
+pub struct Watcher(File);
+
+/// Closing the file would not do: a child of another test may hold it too, between its fork and its exec.
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        fs2::FileExt::unlock(&self.0).unwrap();
     }
 }
 

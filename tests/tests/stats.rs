@@ -1,15 +1,13 @@
 //! `admin.vm.Stats` from outside: rounds, keys, who is shown to whom, and the end (spec 10 §2.9, 30 §15).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, reason = "test code")]
 
-use std::fs::File;
-
 use tests::Fixture;
-use tests::fixture::refusal;
+use tests::fixture::{Watcher, refusal};
 use tests::listener::Listener;
 
 const STATS: &str = "admin.vm.Stats";
 
-fn running(fixture: &Fixture, qube: &str, domid: u32) -> File {
+fn running(fixture: &Fixture, qube: &str, domid: u32) -> Watcher {
     let state = format!(
         r#"{{"state": "Running", "domid": {domid}, "start_time_us": 1, "memory_kib": 409600,
             "cpu_time_ns": 42000999999, "vcpus": 2}}"#
