@@ -1,12 +1,12 @@
 //! Streams of events: sent until the caller goes away, which is noticed without any traffic (spec 50 §7).
 
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
 use crate::event::Event;
 use crate::{log, reply, standard};
@@ -96,11 +96,14 @@ struct Caller {
 }
 
 impl Caller {
-    /// Edge-triggered readiness for writing is what tells of a peer that only stopped receiving. A plain file as
-    /// output cannot be watched, and does not go away.
+    /// Edge-triggered readiness is what tells of a peer that only stopped receiving. Nothing is read from standard
+    /// output; with that direction shut, nothing but the peer's going makes an edge. Readiness for writing would make
+    /// one whenever the caller has read an event. A plain file as output cannot be watched, and does not go away.
     fn watched() -> Result<Self, Failed> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let flags = EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+        // A pipe cannot be shut, and tells of its reader's going anyway.
+        let _ = shutdown(io::stdout().as_raw_fd(), Shutdown::Read);
+        let flags = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
         match epoll.add(io::stdout().as_fd(), EpollEvent::new(flags, Token::Caller as u64)) {
             Ok(()) | Err(Errno::EPERM) => Ok(Self { epoll }),
             Err(error) => Err(error.into()),
@@ -140,7 +143,6 @@ fn timeout(due: Option<Instant>) -> EpollTimeout {
 
 /// Whether nobody reads standard output any more. A message of length zero tells, where it is a socket.
 fn has_gone(flags: EpollFlags) -> bool {
-    use std::os::fd::AsRawFd;
     flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP)
         || send(io::stdout().as_raw_fd(), &[], MsgFlags::MSG_NOSIGNAL) == Err(Errno::EPIPE)
 }

@@ -10,12 +10,14 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use tests::Fixture;
-use tests::fixture::refusal;
+use tests::fixture::{readable, refusal};
 use tests::listener::{Listener, over_socket};
 
 const SET: &str = "admin.vm.feature.Set";
@@ -194,6 +196,31 @@ fn a_caller_that_goes_away_ends_the_process_without_any_event() {
     established(&mut pipe);
     drop(pipe);
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_caller_that_reads_wakes_nobody() {
+    let fixture = Fixture::new();
+    let (caller, output) = UnixDatagram::pair().unwrap();
+    let mut command = fixture.command("admin.Events");
+    let mut child = command.stdin(Stdio::piped()).stdout(OwnedFd::from(output)).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"admin.Events+ dom0 name dom0\0").unwrap();
+    let next = || {
+        let mut message = [0; 4096];
+        let length = caller.recv(&mut message).unwrap();
+        readable(&message[..length])
+    };
+    assert_eq!(next(), "1··connection-established··");
+    // Each wake-up for the caller's sake probes with a message of length zero. The one of the beginning:
+    assert_eq!(next(), "");
+    for _ in 0..3 {
+        fixture.ok("admin.vm.tag.Set+t", "test-vm1", "");
+        assert_eq!(next(), "1·test-vm1·domain-tag-add:t·tag·t··");
+        fixture.ok("admin.vm.tag.Remove+t", "test-vm1", "");
+        assert_eq!(next(), "1·test-vm1·domain-tag-delete:t·tag·t··");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// A value so large that a few dozen changes fill the event log.
