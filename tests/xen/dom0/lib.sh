@@ -41,9 +41,12 @@ wait_until() {
 
 # The store's directories, as systemd-tmpfiles makes them at boot.
 make_directories() {
-    grep '^d ' /usr/lib/tmpfiles.d/qubes-admin.conf | while read -r _ path mode user group _; do
-        install -d -m "$mode" -o "$user" -g "$group" "$path"
-    done
+    awk '/^d / { paths[$3 " " $4 " " $5] = paths[$3 " " $4 " " $5] " " $2 }
+        END { for (kind in paths) print kind paths[kind] }' /usr/lib/tmpfiles.d/qubes-admin.conf |
+        while read -r mode user group paths; do
+            # shellcheck disable=SC2086 # several paths
+            install -d -m "$mode" -o "$user" -g "$group" $paths
+        done
 }
 
 # fresh_store [QUBES_XML]: an empty store, or one with a recorded system's qubes, at `/`.
@@ -70,29 +73,47 @@ qrexec() {
     [ "${reply%%|*}" = 0 ]
 }
 
+# --- storage -----------------------------------------------------------------------------------------------------
+
+# take_disk NAME MIB: a new part of the scratch disk, as /dev/mapper/NAME. It reads as zeroes.
+take_disk() {
+    local used=0 sectors=$(($2 * 2048))
+    modprobe dm-mod
+    [ ! -e /run/scratch-used ] || used=$(cat /run/scratch-used)
+    dmsetup create "$1" --table "0 $sectors linear /dev/vdc $used" || return
+    echo $((used + sectors)) >/run/scratch-used
+}
+
+# sectors DEVICE: its size in sectors of 512 bytes.
+sectors() {
+    blockdev --getsz "$1"
+}
+
+# make_filesystem KIND DEVICE FOLDER [OPTION...]: makes an ext4, xfs or btrfs and mounts it.
+make_filesystem() {
+    local kind=$1 device=$2 folder=$3
+    shift 3
+    modprobe "$kind"
+    "mkfs.$kind" -q "$@" "$device" && mkdir -p "$folder" && mount -t "$kind" "$device" "$folder"
+}
+
 # --- for init ----------------------------------------------------------------------------------------------------
 
-# The names of those to run: all, or the ones named on the kernel's command line (scenarios=NAME:NAME).
+# The scenarios to run, as on the kernel's command line: scenarios=FOLDER/NAME:FOLDER/NAME
 scenarios() {
-    local wanted
-    wanted=$(sed -n 's/.*\<scenarios=\([^ ]*\).*/\1/p' /proc/cmdline)
-    if [ -n "$wanted" ]; then
-        tr : '\n' <<<"$wanted"
-    else
-        ls "$SOURCE/tests/xen/scenarios"
-    fi
+    sed -n 's/.*\<scenarios=\([^ ]*\).*/\1/p' /proc/cmdline | tr : '\n'
 }
 
 # A scenario that does not end is ended. One that stops before its end has failed, whatever it reported.
 run_scenario() {
-    local start=$SECONDS status=0 script=$SOURCE/tests/xen/scenarios/$1
-    report "begin $1"
-    bash -n "$script" && scenario=$1 script=$script timeout -k 10 300 bash -u -c '
+    local start=$SECONDS status=0 script=$SOURCE/tests/xen/$1 scenario=${1##*/}
+    report "begin $scenario"
+    bash -n "$script" && scenario=$scenario script=$script timeout -k 10 300 bash -u -c '
         failed=0
         . "$SOURCE/tests/xen/dom0/lib.sh"
         . "$script"
         exit $((failed * 99))
     ' </dev/null || status=$?
-    case $status in 0 | 99) ;; *) report "FAILED $1: stopped with status $status" ;; esac
-    report "end $1: after $((SECONDS - start)) s"
+    case $status in 0 | 99) ;; *) report "FAILED $scenario: stopped with status $status" ;; esac
+    report "end $scenario: after $((SECONDS - start)) s"
 }
