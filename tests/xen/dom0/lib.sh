@@ -75,9 +75,10 @@ qrexec() {
 
 # --- storage -----------------------------------------------------------------------------------------------------
 
-# take_disk NAME MIB: a new part of the scratch disk, as /dev/mapper/NAME. It reads as zeroes.
+# take_disk NAME MIB: a new part of the scratch disk, as /dev/mapper/NAME. It reads as zeroes. The first part begins behind
+# the disk's head, so that nobody takes the whole for what is in it.
 take_disk() {
-    local used=0 sectors=$(($2 * 2048))
+    local used=2048 sectors=$(($2 * 2048))
     modprobe dm-mod
     [ ! -e /run/scratch-used ] || used=$(cat /run/scratch-used)
     dmsetup create "$1" --table "0 $sectors linear /dev/vdc $used" || return
@@ -95,6 +96,14 @@ make_filesystem() {
     shift 3
     modprobe "$kind"
     "mkfs.$kind" -q "$@" "$device" && mkdir -p "$folder" && mount -t "$kind" "$device" "$folder"
+}
+
+# make_thin_pool GROUP POOL MIB: a volume group of its own with a thin pool that fills most of it.
+make_thin_pool() {
+    modprobe dm-thin-pool
+    take_disk "$1-disk" "$3" &&
+        vgcreate -qq "$1" "/dev/mapper/$1-disk" &&
+        lvcreate -qq --type thin-pool --extents 80%FREE --name "$2" "$1"
 }
 
 # --- for init ----------------------------------------------------------------------------------------------------
