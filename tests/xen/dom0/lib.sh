@@ -117,7 +117,7 @@ scenarios() {
 run_scenario() {
     local start=$SECONDS status=0 script=$SOURCE/tests/xen/$1 scenario=${1##*/}
     report "begin $scenario"
-    bash -n "$script" && scenario=$scenario script=$script timeout -k 10 300 bash -u -c '
+    bash -n "$script" && scenario=$scenario script=$script timeout -k 10 900 bash -u -c '
         failed=0
         . "$SOURCE/tests/xen/dom0/lib.sh"
         . "$script"
