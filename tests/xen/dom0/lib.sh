@@ -1,0 +1,128 @@
+# Sourced by dom0's init and by every scenario: telling results, waiting, and making places for storage.
+
+# report WORDS: one line of what is counted outside, on the console too.
+report() {
+    echo "$*" | tee /dev/ttyS1
+}
+
+# check WHAT COMMAND [ARGUMENT...]: a result of the scenario. It goes on after a failure, and fails at its end.
+check() {
+    local what=$1
+    shift
+    if "$@"; then
+        report "passed $scenario: $what"
+    else
+        report "FAILED $scenario: $what"
+        failed=1
+    fi
+}
+
+# equal FOUND WANTED: whether both are the same; shows them if not.
+equal() {
+    [ "$1" = "$2" ] || { printf -- '--- found\n%s\n--- wanted\n%s\n' "$1" "$2"; return 1; }
+}
+
+# contains TEXT PART
+contains() {
+    case $1 in *"$2"*) ;; *) printf -- '--- found\n%s\n--- wanted within\n%s\n' "$1" "$2"; return 1 ;; esac
+}
+
+# wait_until SECONDS COMMAND [ARGUMENT...]: tries until it succeeds.
+wait_until() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || { echo "waited in vain for: $*"; return 1; }
+        sleep 0.1
+    done
+}
+
+# --- this project ------------------------------------------------------------------------------------------------
+
+# The store's directories, as systemd-tmpfiles makes them at boot.
+make_directories() {
+    awk '/^d / { paths[$3 " " $4 " " $5] = paths[$3 " " $4 " " $5] " " $2 }
+        END { for (kind in paths) print kind paths[kind] }' /usr/lib/tmpfiles.d/qubes-admin.conf |
+        while read -r mode user group paths; do
+            # shellcheck disable=SC2086 # several paths
+            install -d -m "$mode" -o "$user" -g "$group" $paths
+        done
+}
+
+# fresh_store [QUBES_XML]: an empty store, or one with a recorded system's qubes, at `/`.
+fresh_store() {
+    rm -rf /var/lib/qubes/admin /run/qubes/admin /var/lib/qubes/appvms /var/lib/qubes/vm-templates
+    make_directories
+    if [ $# = 0 ]; then qubes-admin init; else qubes-admin import "$1"; fi
+}
+
+# as_user COMMAND [ARGUMENT...]: as qrexec runs things in dom0.
+as_user() {
+    (cd / && exec setpriv --reuid user --regid "$(id -g user)" --init-groups env HOME=/home/user "$@")
+}
+
+# qrexec CALLER METHOD[+ARGUMENT] DESTINATION: a call as qrexec makes it, payload on standard input. Prints the frame's
+# content and tells by the exit status whether it was an OK frame.
+qrexec() {
+    local method=${2%%+*} argument= reply
+    [ "$2" = "$method" ] || argument=${2#*+}
+    reply=$(umask 0077 && as_user env QREXEC_REMOTE_DOMAIN="$1" QREXEC_REQUESTED_TARGET_TYPE=name \
+        QREXEC_REQUESTED_TARGET="$3" QREXEC_SERVICE_ARGUMENT="$argument" "/etc/qubes-rpc/$method" "$argument" |
+        tr '\0' '|')
+    echo "${reply#*|}"
+    [ "${reply%%|*}" = 0 ]
+}
+
+# --- storage -----------------------------------------------------------------------------------------------------
+
+# take_disk NAME MIB: a new part of the scratch disk, as /dev/mapper/NAME. It reads as zeroes. The first part begins behind
+# the disk's head, so that nobody takes the whole for what is in it.
+take_disk() {
+    local used=2048 sectors=$(($2 * 2048))
+    modprobe dm-mod
+    [ ! -e /run/scratch-used ] || used=$(cat /run/scratch-used)
+    dmsetup create "$1" --table "0 $sectors linear /dev/vdc $used" || return
+    echo $((used + sectors)) >/run/scratch-used
+}
+
+# sectors DEVICE: its size in sectors of 512 bytes.
+sectors() {
+    blockdev --getsz "$1"
+}
+
+# make_filesystem KIND DEVICE FOLDER [OPTION...]: makes an ext4, xfs or btrfs and mounts it.
+make_filesystem() {
+    local kind=$1 device=$2 folder=$3
+    shift 3
+    modprobe "$kind"
+    "mkfs.$kind" -q "$@" "$device" && mkdir -p "$folder" && mount -t "$kind" "$device" "$folder"
+}
+
+# make_thin_pool GROUP POOL MIB: a volume group of its own with a thin pool that fills most of it.
+make_thin_pool() {
+    modprobe dm-thin-pool
+    take_disk "$1-disk" "$3" &&
+        vgcreate -qq "$1" "/dev/mapper/$1-disk" &&
+        lvcreate -qq --type thin-pool --extents 80%FREE --name "$2" "$1"
+}
+
+# --- for init ----------------------------------------------------------------------------------------------------
+
+# The scenarios to run, as on the kernel's command line: scenarios=FOLDER/NAME:FOLDER/NAME
+scenarios() {
+    sed -n 's/.*\<scenarios=\([^ ]*\).*/\1/p' /proc/cmdline | tr : '\n'
+}
+
+# A scenario that does not end is ended. One that stops before its end has failed, whatever it reported.
+run_scenario() {
+    local start=$SECONDS status=0 script=$SOURCE/tests/xen/$1 scenario=${1##*/}
+    report "begin $scenario"
+    bash -n "$script" && scenario=$scenario script=$script timeout -k 10 900 bash -u -c '
+        failed=0
+        . "$SOURCE/tests/xen/dom0/lib.sh"
+        . "$script"
+        exit $((failed * 99))
+    ' </dev/null || status=$?
+    case $status in 0 | 99) ;; *) report "FAILED $scenario: stopped with status $status" ;; esac
+    report "end $scenario: after $((SECONDS - start)) s"
+}
