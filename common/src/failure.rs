@@ -44,6 +44,7 @@ exceptions!(
     QubesInvalidLabelError,
     QubesInvalidLabelValueError,
     StoragePoolException,
+    QubesNotImplementedError,
 );
 
 impl Exception {

@@ -3,8 +3,8 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 const SET_GROUP_ID: u32 = 0o2000;
@@ -37,12 +37,61 @@ pub fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// What the system knows of a file.
+///
+/// # Errors
+/// What the system says.
+pub fn about(path: &Path) -> io::Result<fs::Metadata> {
+    fs::metadata(path)
+}
+
+/// Bytes a file takes on its disk, which holes in it do not.
+pub fn allocated(about: &fs::Metadata) -> u64 {
+    const BLOCK: u64 = 512;
+    about.blocks().saturating_mul(BLOCK)
+}
+
+/// A path without links on its way.
+///
+/// # Errors
+/// What the system says.
+pub fn real_path(path: &Path) -> io::Result<PathBuf> {
+    fs::canonicalize(path)
+}
+
+/// Gives a file a second name, durably.
+///
+/// # Errors
+/// What the system says.
+pub fn hard_link(file: &Path, name: &Path) -> io::Result<()> {
+    fs::hard_link(file, name)?;
+    sync_directory(name)
+}
+
 /// Opens a file for reading.
 ///
 /// # Errors
 /// What the system says.
 pub fn open(path: &Path) -> io::Result<fs::File> {
     fs::File::open(path)
+}
+
+/// Opens an existing file or block device for writing, its content as it is.
+///
+/// # Errors
+/// What the system says.
+pub fn open_to_write(path: &Path) -> io::Result<fs::File> {
+    fs::OpenOptions::new().write(true).open(path)
+}
+
+/// Bytes in a file or block device. Moves its position to the beginning.
+///
+/// # Errors
+/// What the system says.
+pub fn length(mut file: &fs::File) -> io::Result<u64> {
+    let length = file.seek(SeekFrom::End(0))?;
+    file.rewind()?;
+    Ok(length)
 }
 
 /// Makes a file of the given mode, whatever the umask, in the place of any other.

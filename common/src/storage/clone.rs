@@ -12,13 +12,10 @@ use crate::files;
 // are open for as long as the call lasts, because the caller borrows both files.
 nix::ioctl_write_int_bad!(ficlone, libc::FICLONE);
 
-/// Makes `to` hold what `from` holds: by sharing blocks, else by copying the data and leaving holes.
-pub(super) fn copy(from: &File, to: &mut File, length: u64) -> io::Result<()> {
-    if share(from, to) {
-        return to.set_len(length);
-    }
-    copy_data(from, to)?;
-    to.set_len(length)
+/// Makes `to`, all zeros and as long as `from`, hold what that holds: by sharing blocks, else by copying the data and
+/// leaving holes.
+pub(super) fn copy(from: &File, to: &mut File) -> io::Result<()> {
+    if share(from, to) { Ok(()) } else { copy_data(from, to) }
 }
 
 fn share(from: &File, to: &File) -> bool {
@@ -55,7 +52,7 @@ pub(super) fn next_data(file: &File, from: u64) -> io::Result<Option<u64>> {
     match nix::unistd::lseek(file, offset, nix::unistd::Whence::SeekData) {
         Ok(found) => Ok(u64::try_from(found).ok()),
         Err(nix::errno::Errno::ENXIO) => Ok(None),
-        Err(nix::errno::Errno::EINVAL) => Ok((from < file.metadata()?.len()).then_some(from)),
+        Err(nix::errno::Errno::EINVAL) => Ok((from < files::length(file)?).then_some(from)),
         Err(error) => Err(error.into()),
     }
 }

@@ -1,14 +1,17 @@
 //! Driver `file`: plain sparse image files with copy-on-write stores beside them (spec 20 §7.1).
 
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{PoolDriver, StorageError, clone};
+use super::{PoolDriver, Revision, Setting, StorageError, clone, isodate, loop_device};
 use crate::files;
 use crate::model::Volume;
 
 const IMAGE_MODE: u32 = 0o664;
 const DIRECTORY_MODE: u32 = 0o775;
+/// The limit of revisions, in the words of pools and volumes alike (spec 20 §2.7).
+const TOO_MANY_REVISIONS: &str = "FilePool supports maximum 1 volume revision to keep";
 
 pub(super) struct File {
     directory: PathBuf,
@@ -17,6 +20,21 @@ pub(super) struct File {
 impl File {
     pub(super) fn at(directory: PathBuf) -> Self {
         Self { directory }
+    }
+
+    /// The image a snapshot starts from.
+    fn source(&self, volume: &Volume) -> PathBuf {
+        self.directory.join(format!("{}.img", volume.source.as_deref().unwrap_or_default()))
+    }
+
+    /// Makes an image of zeros, and the directory it lies in.
+    fn make_image(&self, image: &Path, size: u64) -> Result<(), StorageError> {
+        let folder = image.parent().map_or(Ok(()), |folder| files::make_directories(folder, DIRECTORY_MODE));
+        folder
+            .and_then(|()| files::create(image, IMAGE_MODE))
+            .and_then(|file| file.set_len(size).and_then(|()| file.sync_all()))
+            .and_then(|()| files::sync_directory(image))
+            .map_err(StorageError::io("making an image"))
     }
 
     fn image(&self, volume: &Volume, suffix: &str) -> PathBuf {
@@ -49,15 +67,7 @@ impl PoolDriver for File {
         if volume.snap_on_start {
             return Ok(());
         }
-        let image = self.image(volume, ".img");
-        let making = "making an image";
-        if let Some(folder) = image.parent() {
-            files::make_directories(folder, DIRECTORY_MODE).map_err(StorageError::io(making))?;
-        }
-        files::create(&image, IMAGE_MODE)
-            .and_then(|file| file.set_len(volume.size).and_then(|()| file.sync_all()))
-            .and_then(|()| files::sync_directory(&image))
-            .map_err(StorageError::io(making))
+        self.make_image(&self.image(volume, ".img"), volume.size)
     }
 
     fn remove(&self, volume: &Volume) -> Result<(), StorageError> {
@@ -72,29 +82,140 @@ impl PoolDriver for File {
     }
 
     fn export(&self, volume: &Volume, running: bool) -> Result<PathBuf, StorageError> {
-        let looking = StorageError::io("looking at an image");
         if running {
             return Err(StorageError::Refused("file pool cannot export running volumes".to_owned()));
-        } else if volume.save_on_stop && is_dirty(&self.image(volume, "-cow.img")).map_err(looking)? {
+        } else if self.is_dirty(volume)? {
             return Err(StorageError::Refused("file pool cannot export dirty volumes".to_owned()));
         }
         Ok(self.image(volume, ".img"))
     }
 
-    fn import(&self, volume: &Volume, from: &Path) -> Result<(), StorageError> {
-        let (image, import) = (self.image(volume, ".img"), self.image(volume, "-import.img"));
-        let copied = files::open(from).and_then(|source| {
-            let mut target = files::create(&import, IMAGE_MODE)?;
-            clone::copy(&source, &mut target, source.metadata()?.len())?;
-            target.sync_all()?;
-            files::rename(&import, &image)
+    fn verify(&self, volume: &Volume) -> Result<(), StorageError> {
+        let needed = match (volume.snap_on_start, volume.save_on_stop) {
+            (true, _) => self.source(volume),
+            (false, true) => self.image(volume, ".img"),
+            (false, false) => return Ok(()),
+        };
+        if needed.exists() {
+            return Ok(());
+        }
+        Err(StorageError::Refused(format!("Missing image file: {}.", needed.display())))
+    }
+
+    /// A domain runs on snapshots made by the device mapper, which this driver does not make.
+    fn start(&self, volume: &Volume) -> Result<(), StorageError> {
+        let is_plain = volume.has_snapshots_disabled() || !(volume.save_on_stop || volume.snap_on_start);
+        if !is_plain {
+            let text =
+                format!("file pool cannot start volume {}: it needs device mapper snapshots", volume.vid);
+            return Err(StorageError::Refused(text));
+        }
+        self.verify(volume)?;
+        if volume.save_on_stop {
+            return Ok(());
+        }
+        self.make_image(&self.image(volume, ".img"), volume.size)
+    }
+
+    fn stop(&self, volume: &Volume) -> Result<(), StorageError> {
+        if volume.save_on_stop || volume.snap_on_start {
+            return Ok(());
+        }
+        files::remove(&self.image(volume, ".img")).map_err(StorageError::io("stopping a volume"))
+    }
+
+    fn block_device(&self, volume: &Volume) -> Result<Option<PathBuf>, StorageError> {
+        Ok(Some(self.image(volume, ".img")))
+    }
+
+    /// The image; of a snapshot its source's.
+    fn path(&self, volume: &Volume) -> Option<PathBuf> {
+        Some(if volume.snap_on_start { self.source(volume) } else { self.image(volume, ".img") })
+    }
+
+    fn size(&self, volume: &Volume) -> Result<u64, StorageError> {
+        let about = files::present(files::about(&self.image(volume, ".img")));
+        let about = about.map_err(StorageError::io("looking at an image"))?;
+        Ok(about.map_or(volume.size, |about| about.len()))
+    }
+
+    fn usage(&self, volume: &Volume) -> Result<u64, StorageError> {
+        let mut used = 0_u64;
+        for suffix in [".img", "-cow.img"] {
+            let about = files::present(files::about(&self.image(volume, suffix)));
+            let about = about.map_err(StorageError::io("looking at an image"))?;
+            used = used.saturating_add(about.map_or(0, |about| files::allocated(&about)));
+        }
+        Ok(used)
+    }
+
+    fn is_dirty(&self, volume: &Volume) -> Result<bool, StorageError> {
+        let is_kept = volume.save_on_stop && !volume.snap_on_start;
+        let dirty = if is_kept { has_changes(&self.image(volume, "-cow.img")) } else { Ok(false) };
+        dirty.map_err(StorageError::io("looking at an image"))
+    }
+
+    fn revisions(&self, volume: &Volume) -> Result<Vec<Revision>, StorageError> {
+        let about = files::present(files::about(&self.image(volume, "-cow.img.old")));
+        let about = about.map_err(StorageError::io("looking at a revision"))?;
+        let describe = |about: std::fs::Metadata| {
+            let changed = u64::try_from(about.ctime()).unwrap_or_default();
+            Revision { id: "old".to_owned(), time: isodate(changed) }
+        };
+        Ok(about.map(describe).into_iter().collect())
+    }
+
+    fn check_setting(&self, setting: Setting) -> Result<(), StorageError> {
+        match setting {
+            Setting::RevisionsToKeep(2..) => Err(StorageError::NotImplemented(TOO_MANY_REVISIONS)),
+            _ => Ok(()),
+        }
+    }
+
+    fn resize(&self, volume: &Volume, size: u64) -> Result<(), StorageError> {
+        let text = if !volume.rw {
+            format!("Can not resize readonly volume {}", volume.vid)
+        } else if volume.snap_on_start {
+            "Cannot resize volume based on a template - resizethe template instead".to_owned()
+        } else {
+            let image = self.image(volume, ".img");
+            let resized = files::present(files::open_to_write(&image)).and_then(|file| {
+                let Some(file) = file else { return Ok(()) };
+                file.set_len(size)?;
+                file.sync_all()?;
+                loop_device::update_sizes(&image)
+            });
+            return resized.map_err(StorageError::io("resizing an image"));
+        };
+        Err(StorageError::Refused(text))
+    }
+
+    fn import_begin(&self, volume: &Volume, size: u64) -> Result<PathBuf, StorageError> {
+        if !volume.save_on_stop {
+            let text = format!("Can not import into save_on_stop=False volume {}", volume.vid);
+            return Err(StorageError::Refused(text));
+        }
+        let import = self.image(volume, "-import.img");
+        self.make_image(&import, size)?;
+        Ok(import)
+    }
+
+    fn import_end(&self, volume: &Volume) -> Result<(), StorageError> {
+        let import = self.image(volume, "-import.img");
+        let ended = files::open(&import).and_then(|file| {
+            file.sync_all()?;
+            files::rename(&import, &self.image(volume, ".img"))
         });
-        copied.map_err(StorageError::io("importing an image"))
+        ended.map_err(StorageError::io("ending an import"))
+    }
+
+    fn import_abort(&self, volume: &Volume) -> Result<(), StorageError> {
+        files::remove(&self.image(volume, "-import.img")).map_err(StorageError::io("removing an import"))
     }
 }
 
 /// Whether a copy-on-write store holds more than the header of an empty one.
-fn is_dirty(store: &Path) -> io::Result<bool> {
+fn has_changes(store: &Path) -> io::Result<bool> {
     const HEADER_SIZE: usize = 262_144;
     const HEADER: &[u8] = b"SnAp\x01\0\0\0\x01\0\0\0\0\x01\0\0";
     let Some(mut file) = files::present(files::open(store))? else { return Ok(false) };

@@ -1,11 +1,24 @@
 //! Driver `linux-kernel`: kernels in directories, never written (spec 20 §7.4).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::{PoolDriver, StorageError};
+use super::{PoolDriver, Setting, StorageError};
 use crate::model::Volume;
 
-pub(super) struct LinuxKernel;
+pub(super) struct LinuxKernel {
+    directory: PathBuf,
+}
+
+impl LinuxKernel {
+    pub(super) fn at(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// A file of the kernel a volume stands for, if it stands for one.
+    fn file(&self, volume: &Volume, name: &str) -> Option<PathBuf> {
+        (!volume.vid.is_empty()).then(|| self.directory.join(&volume.vid).join(name))
+    }
+}
 
 impl PoolDriver for LinuxKernel {
     fn can_hold(&self, volume: &Volume) -> Result<(), StorageError> {
@@ -16,6 +29,16 @@ impl PoolDriver for LinuxKernel {
         Ok(())
     }
 
+    fn check_setting(&self, setting: Setting) -> Result<(), StorageError> {
+        let text = match setting {
+            Setting::RevisionsToKeep(0) | Setting::Rw(false) => return Ok(()),
+            Setting::RevisionsToKeep(_) => "LinuxModules supports only revisions_to_keep=0",
+            Setting::Rw(true) => "LinuxModules supports only read-only volumes",
+            Setting::Ephemeral(_) => "LinuxModules does not support setting ephemeral value",
+        };
+        Err(StorageError::Value(text))
+    }
+
     fn create(&self, volume: &Volume) -> Result<(), StorageError> {
         self.can_hold(volume)
     }
@@ -24,12 +47,40 @@ impl PoolDriver for LinuxKernel {
         Ok(())
     }
 
-    fn export(&self, volume: &Volume, _: bool) -> Result<PathBuf, StorageError> {
-        Err(StorageError::Refused(format!("LinuxModules volume {} cannot be exported", volume.name)))
+    fn verify(&self, volume: &Volume) -> Result<(), StorageError> {
+        match self.file(volume, "vmlinuz").filter(|kernel| !kernel.exists()) {
+            Some(missing) => Err(StorageError::Refused(format!("Missing file: {}", missing.display()))),
+            None => Ok(()),
+        }
     }
 
-    fn import(&self, _: &Volume, _: &Path) -> Result<(), StorageError> {
-        let text = "clone of LinuxModules volume from different volume type is not supported";
-        Err(StorageError::Refused(text.to_owned()))
+    fn start(&self, _: &Volume) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn stop(&self, _: &Volume) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// The modules, if this kernel has any.
+    fn block_device(&self, volume: &Volume) -> Result<Option<PathBuf>, StorageError> {
+        Ok(self.path(volume).filter(|modules| modules.exists()))
+    }
+
+    fn path(&self, volume: &Volume) -> Option<PathBuf> {
+        self.file(volume, "modules.img")
+    }
+
+    fn size(&self, _: &Volume) -> Result<u64, StorageError> {
+        Ok(0)
+    }
+
+    fn export(&self, _: &Volume, _: bool) -> Result<PathBuf, StorageError> {
+        Err(StorageError::Unsupported("export"))
+    }
+
+    /// Kernels are all alike to their volumes, so that one clones another by doing nothing.
+    fn clone_within(&self, _: &Volume, _: &Volume) -> Result<bool, StorageError> {
+        Ok(true)
     }
 }

@@ -1,94 +1,167 @@
-//! Storage pools: the driver trait, the drivers, and making and removing a qube's volumes together (spec 20).
+//! Storage pools: the driver trait and the drivers (spec 20).
 
 mod clone;
+mod error;
 mod file;
 mod file_reflink;
 mod layout;
 mod linux_kernel;
+mod loop_device;
+mod transfer;
 pub mod unfinished;
+mod whole;
 
 pub use clone::supports_clone;
+pub use error::StorageError;
 pub use layout::{DefaultPool, FindQube, Layout};
+pub use transfer::import_volume;
+pub use whole::{check_new, create_all, is_running};
 
-use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
-use crate::failure::{Exception, Failure};
-use crate::model::{Pool, Pools, Qube, Volume};
+use crate::model::{Pool, Pools, Volume};
 use crate::root::Root;
-use crate::{autostart, files, log};
 
-const HOME_MODE: u32 = 0o775;
-
-/// Why a driver refused or failed. The text is the client's.
-#[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    /// A rule of the driver.
-    #[error("{0}")]
-    Refused(String),
-    /// The system refused a file operation.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was being done.
-        what: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
+/// An old state of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// What calls name it by, unique in its volume.
+    pub id: String,
+    /// When it was the volume's state: UTC, `YYYY-MM-DDTHH:MM:SS`, with a fraction where the driver has one.
+    pub time: String,
 }
 
-impl StorageError {
-    /// Names what was being done when the system refused.
-    pub fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { what, source }
-    }
+/// What a caller asks to change about a volume, where a driver may have limits of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// How many old states are kept, -1 or more.
+    RevisionsToKeep(i64),
+    /// Whether the domain may write.
+    Rw(bool),
+    /// Whether it is encrypted with a throw-away key.
+    Ephemeral(bool),
 }
 
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        Self::new(Exception::StoragePoolException, error.to_string())
-    }
-}
-
-/// What every driver does. Volumes are told by their configuration; a driver keeps no state of its own.
+/// What every driver does, for one pool. A volume is told by its configuration, and what is on disk tells the rest: a
+/// driver keeps no state. Sizes are bytes.
+///
+/// Whoever changes a volume holds the lifecycle lock of its qube. Each change takes effect at one instant, so that a
+/// killed call leaves the volume as it was or as it shall be, and what lies about then is cleared by the next change.
+/// Every method fails with [`StorageError::Io`] where the system refuses, and does nothing usable then; the other
+/// errors are named below. A method without a body of its own answers [`StorageError::Unsupported`].
+#[allow(clippy::missing_errors_doc, reason = "told above for all")]
 pub trait PoolDriver {
-    /// Whether a volume of this kind may lie in the pool at all.
-    ///
-    /// # Errors
-    /// [`StorageError::Refused`].
+    /// Whether a volume of this kind may lie in the pool at all: [`StorageError::Refused`] if not.
     fn can_hold(&self, volume: &Volume) -> Result<(), StorageError>;
 
     /// Whether a new volume can be made: it is described in full, and nothing of others lies in its place.
-    ///
-    /// # Errors
-    /// [`StorageError::Refused`].
+    /// [`StorageError::Refused`] if not.
     fn check_new(&self, _: &Volume) -> Result<(), StorageError> {
         Ok(())
     }
 
+    /// Whether a volume may be changed so; the error's text is the specification's (spec 20 §4.9 to §4.11).
+    fn check_setting(&self, _: Setting) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Makes a new volume, empty or to be filled at start.
-    ///
-    /// # Errors
-    /// [`StorageError`]; nothing usable is left then.
     fn create(&self, volume: &Volume) -> Result<(), StorageError>;
 
-    /// Removes a volume with all its images; absence is fine.
-    ///
-    /// # Errors
-    /// [`StorageError`].
+    /// Removes a volume with all that belongs to it; absence is fine.
     fn remove(&self, volume: &Volume) -> Result<(), StorageError>;
 
-    /// A file to read the volume's committed state from. `running` tells whether a domain uses the volume.
-    ///
-    /// # Errors
-    /// [`StorageError::Refused`] for volumes that have no such state now.
+    /// Whether all that a start needs is there: [`StorageError::Refused`] names what is missing.
+    fn verify(&self, volume: &Volume) -> Result<(), StorageError>;
+
+    /// Makes the volume ready for a domain. A kept one that was not stopped cleanly goes on where it was.
+    fn start(&self, volume: &Volume) -> Result<(), StorageError>;
+
+    /// Ends a domain's use: commits what is kept, drops what is not. Harmless for a volume that is not in use.
+    fn stop(&self, volume: &Volume) -> Result<(), StorageError>;
+
+    /// What a started volume's domain is given: an image file or a block device. None for a volume without content.
+    fn block_device(&self, volume: &Volume) -> Result<Option<PathBuf>, StorageError>;
+
+    /// The `path` line of Info, whether or not such a file exists; none prints as empty.
+    fn path(&self, _: &Volume) -> Option<PathBuf> {
+        None
+    }
+
+    /// The size it has, or shall have where nothing is on disk yet.
+    fn size(&self, volume: &Volume) -> Result<u64, StorageError> {
+        Ok(volume.size)
+    }
+
+    /// The space its own data take; 0 where nothing is on disk yet.
+    fn usage(&self, _: &Volume) -> Result<u64, StorageError> {
+        Ok(0)
+    }
+
+    /// Whether it holds changes that were not committed: a domain uses it, or ended without a stop.
+    fn is_dirty(&self, _: &Volume) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+
+    /// Whether a started snapshot's source was committed anew since. None where the driver cannot tell.
+    fn is_outdated(&self, _: &Volume) -> Result<Option<bool>, StorageError> {
+        Ok(Some(false))
+    }
+
+    /// Old states, oldest first.
+    fn revisions(&self, _: &Volume) -> Result<Vec<Revision>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    /// Keeps the committed state as a new revision, prunes to as many as the volume keeps, and gives the new id. The
+    /// caller has made sure that the volume is kept, clean and keeps at least one.
+    fn snapshot(&self, _: &Volume) -> Result<String, StorageError> {
+        Err(StorageError::Unsupported("snapshot"))
+    }
+
+    /// Makes a revision, by an id that [`PoolDriver::revisions`] gave, the committed state.
+    /// [`StorageError::Refused`] if the volume is dirty.
+    fn revert(&self, _: &Volume, _id: &str) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported("revert"))
+    }
+
+    /// Gives a volume another size, larger or smaller, also while a domain uses it. The caller then stores the size.
+    /// [`StorageError::Refused`] for one that is read-only.
+    fn resize(&self, _: &Volume, _size: u64) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported("resize"))
+    }
+
+    /// A file or block device to read the volume's committed state from, until [`PoolDriver::export_end`]. `running`
+    /// tells whether a domain uses the volume. [`StorageError::Refused`] for volumes that have no such state now.
     fn export(&self, volume: &Volume, running: bool) -> Result<PathBuf, StorageError>;
 
-    /// Replaces what a kept volume holds with what a file holds, its size included; the old state is kept as the
-    /// driver keeps those.
-    ///
-    /// # Errors
-    /// [`StorageError`]; the volume holds what it held then.
-    fn import(&self, volume: &Volume, from: &Path) -> Result<(), StorageError>;
+    /// Ends an export; harmless for one that has ended.
+    fn export_end(&self, _: &Volume, _exported: &Path) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Makes room, all zeros, for new content of `size` bytes, in place of an import that was abandoned. The volume
+    /// stays what it is until [`PoolDriver::import_end`].
+    fn import_begin(&self, _: &Volume, _size: u64) -> Result<PathBuf, StorageError> {
+        Err(StorageError::Unsupported("import_begin"))
+    }
+
+    /// Makes the imported content the committed state, and what was one a revision as far as those are kept.
+    fn import_end(&self, _: &Volume) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported("import_end"))
+    }
+
+    /// Forgets an import and what came of it; harmless if there is none.
+    fn import_abort(&self, _: &Volume) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported("import_abort"))
+    }
+
+    /// Replaces a kept volume's content by that of another of the same pool without copying, as
+    /// [`PoolDriver::import_end`] would. False if the driver has no such way: then export and import are taken.
+    fn clone_within(&self, _: &Volume, _source: &Volume) -> Result<bool, StorageError> {
+        Ok(false)
+    }
 }
 
 /// The driver of a pool.
@@ -104,97 +177,25 @@ pub fn driver(root: &Root, pool: &Pool) -> Result<Box<dyn PoolDriver>, StorageEr
     match pool.driver.as_str() {
         "file-reflink" => Ok(Box::new(file_reflink::FileReflink::at(directory()?))),
         "file" => Ok(Box::new(file::File::at(directory()?))),
-        "linux-kernel" => Ok(Box::new(linux_kernel::LinuxKernel)),
+        "linux-kernel" => Ok(Box::new(linux_kernel::LinuxKernel::at(directory()?))),
         other => Err(StorageError::Refused(format!("Storage driver {other} is not available"))),
     }
 }
 
-fn driver_of(root: &Root, pools: &Pools, volume: &Volume) -> Result<Box<dyn PoolDriver>, StorageError> {
+/// The driver of a volume's pool.
+///
+/// # Errors
+/// As [`driver`], and for a pool that is not there.
+pub fn driver_of(root: &Root, pools: &Pools, volume: &Volume) -> Result<Box<dyn PoolDriver>, StorageError> {
     let pool = pools.find(volume.pool.as_str());
     let unknown = || StorageError::Refused(format!("Unknown storage pool {}", volume.pool));
     driver(root, pool.ok_or_else(unknown)?)
 }
 
-/// Checks that all volumes of a qube can be made, before anything is.
-///
-/// # Errors
-/// The first refusing driver's, in definition order.
-pub fn check_new(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), StorageError> {
-    qube.volumes.iter().try_for_each(|volume| driver_of(root, pools, volume)?.check_new(volume))
-}
-
-/// Makes a qube's home directory and all its volumes. [`unfinished::begin`] comes first.
-///
-/// # Errors
-/// The first failing volume's, in definition order; what was made until then is there.
-pub fn create_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), StorageError> {
-    let Some(home) = qube.home() else { return Ok(()) };
-    files::make_directories(&root.lib().join(home), HOME_MODE)
-        .map_err(StorageError::io("making the home directory"))?;
-    qube.volumes.iter().try_for_each(|volume| driver_of(root, pools, volume)?.create(volume))
-}
-
-/// Fills a kept volume with what another holds, in whatever pools both lie; any other kind begins each start anew
-/// and is left alone (spec 20 §6.6). The lifecycle lock of the source's qube must be held.
-///
-/// # Errors
-/// The drivers', and for a source that is in use without a committed state beside it.
-pub fn import_volume(
-    root: &Root,
-    pools: &Pools,
-    volume: &Volume,
-    source: &Volume,
-) -> Result<(), StorageError> {
-    if !volume.save_on_stop {
-        return Ok(());
-    }
-    let running = is_running(root, source);
-    if running && source.has_snapshots_disabled() {
-        let text = format!("Volume {} must be stopped before importing its data", source.vid);
-        return Err(StorageError::Refused(text));
-    }
-    let from = driver_of(root, pools, source)?.export(source, running)?;
-    driver_of(root, pools, volume)?.import(volume, &from)
-}
-
-/// Whether a domain uses a volume: a marker file tells (spec 20 §6.5).
-fn is_running(root: &Root, volume: &Volume) -> bool {
-    let name = format!("{}:{}", volume.pool, volume.vid).replace('-', "--").replace('/', "-");
-    root.path("/run/qubes").join(format!("volume-running-{name}")).exists()
-}
-
-/// Removes a qube's volumes, its home directory (with all it holds if that is the qube's) and the unit that starts it
-/// at boot. A failure is logged and does not keep the others from being tried.
-///
-/// # Errors
-/// The first failure's.
-fn remove_all(root: &Root, pools: &Pools, qube: &Qube, owns_home: bool) -> Result<(), StorageError> {
-    let volumes = qube.volumes.iter().filter(|volume| pools.find(volume.pool.as_str()).is_some());
-    let volumes =
-        volumes.map(|volume| driver_of(root, pools, volume).and_then(|driver| driver.remove(volume)));
-    let mut done = Ok(());
-    for removed in volumes.chain([remove_home(root, qube, owns_home), remove_unit(root, qube)]) {
-        if let Err(error) = &removed {
-            log::line(&format!("something of {} was not removed: {error}", qube.name));
-        }
-        done = done.and(removed);
-    }
-    done
-}
-
-fn remove_home(root: &Root, qube: &Qube, owns_home: bool) -> Result<(), StorageError> {
-    let Some(home) = qube.home().map(|home| root.lib().join(home)) else { return Ok(()) };
-    if owns_home {
-        return files::remove_tree(&home).map_err(StorageError::io("removing the home directory"));
-    }
-    // Fails while something else is there, which is as it should be.
-    let _ = files::remove_directory(&home);
-    Ok(())
-}
-
-fn remove_unit(root: &Root, qube: &Qube) -> Result<(), StorageError> {
-    match autostart::disable(root, &qube.name) {
-        true => Ok(()),
-        false => Err(StorageError::Refused("the unit that starts it at boot stays enabled".to_owned())),
-    }
+/// A time in seconds since the epoch as the drivers write it: UTC, `YYYY-MM-DDTHH:MM:SS` (spec 20 §7).
+fn isodate(seconds: u64) -> String {
+    const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(seconds.min(LAST_SECOND_OF_9999)));
+    let text = humantime::format_rfc3339_seconds(time.unwrap_or(UNIX_EPOCH)).to_string();
+    text.trim_end_matches('Z').to_owned()
 }

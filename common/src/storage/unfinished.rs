@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::remove_all;
+use super::whole::remove_all;
 use crate::failure::Failure;
 use crate::model::{Pools, Qube};
 use crate::names::QubeName;

@@ -1,0 +1,50 @@
+//! Why a storage driver refused or failed.
+
+use std::io;
+
+use crate::failure::{Exception, Failure};
+
+/// Why a driver refused or failed. The text is the client's.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// A rule of the driver: `StoragePoolException`.
+    #[error("{0}")]
+    Refused(String),
+    /// A value the driver does not take: `QubesValueError`.
+    #[error("{0}")]
+    Value(&'static str),
+    /// A value that the driver could take one day: `QubesNotImplementedError`.
+    #[error("{0}")]
+    NotImplemented(&'static str),
+    /// An operation that this driver has not for this kind of volume: logged, and the connection dropped (spec 20 §4).
+    #[error("the storage driver has no {0} for this volume")]
+    Unsupported(&'static str),
+    /// The system refused a file operation: `StoragePoolException`.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl StorageError {
+    /// Names what was being done when the system refused.
+    pub fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        let text = error.to_string();
+        let exception = match error {
+            StorageError::Refused(_) | StorageError::Io { .. } => Exception::StoragePoolException,
+            StorageError::Value(_) => Exception::QubesValueError,
+            StorageError::NotImplemented(_) => Exception::QubesNotImplementedError,
+            StorageError::Unsupported(_) => return Self::dropped(text),
+        };
+        Self::new(exception, text)
+    }
+}

@@ -1,0 +1,54 @@
+//! Copying one volume's content into another, in whatever pools both lie (spec 20 §6.6).
+
+use std::path::Path;
+
+use super::{PoolDriver, StorageError, clone, driver_of, is_running};
+use crate::files;
+use crate::model::{Pools, Volume};
+use crate::root::Root;
+
+/// Fills a kept volume with what another holds, its size included; any other kind begins each start anew and is left
+/// alone. The lifecycle locks of both qubes must be held.
+///
+/// # Errors
+/// The drivers', and for a source that is in use without a committed state beside it; the volume is what it was then.
+pub fn import_volume(
+    root: &Root,
+    pools: &Pools,
+    volume: &Volume,
+    source: &Volume,
+) -> Result<(), StorageError> {
+    let running = is_running(root, source);
+    if running && source.has_snapshots_disabled() {
+        let text = format!("Volume {} must be stopped before importing its data", source.vid);
+        return Err(StorageError::Refused(text));
+    }
+    if !volume.save_on_stop {
+        return Ok(());
+    }
+    let (to, from) = (driver_of(root, pools, volume)?, driver_of(root, pools, source)?);
+    if volume.pool == source.pool && to.clone_within(volume, source)? {
+        return Ok(());
+    }
+    let exported = from.export(source, running)?;
+    let imported = copy(&*to, volume, &exported);
+    imported.and(from.export_end(source, &exported))
+}
+
+/// Begins an import, fills it from a file or block device and ends it.
+fn copy(driver: &dyn PoolDriver, volume: &Volume, from: &Path) -> Result<(), StorageError> {
+    let source = files::open(from).map_err(StorageError::io("reading the source of a copy"))?;
+    let size = files::length(&source).map_err(StorageError::io("reading the source of a copy"))?;
+    let path = driver.import_begin(volume, size)?;
+    let copied = files::open_to_write(&path)
+        .and_then(|mut target| clone::copy(&source, &mut target).and_then(|()| target.sync_all()))
+        .map_err(StorageError::io("copying a volume"));
+    match copied.and_then(|()| driver.import_end(volume)) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            // What stays of it is cleared by the next import.
+            let _ = driver.import_abort(volume);
+            Err(error)
+        }
+    }
+}
