@@ -43,6 +43,7 @@ exceptions!(
     QubesInvalidTagError,
     QubesInvalidLabelError,
     QubesInvalidLabelValueError,
+    QubesPoolInUseError,
     StoragePoolException,
     QubesNotImplementedError,
 );

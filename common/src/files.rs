@@ -213,13 +213,31 @@ pub fn make_directories(path: &Path, mode: u32) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         make_directories(parent, mode)?;
     }
+    make_directory(path, mode).map(drop)
+}
+
+/// Makes one directory likewise, in a parent that is there. False if it was there before.
+///
+/// # Errors
+/// What the system says.
+pub fn make_directory(path: &Path, mode: u32) -> io::Result<bool> {
     match fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
         made => made?,
     }
     let inherited = fs::metadata(path)?.permissions().mode() & SET_GROUP_ID;
     fs::set_permissions(path, fs::Permissions::from_mode(mode | inherited))?;
-    sync_directory(path)
+    sync_directory(path)?;
+    Ok(true)
+}
+
+/// The path without symbolic links, as far as it is there.
+pub fn real_path_so_far(path: &Path) -> PathBuf {
+    match (real_path(path), path.parent(), path.file_name()) {
+        (Ok(real), ..) => real,
+        (Err(_), Some(parent), Some(name)) => real_path_so_far(parent).join(name),
+        (Err(_), ..) => path.to_owned(),
+    }
 }
 
 /// Names in a directory that are UTF-8, as all of ours are, sorted; none if there is no such directory.

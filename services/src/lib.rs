@@ -9,6 +9,7 @@ pub mod input;
 pub mod label;
 pub mod listing;
 pub mod notes;
+pub mod pool;
 pub mod property;
 pub mod tag;
 pub mod visible;
@@ -20,6 +21,7 @@ pub const FAMILIES: &[&Family] = &[
     &feature::FAMILY,
     &label::FAMILY,
     &notes::FAMILY,
+    &pool::FAMILY,
     &property::GLOBAL,
     &property::VM,
     &tag::FAMILY,

@@ -2,11 +2,13 @@
 
 mod label;
 mod notes;
+mod number;
 mod qube;
 mod text;
 
 pub use label::{Color, LabelName, NewLabelName};
 pub use notes::{NOTES_MAX, Notes};
+pub use number::{RevisionsToKeep, Switch};
 pub use qube::{QubeName, QubeUuid};
 pub use text::{Ascii, FeatureName, FeatureValue, PoolName, PropertyName, TagName, VolumeName};
 

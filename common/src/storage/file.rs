@@ -4,14 +4,13 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{PoolDriver, Revision, Setting, StorageError, clone, isodate, loop_device};
+use super::options::TOO_MANY_REVISIONS;
+use super::{Capacity, PoolDriver, Revision, Setting, StorageError, clone, isodate, loop_device, space};
 use crate::files;
-use crate::model::Volume;
+use crate::model::{Pool, Volume};
 
 const IMAGE_MODE: u32 = 0o664;
 const DIRECTORY_MODE: u32 = 0o775;
-/// The limit of revisions, in the words of pools and volumes alike (spec 20 §2.7).
-const TOO_MANY_REVISIONS: &str = "FilePool supports maximum 1 volume revision to keep";
 
 pub(super) struct File {
     directory: PathBuf,
@@ -211,6 +210,15 @@ impl PoolDriver for File {
 
     fn import_abort(&self, volume: &Volume) -> Result<(), StorageError> {
         files::remove(&self.image(volume, "-import.img")).map_err(StorageError::io("removing an import"))
+    }
+
+    fn set_up(&self, _: &Pool) -> Result<(), StorageError> {
+        space::make_directory(&self.directory)?;
+        space::make_homes(&self.directory)
+    }
+
+    fn capacity(&self) -> Result<Capacity, StorageError> {
+        Ok(space::capacity(&self.directory)?.unwrap_or(Capacity::of(0, 0)))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{PoolDriver, Setting, StorageError};
-use crate::model::Volume;
+use super::{Capacity, PoolDriver, Setting, StorageError};
+use crate::files;
+use crate::model::{Pool, Volume};
 
 pub(super) struct LinuxKernel {
     directory: PathBuf,
@@ -82,5 +83,21 @@ impl PoolDriver for LinuxKernel {
     /// Kernels are all alike to their volumes, so that one clones another by doing nothing.
     fn clone_within(&self, _: &Volume, _: &Volume) -> Result<bool, StorageError> {
         Ok(true)
+    }
+
+    fn set_up(&self, _: &Pool) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn capacity(&self) -> Result<Capacity, StorageError> {
+        Ok(Capacity::default())
+    }
+
+    /// One for each kernel; without a directory there is no answer.
+    fn volumes(&self) -> Result<Option<Vec<String>>, StorageError> {
+        if !self.directory.is_dir() {
+            return Err(StorageError::Unsupported("list"));
+        }
+        files::list(&self.directory).map(Some).map_err(StorageError::io("listing kernels"))
     }
 }

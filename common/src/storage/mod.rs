@@ -7,6 +7,8 @@ mod file_reflink;
 mod layout;
 mod linux_kernel;
 mod loop_device;
+pub mod options;
+mod space;
 mod transfer;
 pub mod unfinished;
 mod whole;
@@ -14,6 +16,7 @@ mod whole;
 pub use clone::supports_clone;
 pub use error::StorageError;
 pub use layout::{DefaultPool, FindQube, Layout};
+pub use space::{Capacity, included_in};
 pub use transfer::import_volume;
 pub use whole::{check_new, create_all, is_running};
 
@@ -161,6 +164,18 @@ pub trait PoolDriver {
     /// [`PoolDriver::import_end`] would. False if the driver has no such way: then export and import are taken.
     fn clone_within(&self, _: &Volume, _source: &Volume) -> Result<bool, StorageError> {
         Ok(false)
+    }
+
+    /// Makes a new pool ready for volumes; what was not there before is gone again if that fails. The pool's settings
+    /// are complete, those that are not stored included. [`StorageError::Refused`] if it cannot be one.
+    fn set_up(&self, pool: &Pool) -> Result<(), StorageError>;
+
+    /// How large the pool is.
+    fn capacity(&self) -> Result<Capacity, StorageError>;
+
+    /// Identifiers of all volumes in the pool, where it can tell; none where only the qubes can.
+    fn volumes(&self) -> Result<Option<Vec<String>>, StorageError> {
+        Ok(None)
     }
 }
 

@@ -109,6 +109,17 @@ impl<'s> Txn<'s> {
         self.edited.insert(Key::Labels);
     }
 
+    /// Changes the pools.
+    ///
+    /// # Errors
+    /// As [`View::pools`].
+    pub fn edit_pools(&mut self, edit: impl FnOnce(&mut Pools)) -> Result<(), StoreError> {
+        let mut pools = self.view.pools()?;
+        edit(Rc::make_mut(&mut pools));
+        self.put_pools((*pools).clone());
+        Ok(())
+    }
+
     /// Replaces the pools.
     pub fn put_pools(&mut self, pools: Pools) {
         self.view.pools = Rc::new(pools).into();

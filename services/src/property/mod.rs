@@ -24,6 +24,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use common::failure::Failure;
 use common::hypervisor::Hypervisor;
 use common::model::{Class, Qube, Value};
+use common::names::Switch;
 use common::root::Root;
 use common::store::View;
 
@@ -60,7 +61,7 @@ pub fn parse_stored(kind: Kind, text: &str) -> Result<Value, &'static str> {
     let canonical = |text: String| Value::Text(text);
     match kind {
         Kind::Int => parse::integer(text).map(Value::Int).ok_or("not a whole number"),
-        Kind::Bool => parse::boolean(text).map(Value::Bool).ok_or("not a switch"),
+        Kind::Bool => Switch::parse(text).map(|switch| Value::Bool(switch.0)).ok_or("not a switch"),
         Kind::Ip4 => {
             text.parse::<Ipv4Addr>().map(|ip| canonical(ip.to_string())).map_err(|_| "not an IPv4 address")
         }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use common::failure::Refusal;
 use common::model::Value;
-use common::names::{Ascii, QubeName, QubeUuid};
+use common::names::{Ascii, QubeName, QubeUuid, Switch};
 use common::quote::quote;
 use common::untrusted::Untrusted;
 
@@ -23,8 +23,8 @@ pub fn parse(kind: Kind, payload: &Untrusted) -> Result<Value, Refusal> {
     match kind {
         Kind::Text | Kind::Label | Kind::Pool => printable(text),
         Kind::Int => integer(text).map(Value::Int).ok_or_else(|| failed("int")),
-        Kind::Bool => boolean(text)
-            .map(Value::Bool)
+        Kind::Bool => Switch::parse(text)
+            .map(|switch| Value::Bool(switch.0))
             .ok_or_else(|| Refusal::value(format!("Invalid literal for boolean property: {}", quote(text)))),
         Kind::Ip4 => text.parse::<Ipv4Addr>().map(canonical).map_err(|_| failed("IPv4Address")),
         Kind::Ip6 => text.parse::<Ipv6Addr>().map(canonical).map_err(|_| failed("IPv6Address")),
@@ -57,15 +57,6 @@ pub(super) fn integer(text: &str) -> Option<i64> {
         && bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b'_')
         && !digits.contains("__");
     if well_formed { text.replace('_', "").parse().ok() } else { None }
-}
-
-/// The words for switches, in any letter case.
-pub(super) fn boolean(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "1" | "yes" | "true" | "on" => Some(true),
-        "0" | "no" | "false" | "off" => Some(false),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use images::{Images, Keep};
 
-use super::{PoolDriver, Revision, StorageError, loop_device};
-use crate::model::Volume;
+use super::options::SETUP_CHECK;
+use super::{Capacity, PoolDriver, Revision, StorageError, clone, loop_device, space};
+use crate::model::{Pool, Volume};
+use crate::quote::quote;
 use crate::{files, log};
 
 pub(super) struct FileReflink {
@@ -267,4 +269,29 @@ impl PoolDriver for FileReflink {
     fn import_abort(&self, volume: &Volume) -> Done {
         files::remove(&self.images(volume).import()).map_err(StorageError::io("removing an import"))
     }
+
+    fn set_up(&self, pool: &Pool) -> Done {
+        let is_new = space::make_directory(&self.directory)?;
+        let must_share = pool.setting(SETUP_CHECK) == Some("True");
+        if must_share && !clone::supports_clone(&self.directory) {
+            if is_new {
+                // Fails if somebody put something there meanwhile, which is as it should be.
+                let _ = files::remove_directory(&self.directory);
+            }
+            return Err(StorageError::Refused(no_sharing(pool)));
+        }
+        space::make_homes(&self.directory)
+    }
+
+    fn capacity(&self) -> Done<Capacity> {
+        Ok(space::capacity(&self.directory)?.unwrap_or_default())
+    }
+}
+
+fn no_sharing(pool: &Pool) -> String {
+    let directory = quote(pool.setting("dir_path").unwrap_or_default());
+    format!(
+        "The filesystem for {directory} does not support reflinks. If you can live with delays on VM \
+         startup/shutdown/etc. and wasted disk space, pass the 'setup_check=False' option."
+    )
 }

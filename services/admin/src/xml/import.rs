@@ -6,6 +6,7 @@ use common::log;
 use common::model::{Class, Device, Label, Labels, Pool, Pools, Qube, System, Value};
 use common::names::{FeatureName, FeatureValue, LabelName, PoolName, QubeName, QubeUuid, TagName};
 use common::root::Root;
+use common::storage::options;
 use common::store::Store;
 use services::property::{self, Access, Kind};
 
@@ -101,10 +102,9 @@ fn labels(root: &Element) -> Result<Labels, ImportError> {
 
 /// A pool that makes no sense is logged and skipped, as its qubes may still be of use.
 fn pools(root: &Element) -> Pools {
-    const DRIVERS: [&str; 6] = ["file", "file-reflink", "lvm_thin", "linux-kernel", "zfs", "callback"];
     let mut pools: Vec<Pool> = Vec::new();
     for element in root.nested("pools", "pool") {
-        let driver = element.attribute("driver").filter(|driver| DRIVERS.contains(driver));
+        let driver = element.attribute("driver").filter(|driver| options::find(driver).is_some());
         let name = element.attribute("name").and_then(|name| PoolName::parse(name).ok());
         match (name, driver) {
             (Some(name), Some(driver)) if pools.iter().all(|pool| pool.name != name) => {

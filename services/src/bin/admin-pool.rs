@@ -1,0 +1,5 @@
+//! Serves `admin.pool.*`.
+
+fn main() {
+    common::serve::serve(&services::pool::FAMILY);
+}
