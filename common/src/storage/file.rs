@@ -189,6 +189,15 @@ impl PoolDriver for File {
         Err(StorageError::Refused(text))
     }
 
+    /// A snapshot has no content of its own to give.
+    fn import_directly(&self, volume: &Volume, source: &Volume, _: &Pool) -> Result<bool, StorageError> {
+        if source.snap_on_start {
+            let text = format!("Can not import snapshot volume {} in to pool {} ", source.vid, volume.vid);
+            return Err(StorageError::Refused(text));
+        }
+        Ok(!volume.save_on_stop)
+    }
+
     fn import_begin(&self, volume: &Volume, size: u64) -> Result<PathBuf, StorageError> {
         if !volume.save_on_stop {
             let text = format!("Can not import into save_on_stop=False volume {}", volume.vid);

@@ -80,9 +80,13 @@ impl PoolDriver for LinuxKernel {
         Err(StorageError::Unsupported("export"))
     }
 
-    /// Kernels are all alike to their volumes, so that one clones another by doing nothing.
-    fn clone_within(&self, _: &Volume, _: &Volume) -> Result<bool, StorageError> {
-        Ok(true)
+    /// What a kernel volume holds follows from its qube: from another there is nothing to take.
+    fn import_directly(&self, _: &Volume, _: &Volume, pool: &Pool) -> Result<bool, StorageError> {
+        if pool.driver == "linux-kernel" {
+            return Ok(true);
+        }
+        let text = "clone of LinuxModules volume from different volume type is not supported";
+        Err(StorageError::Refused(text.to_owned()))
     }
 
     fn set_up(&self, _: &Pool) -> Result<(), StorageError> {

@@ -160,10 +160,11 @@ pub trait PoolDriver {
         Err(StorageError::Unsupported("import_abort"))
     }
 
-    /// Replaces a kept volume's content by that of another of the same pool without copying, as
-    /// [`PoolDriver::import_end`] would. False if the driver has no such way: then export and import are taken.
-    fn clone_within(&self, _: &Volume, _source: &Volume) -> Result<bool, StorageError> {
-        Ok(false)
+    /// Takes over what another volume holds without a copy through the system, as [`PoolDriver::import_end`] would, and
+    /// tells whether that is done: if not, export and import follow. A volume that is not kept needs nothing. `pool` is
+    /// the source's. [`StorageError::Refused`] where the driver takes nothing from there.
+    fn import_directly(&self, volume: &Volume, _source: &Volume, _pool: &Pool) -> Result<bool, StorageError> {
+        Ok(!volume.save_on_stop)
     }
 
     /// Makes a new pool ready for volumes; what was not there before is gone again if that fails. The pool's settings
@@ -202,9 +203,12 @@ pub fn driver(root: &Root, pool: &Pool) -> Result<Box<dyn PoolDriver>, StorageEr
 /// # Errors
 /// As [`driver`], and for a pool that is not there.
 pub fn driver_of(root: &Root, pools: &Pools, volume: &Volume) -> Result<Box<dyn PoolDriver>, StorageError> {
+    driver(root, pool_of(pools, volume)?)
+}
+
+fn pool_of<'p>(pools: &'p Pools, volume: &Volume) -> Result<&'p Pool, StorageError> {
     let pool = pools.find(volume.pool.as_str());
-    let unknown = || StorageError::Refused(format!("Unknown storage pool {}", volume.pool));
-    driver(root, pool.ok_or_else(unknown)?)
+    pool.ok_or_else(|| StorageError::Refused(format!("Unknown storage pool {}", volume.pool)))
 }
 
 /// A time in seconds since the epoch as the drivers write it: UTC, `YYYY-MM-DDTHH:MM:SS` (spec 20 §7).

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{PoolDriver, StorageError, clone, driver_of, is_running};
+use super::{PoolDriver, StorageError, clone, driver, driver_of, is_running, pool_of};
 use crate::files;
 use crate::model::{Pools, Volume};
 use crate::root::Root;
@@ -23,11 +23,9 @@ pub fn import_volume(
         let text = format!("Volume {} must be stopped before importing its data", source.vid);
         return Err(StorageError::Refused(text));
     }
-    if !volume.save_on_stop {
-        return Ok(());
-    }
-    let (to, from) = (driver_of(root, pools, volume)?, driver_of(root, pools, source)?);
-    if volume.pool == source.pool && to.clone_within(volume, source)? {
+    let pool = pool_of(pools, source)?;
+    let (to, from) = (driver_of(root, pools, volume)?, driver(root, pool)?);
+    if to.import_directly(volume, source, pool)? {
         return Ok(());
     }
     let exported = from.export(source, running)?;
