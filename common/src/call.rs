@@ -10,6 +10,7 @@ use crate::root::Root;
 use crate::store::{Store, Txn, View};
 use crate::stream::{self, Source};
 use crate::untrusted::Untrusted;
+use crate::upload::Upload;
 
 /// Which destinations a call accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum Presence {
     Optional,
     /// Must be there.
     Required,
+    /// A payload of any length, which the call itself takes from standard input.
+    Stream,
 }
 
 /// Which policy include file a call is listed in, with [`Access`].
@@ -134,8 +137,15 @@ pub struct Received {
     pub parties: Parties,
     /// The argument; its presence agrees with the row.
     pub argument: Untrusted,
-    /// The payload; its presence agrees with the row.
+    /// The payload; its presence agrees with the row. Empty for a stream.
     pub payload: Untrusted,
+}
+
+impl Received {
+    /// The payload of a call whose row says that it is a stream.
+    pub fn upload(&self) -> Upload {
+        Upload::of_standard_input()
+    }
 }
 
 /// The content of an OK reply.
@@ -381,6 +391,18 @@ pub struct Family {
     pub name: &'static str,
     /// Its calls.
     pub calls: &'static [Entry],
+}
+
+impl Family {
+    /// The call of that name.
+    pub fn find(&self, method: &[u8]) -> Option<&Entry> {
+        self.calls.iter().find(|entry| entry.row.name.as_bytes() == method)
+    }
+}
+
+/// `no such method: …`.
+pub fn no_such_method(method: &str) -> Failure {
+    Failure::new(Exception::ProtocolError, format!("no such method: {}", crate::quote::quote(method)))
 }
 
 /// `No such domain: …`, for a qube that is not there (any more).

@@ -30,3 +30,4 @@ pub mod store;
 pub mod stream;
 pub mod trace;
 pub mod untrusted;
+pub mod upload;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use crate::call::{Family, Presence, no_such_method};
 use crate::environment;
 use crate::failure::{Exception, Failure};
 use crate::standard;
@@ -36,17 +37,37 @@ const FRAMING: Failure = Failure::Dropped(Cow::Borrowed("framing error"));
 /// Nor does a request that is too long.
 const TOO_LONG: Failure = Failure::Dropped(Cow::Borrowed("request too long"));
 
-/// Reads the request this process was started for, to its end.
+/// Reads the request this process was started for, to its end but for the payload of a streaming call.
 ///
 /// # Errors
 /// A drop for malformed frames and too long requests, `QubesException` where the request cannot be read.
+<<<<<<< HEAD
 pub fn receive(arguments: &[OsString]) -> Result<Request, Failure> {
     let method = method_of(arguments.first());
     match environment::variable("QREXEC_REMOTE_DOMAIN") {
         Some(source) => from_qrexec(method, arguments.get(1), source),
         None if standard::input().is_terminal() => Ok(by_hand(method, arguments.get(1))),
         None => from_descriptor(&method, &read_limited(0, limit_of(&method))?),
+=======
+pub fn receive(family: &Family) -> Result<Request, Failure> {
+    let arguments = environment::arguments();
+    let method = method_of(arguments.first());
+    let streamed = family.find(&method).map(|entry| entry.row).filter(|row| row.payload == Presence::Stream);
+    match (environment::variable("QREXEC_REMOTE_DOMAIN"), streamed) {
+        (Some(source), streamed) => from_qrexec(method, arguments.get(1), source, streamed.is_some()),
+        // What follows a descriptor has an end and a limit.
+        (None, Some(row)) => Err(no_such_method(row.name)),
+        (None, None) => from_standard_input(method, arguments.get(1)),
+>>>>>>> 71f6e7f (Rows for streaming payloads: bytes that go nowhere but into a volume)
     }
+}
+
+fn from_standard_input(method: Vec<u8>, argument: Option<&OsString>) -> Result<Request, Failure> {
+    if io::stdin().is_terminal() {
+        return Ok(by_hand(method, argument));
+    }
+    let bytes = read_limited(0, limit_of(&method))?;
+    from_descriptor(&method, &bytes)
 }
 
 /// The executable's own base name up to a `+`: one executable serves a family through symbolic links.
@@ -56,7 +77,12 @@ fn method_of(program: Option<&OsString>) -> Vec<u8> {
     base.split(|byte| *byte == b'+').next().unwrap_or_default().to_vec()
 }
 
-fn from_qrexec(method: Vec<u8>, argv1: Option<&OsString>, source: OsString) -> Result<Request, Failure> {
+fn from_qrexec(
+    method: Vec<u8>,
+    argv1: Option<&OsString>,
+    source: OsString,
+    is_streamed: bool,
+) -> Result<Request, Failure> {
     let argument = environment::variable("QREXEC_SERVICE_ARGUMENT").or_else(|| argv1.cloned());
     let argument = argument.unwrap_or_default().into_vec();
     let source = source.into_vec();
@@ -64,7 +90,7 @@ fn from_qrexec(method: Vec<u8>, argv1: Option<&OsString>, source: OsString) -> R
     let header = [method.len(), argument.len(), source.len(), destination.len()];
     const SEPARATORS: usize = "+ ".len() + " name ".len() + "\0".len();
     let used = header.iter().fold(SEPARATORS, |sum, length| sum.saturating_add(*length));
-    let payload = read_limited(used, limit_of(&method))?;
+    let payload = if is_streamed { Vec::new() } else { read_limited(used, limit_of(&method))? };
     Ok(request(&method, &argument, &source, &destination, &payload))
 }
 

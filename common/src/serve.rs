@@ -5,6 +5,7 @@ use std::io::Write;
 
 use crate::call::{
     Destination, Entry, Family, Parties, Presence, Received, Reply, Row, World, no_such_domain,
+    no_such_method,
 };
 use crate::failure::{Exception, Failure};
 use crate::hypervisor::Simulated;
@@ -24,7 +25,11 @@ use crate::{call::Access, files};
 pub fn serve(family: &Family, arguments: &[OsString]) {
     log::catch_panics();
     let root = Root::from_environment();
+<<<<<<< HEAD
     let answer = match request::receive(arguments) {
+=======
+    let answer = match request::receive(family) {
+>>>>>>> 71f6e7f (Rows for streaming payloads: bytes that go nowhere but into a volume)
         Ok(request) => respond(family, &request, &root),
         Err(failure) => answer(Err(failure), &root),
     };
@@ -94,7 +99,7 @@ fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Fail
     let argument = ascii(&request.argument)?;
     let entry = match known(family, request) {
         Some(entry) => entry,
-        None => return Err(no_such_method(&request.method)?),
+        None => return Err(unknown(&request.method)),
     };
     let class = view.qube(&destination)?.ok_or_else(|| no_such_domain(destination.as_str()))?.class;
     let received = Received {
@@ -108,14 +113,11 @@ fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Fail
 }
 
 fn known<'f>(family: &'f Family, request: &Request) -> Option<&'f Entry> {
-    let method = request.method.sanitise::<Ascii>().ok()?;
-    family.calls.iter().find(|entry| entry.row.name == method.as_str())
+    family.find(request.method.sanitise::<Ascii>().ok()?.as_str().as_bytes())
 }
 
-fn no_such_method(method: &Untrusted) -> Result<Failure, Failure> {
-    let method = method.sanitise::<Ascii>().map_err(|_| hidden_bytes())?;
-    let text = format!("no such method: {}", quote(method.as_str()));
-    Ok(Failure::new(Exception::ProtocolError, text))
+fn unknown(method: &Untrusted) -> Failure {
+    method.sanitise::<Ascii>().map_or_else(|_| hidden_bytes(), |method| no_such_method(method.as_str()))
 }
 
 fn hidden_bytes() -> Failure {

@@ -116,7 +116,7 @@ fn boot() -> String {
 
 fn reference() -> String {
     let mut text = "# Calls\n\nGenerated from the calls' rows: `UPDATE=1 cargo test` writes this file.\n\n\
-        Destination: *dom0* only, any *qube* but dom0, or *any*. Argument and payload: – none, ? optional, ! required.\n\n\
+        Destination: *dom0* only, any *qube* but dom0, or *any*. Argument and payload: – none, ? optional, ! required, … a stream of any length.\n\n\
         | call | destination | argument | payload | policy group | what it does |\n|---|---|---|---|---|---|\n"
         .to_owned();
     for call in calls() {
@@ -140,5 +140,6 @@ const fn mark(presence: Presence) -> char {
         Presence::No => '–',
         Presence::Optional => '?',
         Presence::Required => '!',
+        Presence::Stream => '…',
     }
 }

@@ -1,0 +1,126 @@
+//! The payload of a streaming call: bytes that another qube still sends, which go nowhere but into a volume.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::untrusted::Untrusted;
+
+/// Bytes moved at once: large enough for a fast copy, and what is left out of a sparse volume when all are zero.
+const BLOCK: usize = 128 << 10;
+/// How long a stream that has all its bytes may stay open without ending, in milliseconds.
+const END_DEADLINE_MS: u16 = 10_000;
+
+/// Standard input of a streaming call. Nothing in it is ever looked at but a first line, which stays untrusted: there is
+/// no way to read, print or keep the rest.
+pub struct Upload(());
+
+/// Why a volume did not get its bytes; the texts are the client's (spec 20 §5.1).
+#[derive(Debug, thiserror::Error)]
+pub enum Short {
+    /// The bytes could not be read or written.
+    #[error("error copying data")]
+    Failed(#[from] io::Error),
+    /// The stream ended too early.
+    #[error("not enough data (copied {copied} bytes, expected {size} bytes)")]
+    TooLittle {
+        /// Bytes that came.
+        copied: u64,
+        /// Bytes that were announced.
+        size: u64,
+    },
+    /// More bytes came than were announced.
+    #[error("too much data (expected {size} bytes)")]
+    TooMuch {
+        /// Bytes that were announced.
+        size: u64,
+    },
+}
+
+impl Upload {
+    /// Standard input, which nothing else may read.
+    pub(crate) fn of_standard_input() -> Self {
+        Self(())
+    }
+
+    /// The bytes up to the first LF, without it; nothing if the stream ends or `most` bytes come before it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn line(&self, most: usize) -> io::Result<Option<Untrusted>> {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while line.len() < most && read(&mut byte)? == 1 {
+            match byte {
+                [b'\n'] => return Ok(Some(Untrusted::new(line))),
+                [other] => line.push(other),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Moves exactly `size` bytes into a file of zeros, durably. Blocks of zeros are left out, so that what is sparse
+    /// stays sparse.
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub fn pour(self, into: &File, size: u64) -> Result<(), Short> {
+        let mut block = vec![0; BLOCK];
+        let mut copied = 0_u64;
+        while copied < size {
+            let left = usize::try_from(size.saturating_sub(copied)).unwrap_or(usize::MAX);
+            let room = block.get_mut(..left.min(BLOCK)).unwrap_or_default();
+            let read = read_full(room)?;
+            let data = room.get(..read).unwrap_or_default();
+            if data.iter().any(|byte| *byte != 0) {
+                into.write_all_at(data, copied)?;
+            }
+            copied = copied.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+            if read < room.len() {
+                return Err(Short::TooLittle { copied, size });
+            }
+        }
+        into.sync_data()?;
+        if is_at_end()? { Ok(()) } else { Err(Short::TooMuch { size }) }
+    }
+}
+
+/// One read without a buffer that could take more than was asked for.
+fn read(into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match nix::unistd::read(io::stdin(), into) {
+            Err(Errno::EINTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Fills a block, but for the end of the stream.
+fn read_full(block: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0_usize;
+    while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match read(rest)? {
+            0 => break,
+            more => filled = filled.saturating_add(more),
+        }
+    }
+    Ok(filled)
+}
+
+/// Whether nothing more comes. A sender that stays silent has sent all it wanted.
+fn is_at_end() -> io::Result<bool> {
+    let stdin = io::stdin();
+    let mut waiting = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut waiting, PollTimeout::from(END_DEADLINE_MS)) {
+            Err(Errno::EINTR) => {}
+            Ok(0) => return Ok(true),
+            Ok(_) => return Ok(read(&mut [0])? == 0),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
