@@ -46,12 +46,16 @@ exceptions!(
     QubesPoolInUseError,
     StoragePoolException,
     QubesNotImplementedError,
+    QubesVolumeCopyTokenNotFoundError,
 );
 
 impl Exception {
     /// Whether clients put the text through `%` formatting, so that `%` must be doubled (spec 10 §1.6).
     pub const fn is_formatted(self) -> bool {
-        !matches!(self, Self::ProtocolError | Self::PermissionDenied)
+        !matches!(
+            self,
+            Self::ProtocolError | Self::PermissionDenied | Self::QubesVolumeCopyTokenNotFoundError
+        )
     }
 }
 

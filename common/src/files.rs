@@ -176,6 +176,14 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes a file; false if another process did so first.
+///
+/// # Errors
+/// What the system says, but for absence.
+pub fn take_away(path: &Path) -> io::Result<bool> {
+    Ok(present(fs::remove_file(path))?.is_some())
+}
+
 /// Makes a symbolic link, replacing an older one.
 ///
 /// # Errors

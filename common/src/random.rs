@@ -1,4 +1,4 @@
-//! Random numbers that nobody needs to guess against.
+//! Random numbers from the kernel's generator.
 
 /// A number from 0 up to and without `limit`; 0 for an empty range.
 pub fn below(limit: u64) -> u64 {

@@ -36,6 +36,11 @@ impl Root {
         self.0.join(absolute.trim_start_matches('/'))
     }
 
+    /// The path as it is for those who know nothing of this root.
+    pub fn without(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.0).map_or_else(|_| path.to_owned(), |path| Path::new("/").join(path))
+    }
+
     /// `/var/lib/qubes`: images, kernels, notes.
     pub fn lib(&self) -> PathBuf {
         self.path("/var/lib/qubes")

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "pidfd_open has no wrapper in nix")]
 
 use std::ffi::CString;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -73,6 +73,47 @@ fn process_descriptor(process: Pid) -> io::Result<OwnedFd> {
     let descriptor = RawFd::try_from(nix::errno::Errno::result(descriptor)?).map_err(io::Error::other)?;
     // SAFETY: the system has just given us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whether it exited with 0.
+    pub succeeded: bool,
+    /// The ASCII it wrote to standard error, as far as that is not too long.
+    pub said: String,
+}
+
+/// Runs a program with a text on its standard input. One that outlives the deadline is killed and counts as failed.
+///
+/// # Errors
+/// If it cannot be started or waited for.
+pub fn with_input(
+    program: &Path,
+    arguments: &[&str],
+    input: &str,
+    deadline: Duration,
+) -> io::Result<Outcome> {
+    const SAID_MAX: u64 = 4096;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().env("LC_ALL", "C");
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program may end without reading its input.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let ended = ends_within(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?), deadline)?;
+    if !ended {
+        child.kill()?;
+    }
+    let succeeded = child.wait()?.success() && ended;
+    let mut said = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        stderr.take(SAID_MAX).read_to_end(&mut said)?;
+    }
+    said.retain(u8::is_ascii);
+    Ok(Outcome { succeeded, said: String::from_utf8(said).unwrap_or_default() })
 }
 
 /// Starts a service executable against a root. Its standard input gets the header and then what `payload` gives, both

@@ -14,6 +14,7 @@ pub mod property;
 pub mod tag;
 pub mod visible;
 pub mod vm;
+pub mod volume;
 
 /// Every family: one executable each.
 pub const FAMILIES: &[&Family] = &[
@@ -27,4 +28,5 @@ pub const FAMILIES: &[&Family] = &[
     &tag::FAMILY,
     &vm::LIFETIME,
     &vm::LIST,
+    &volume::FAMILY,
 ];

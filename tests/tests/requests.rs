@@ -227,7 +227,7 @@ fn the_rows_are_those_of_the_index() {
     let presence = |presence: Presence| match presence {
         Presence::No => "-",
         Presence::Optional => "?",
-        Presence::Required => "!",
+        Presence::Required | Presence::Stream => "!",
     };
     let destination = |destination: Destination| match destination {
         Destination::Dom0 => "A",

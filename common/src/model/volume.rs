@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Pool;
 use crate::names::{PoolName, VolumeName};
 
 /// Configuration of one volume.
@@ -35,5 +36,16 @@ impl Volume {
     /// Whether a domain runs on the kept image itself, so that there is no committed state beside it.
     pub fn has_snapshots_disabled(&self) -> bool {
         self.revisions_to_keep == -1 && self.save_on_stop && !self.snap_on_start
+    }
+
+    /// Whether it may be encrypted with a throw-away key: the domain writes it, and nothing of it is kept.
+    pub fn can_be_ephemeral(&self) -> bool {
+        self.rw && !self.snap_on_start && !self.save_on_stop
+    }
+
+    /// Whether it is encrypted with a throw-away key: as it is told, else as its pool's volatile volumes are.
+    pub fn is_ephemeral(&self, pool: &Pool) -> bool {
+        let of_pool = || self.can_be_ephemeral() && pool.setting("ephemeral_volatile") == Some("True");
+        self.ephemeral.unwrap_or_else(of_pool)
     }
 }

@@ -5,12 +5,14 @@ mod notes;
 mod number;
 mod qube;
 mod text;
+mod volume;
 
 pub use label::{Color, LabelName, NewLabelName};
 pub use notes::{NOTES_MAX, Notes};
-pub use number::{RevisionsToKeep, Switch};
+pub use number::{DataSize, RevisionsToKeep, Switch, VolumeSize};
 pub use qube::{QubeName, QubeUuid};
 pub use text::{Ascii, FeatureName, FeatureValue, PoolName, PropertyName, TagName, VolumeName};
+pub use volume::{CloneToken, ImportOutcome, RevisionId, TOKEN_NOT_FOUND};
 
 /// Declares a newtype over text whose only constructor is `parse`.
 macro_rules! name {
@@ -71,4 +73,13 @@ pub(crate) fn ascii(bytes: &[u8]) -> Result<&str, Broken> {
 /// Whether `text` has at least one byte and all of them are letters, digits or in `extra`.
 fn only_word_bytes(text: &str, extra: &[u8]) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))
+}
+
+/// The bytes without ASCII white space around them.
+fn stripped(bytes: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let start = bytes.iter().take_while(|byte| is_space(byte)).count();
+    let rest = bytes.get(start..).unwrap_or_default();
+    let end = rest.iter().rev().take_while(|byte| is_space(byte)).count();
+    rest.get(..rest.len().saturating_sub(end)).unwrap_or_default()
 }

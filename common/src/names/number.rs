@@ -53,6 +53,34 @@ impl Sanitise for RevisionsToKeep {
     }
 }
 
+/// Bytes a volume shall have. White space around the number is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VolumeSize(pub u64);
+
+impl sealed::Sealed for VolumeSize {}
+
+impl Sanitise for VolumeSize {
+    fn sanitise(bytes: &[u8]) -> Result<Self, Broken> {
+        size(super::stripped(bytes), &texts!("Volume size")).map(Self)
+    }
+}
+
+/// Bytes that an import brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataSize(pub u64);
+
+impl sealed::Sealed for DataSize {}
+
+impl Sanitise for DataSize {
+    fn sanitise(bytes: &[u8]) -> Result<Self, Broken> {
+        size(bytes, &texts!("Size of new data")).map(Self)
+    }
+}
+
+fn size(digits: &[u8], texts: &Texts) -> Result<u64, Broken> {
+    magnitude(digits, texts).map(i64::unsigned_abs)
+}
+
 /// A switch: `0 no false off` or `1 yes true on`, in any letter case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switch(pub bool);
@@ -103,6 +131,18 @@ mod tests {
             assert_eq!(parsed(text).unwrap_err().message, said, "{text}");
         }
         assert!(RevisionsToKeep::sanitise(b"\xff").is_err());
+    }
+
+    #[test]
+    fn sizes_may_have_white_space_around_them_only_where_the_specification_says() {
+        assert_eq!(VolumeSize::sanitise(b" 3221225472\n"), Ok(VolumeSize(3_221_225_472)));
+        assert_eq!(DataSize::sanitise(b"0"), Ok(DataSize(0)));
+        for bad in [&b"-1"[..], b"", b" ", b"1.5"] {
+            let said = VolumeSize::sanitise(bad).unwrap_err().message;
+            assert_eq!(said, "Volume size contains non ASCII digits");
+        }
+        let said = DataSize::sanitise(b" 1").unwrap_err().message;
+        assert_eq!(said, "Size of new data contains non ASCII digits");
     }
 
     #[test]

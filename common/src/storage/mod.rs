@@ -9,6 +9,7 @@ mod linux_kernel;
 mod loop_device;
 pub mod options;
 mod space;
+mod token;
 mod transfer;
 pub mod unfinished;
 mod whole;
@@ -17,6 +18,7 @@ pub use clone::supports_clone;
 pub use error::StorageError;
 pub use layout::{DefaultPool, FindQube, Layout};
 pub use space::{Capacity, included_in};
+pub use token::{CloneSource, FOLDER as TOKENS, issue as issue_token, redeem as redeem_token};
 pub use transfer::import_volume;
 pub use whole::{check_new, create_all, is_running};
 

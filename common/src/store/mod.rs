@@ -161,11 +161,12 @@ impl Store {
     }
 
     /// All directories of the store, parents first.
-    pub fn directories(&self) -> [PathBuf; 8] {
+    pub fn directories(&self) -> [PathBuf; 9] {
         let (state, run) = (&self.state, &self.run);
         let [qubes, journal, unfinished] = ["qubes", "journal", "unfinished"].map(|name| state.join(name));
-        let [events, locks, domains] = [events::FOLDER, "locks", "domains"].map(|name| run.join(name));
-        [state.clone(), qubes, journal, unfinished, run.clone(), events, locks, domains]
+        let [events, locks, domains, tokens] =
+            [events::FOLDER, "locks", "domains", crate::storage::TOKENS].map(|name| run.join(name));
+        [state.clone(), qubes, journal, unfinished, run.clone(), events, locks, domains, tokens]
     }
 
     /// A consistent view of everything, under a lock. Finishes what a killed call left behind.

@@ -1,0 +1,5 @@
+//! Serves `admin.vm.volume.*`.
+
+fn main() {
+    common::serve::serve(&services::volume::FAMILY);
+}

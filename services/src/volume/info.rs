@@ -1,0 +1,110 @@
+//! `admin.vm.volume.List`, `.Info` and `.ListSnapshots` (spec 20 §4.1 to §4.3).
+
+use std::path::Path;
+
+use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
+use common::failure::{Failure, Refusal};
+use common::names::Ascii;
+
+use super::target::{self, Target};
+use crate::input;
+use crate::listing::{self, Item};
+
+pub(super) struct List;
+
+impl Call for List {
+    const ROW: Row = Row::read("admin.vm.volume.List", "Names of the qube's volumes, one per line.")
+        .argument(Presence::Optional);
+    type Input = Option<Ascii>;
+
+    fn sanitise(received: &Received) -> Result<Self::Input, Refusal> {
+        input::optional_argument(received)
+    }
+
+    fn facts(input: &Self::Input) -> Values {
+        Values::argument(input.as_ref().map(Ascii::as_str).unwrap_or_default())
+    }
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let qube = target::qube(world.view(), granted.destination())?;
+        let items = qube.volumes.iter().map(|volume| Item::plain(volume.name.as_str()));
+        listing::print(items, granted.input().as_ref(), &format!("{} volumes", qube.name))
+    }
+}
+
+pub(super) struct Info;
+
+impl Call for Info {
+    const ROW: Row = Row::read(
+        "admin.vm.volume.Info",
+        "Properties of a volume, `key=value` per line; `size` and `usage` in bytes.",
+    )
+    .argument(Presence::Required);
+    type Input = Ascii;
+
+    fn sanitise(received: &Received) -> Result<Ascii, Refusal> {
+        input::argument(received)
+    }
+
+    fn facts(volume: &Ascii) -> Values {
+        Values::argument(volume.as_str())
+    }
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let target = Target::seen(&granted, world, granted.input())?;
+        let mut content = String::new();
+        for (key, value) in describe(&target, world)? {
+            content.push_str(&format!("{key}={value}\n"));
+        }
+        Ok(content.into_bytes())
+    }
+}
+
+/// The properties of a volume in the order of the specification.
+fn describe(target: &Target, world: &World<'_>) -> Result<Vec<(&'static str, String)>, Failure> {
+    let (volume, driver) = (&target.volume, &target.driver);
+    let path = driver.path(volume).map(|path| world.root().without(&path));
+    let mut lines = vec![
+        ("pool", volume.pool.to_string()),
+        ("vid", volume.vid.clone()),
+        ("size", driver.size(volume)?.to_string()),
+        ("usage", driver.usage(volume)?.to_string()),
+        ("rw", switch(volume.rw)),
+        ("source", volume.source.clone().unwrap_or_default()),
+        ("path", path.as_deref().map(Path::display).map(|path| path.to_string()).unwrap_or_default()),
+        ("save_on_stop", switch(volume.save_on_stop)),
+        ("snap_on_start", switch(volume.snap_on_start)),
+        ("revisions_to_keep", volume.revisions_to_keep.to_string()),
+        ("ephemeral", switch(target.pool().is_some_and(|pool| volume.is_ephemeral(pool)))),
+    ];
+    lines.extend(driver.is_outdated(volume)?.map(|outdated| ("is_outdated", switch(outdated))));
+    Ok(lines)
+}
+
+fn switch(is_on: bool) -> String {
+    common::storage::options::text_of(is_on)
+}
+
+pub(super) struct ListSnapshots;
+
+impl Call for ListSnapshots {
+    const ROW: Row =
+        Row::read("admin.vm.volume.ListSnapshots", "Old states of a volume by age, one identifier per line.")
+            .argument(Presence::Required);
+    type Input = Ascii;
+
+    fn sanitise(received: &Received) -> Result<Ascii, Refusal> {
+        input::argument(received)
+    }
+
+    fn facts(volume: &Ascii) -> Values {
+        Values::argument(volume.as_str())
+    }
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let target = Target::seen(&granted, world, granted.input())?;
+        let mut revisions = target.driver.revisions(&target.volume)?;
+        revisions.sort_by(|one, other| one.time.cmp(&other.time));
+        listing::print(revisions.into_iter().map(|revision| Item::plain(revision.id)), None, "")
+    }
+}

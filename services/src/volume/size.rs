@@ -1,0 +1,63 @@
+//! `admin.vm.volume.Resize` (spec 20 §4.6).
+
+use std::time::Duration;
+
+use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
+use common::failure::{Exception, Failure, Refusal};
+use common::names::VolumeSize;
+use common::run;
+
+use super::Asked;
+use super::target::Target;
+use crate::property::Context;
+
+/// How long a qube may take to make its file system fit.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(super) struct Resize;
+
+impl Call for Resize {
+    const ROW: Row = Row::write(
+        "admin.vm.volume.Resize",
+        "Gives a volume another size, in bytes; a running qube then makes its file system fit.",
+    )
+    .argument(Presence::Required)
+    .payload(Presence::Required);
+    type Input = Asked<VolumeSize>;
+
+    fn sanitise(received: &Received) -> Result<Self::Input, Refusal> {
+        Asked::of(received)
+    }
+
+    fn facts(input: &Self::Input) -> Values {
+        input.facts("size", |size| size.0.to_string())
+    }
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let (_lifecycle, target) = Target::locked(&granted, world, &granted.input().volume)?;
+        let size = granted.input().payload()?.0;
+        target.driver.resize(&target.volume, size)?;
+        let told = if target.is_running(&Context::of(world)) { tell(&target, world) } else { Ok(()) };
+        world.change(&granted, |txn| target.edit(txn, |volume| volume.size = size))?;
+        told.map(|()| Content::new())
+    }
+}
+
+/// Has the qube make its file system fit, through its own service.
+fn tell(target: &Target, world: &World<'_>) -> Result<(), Failure> {
+    let program = world.root().path("/usr/bin/qrexec-client");
+    let service = "root:QUBESRPC qubes.ResizeDisk dom0";
+    let arguments = ["-d", target.qube.name.as_str(), service];
+    let outcome = run::with_input(&program, &arguments, target.volume.name.as_str(), DEADLINE);
+    let said = match outcome {
+        Ok(run::Outcome { succeeded: true, .. }) => return Ok(()),
+        Ok(outcome) => outcome.said,
+        Err(error) => error.to_string(),
+    };
+    let said = said.replace('%', "");
+    let text = format!(
+        "Online resize of volume {} failed (you need to resize filesystem manually): {said}",
+        target.volume.vid
+    );
+    Err(Failure::new(Exception::StoragePoolException, text))
+}
