@@ -43,6 +43,8 @@ pub enum Scope {
     Global,
     /// Concerns its destination.
     Local,
+    /// Only for this machine's own programs, on the internal socket: qrexec has no such service.
+    Internal,
 }
 
 /// What a call does to the store.
@@ -102,6 +104,16 @@ impl Row {
     /// The same, concerning the whole system.
     pub const fn global(self) -> Self {
         Self { scope: Scope::Global, ..self }
+    }
+
+    /// The same, only for this machine's own programs.
+    pub const fn internal(self) -> Self {
+        Self { scope: Scope::Internal, ..self }
+    }
+
+    /// Whether only this machine's own programs may make the call.
+    pub const fn is_internal(&self) -> bool {
+        matches!(self.scope, Scope::Internal)
     }
 
     /// The same for other destinations.

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::call::{Family, Presence, no_such_method};
+use crate::call::{Family, Presence, Row, no_such_method};
 use crate::environment;
 use crate::failure::{Exception, Failure};
 use crate::standard;
@@ -30,6 +30,8 @@ pub struct Request {
     pub destination: Untrusted,
     /// Everything after the header.
     pub payload: Untrusted,
+    /// Whether the payload is still to come: only qrexec's own way of starting a call has such ones.
+    pub is_streamed: bool,
 }
 
 /// A malformed frame gets no answer.
@@ -41,33 +43,22 @@ const TOO_LONG: Failure = Failure::Dropped(Cow::Borrowed("request too long"));
 ///
 /// # Errors
 /// A drop for malformed frames and too long requests, `QubesException` where the request cannot be read.
-<<<<<<< HEAD
-pub fn receive(arguments: &[OsString]) -> Result<Request, Failure> {
+pub fn receive(family: &Family, arguments: &[OsString]) -> Result<Request, Failure> {
     let method = method_of(arguments.first());
-    match environment::variable("QREXEC_REMOTE_DOMAIN") {
-        Some(source) => from_qrexec(method, arguments.get(1), source),
-        None if standard::input().is_terminal() => Ok(by_hand(method, arguments.get(1))),
-        None => from_descriptor(&method, &read_limited(0, limit_of(&method))?),
-=======
-pub fn receive(family: &Family) -> Result<Request, Failure> {
-    let arguments = environment::arguments();
-    let method = method_of(arguments.first());
-    let streamed = family.find(&method).map(|entry| entry.row).filter(|row| row.payload == Presence::Stream);
-    match (environment::variable("QREXEC_REMOTE_DOMAIN"), streamed) {
-        (Some(source), streamed) => from_qrexec(method, arguments.get(1), source, streamed.is_some()),
-        // What follows a descriptor has an end and a limit.
-        (None, Some(row)) => Err(no_such_method(row.name)),
-        (None, None) => from_standard_input(method, arguments.get(1)),
->>>>>>> 71f6e7f (Rows for streaming payloads: bytes that go nowhere but into a volume)
+    let row = family.find(&method).map(|entry| entry.row);
+    match (environment::variable("QREXEC_REMOTE_DOMAIN"), row) {
+        (Some(_), Some(row)) if row.is_internal() => Err(no_such_method(row.name)),
+        (Some(source), Some(Row { payload: Presence::Stream, .. })) => {
+            let request = from_qrexec(method, arguments.get(1), source, |_| Ok(Vec::new()))?;
+            Ok(Request { is_streamed: true, ..request })
+        }
+        (Some(source), _) => {
+            let limit = limit_of(&method);
+            from_qrexec(method, arguments.get(1), source, |used| read_limited(used, limit))
+        }
+        (None, _) if standard::input().is_terminal() => Ok(by_hand(method, arguments.get(1))),
+        (None, _) => from_descriptor(&method, &read_limited(0, limit_of(&method))?),
     }
-}
-
-fn from_standard_input(method: Vec<u8>, argument: Option<&OsString>) -> Result<Request, Failure> {
-    if io::stdin().is_terminal() {
-        return Ok(by_hand(method, argument));
-    }
-    let bytes = read_limited(0, limit_of(&method))?;
-    from_descriptor(&method, &bytes)
 }
 
 /// The executable's own base name up to a `+`: one executable serves a family through symbolic links.
@@ -81,7 +72,7 @@ fn from_qrexec(
     method: Vec<u8>,
     argv1: Option<&OsString>,
     source: OsString,
-    is_streamed: bool,
+    payload: impl FnOnce(usize) -> Result<Vec<u8>, Failure>,
 ) -> Result<Request, Failure> {
     let argument = environment::variable("QREXEC_SERVICE_ARGUMENT").or_else(|| argv1.cloned());
     let argument = argument.unwrap_or_default().into_vec();
@@ -90,8 +81,7 @@ fn from_qrexec(
     let header = [method.len(), argument.len(), source.len(), destination.len()];
     const SEPARATORS: usize = "+ ".len() + " name ".len() + "\0".len();
     let used = header.iter().fold(SEPARATORS, |sum, length| sum.saturating_add(*length));
-    let payload = if is_streamed { Vec::new() } else { read_limited(used, limit_of(&method))? };
-    Ok(request(&method, &argument, &source, &destination, &payload))
+    Ok(request(&method, &argument, &source, &destination, &payload(used)?))
 }
 
 /// The target as qrexec hands it on: a name, the keyword `adminvm`, or nothing for a caller in dom0.
@@ -157,6 +147,7 @@ fn request(method: &[u8], argument: &[u8], source: &[u8], destination: &[u8], pa
         source: untrusted(source),
         destination: untrusted(destination),
         payload: untrusted(payload),
+        is_streamed: false,
     }
 }
 

@@ -68,7 +68,7 @@ impl Upload {
     ///
     /// # Errors
     /// [`Short`].
-    pub fn pour(self, into: &File, size: u64) -> Result<(), Short> {
+    pub fn pour(&self, into: &File, size: u64) -> Result<(), Short> {
         let mut block = vec![0; BLOCK];
         let mut copied = 0_u64;
         while copied < size {

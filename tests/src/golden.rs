@@ -40,6 +40,11 @@ pub struct Case {
     pub events_stable: Option<bool>,
 }
 
+/// A recorded text with the server's own folder where it was.
+pub fn located(text: &str) -> String {
+    text.replace("@BASE@", "/var/lib/qubes")
+}
+
 /// Bytes from latin-1 text.
 pub fn bytes(text: &str) -> Vec<u8> {
     text.chars().map(|character| u8::try_from(u32::from(character)).unwrap()).collect()
@@ -51,7 +56,7 @@ impl Case {
         match &self.raw {
             Some(raw) => bytes(raw),
             None => {
-                let part = |text: &Option<String>| bytes(text.as_deref().unwrap_or_default());
+                let part = |text: &Option<String>| bytes(&located(text.as_deref().unwrap_or_default()));
                 let header: [&[u8]; 9] = [
                     &part(&self.method),
                     b"+",
@@ -96,7 +101,7 @@ pub fn system() -> Fixture {
         std::fs::File::create(path).unwrap().set_len(size).unwrap();
     }
     let file = fixture.path("/initial.xml");
-    std::fs::write(&file, STORE.replace("@BASE@", "/var/lib/qubes")).unwrap();
+    std::fs::write(&file, located(STORE)).unwrap();
     let root = fixture.path("/");
     let imported = Command::new(executables::executable("qubes-admin"))
         .arg("--root")
@@ -122,6 +127,12 @@ pub fn listed(text: &str, recording: u32) -> BTreeMap<u32, String> {
     ids
 }
 
+/// Stands for a token in the recordings, as a token does in a reply: 32 letters and digits and nothing else.
+fn is_token(text: &str) -> bool {
+    let content = text.strip_prefix("0·").unwrap_or_default();
+    content.len() == 32 && content.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// Whether a character belongs to a random value.
 type Belongs = fn(char) -> bool;
 
@@ -136,6 +147,9 @@ const RANDOM: [(&str, Belongs); 4] = [
 /// Readable bytes in which random values are masked; known UUIDs stay.
 pub fn masked(bytes: &[u8]) -> String {
     let mut text = readable(bytes).replace('\n', "⏎");
+    if is_token(&text) {
+        return "0·(token)".to_owned();
+    }
     for (before, belongs) in RANDOM {
         let mut out = String::new();
         let mut rest = text.as_str();
@@ -152,4 +166,18 @@ pub fn masked(bytes: &[u8]) -> String {
         text = out;
     }
     text
+}
+
+/// A text in which the numbers behind some `name=` are masked; the names stand in a list after its reason's colon.
+pub fn without_numbers(text: &str, listed: &str) -> String {
+    let names = listed.rsplit(": ").next().unwrap();
+    let mut lines: Vec<String> = text.split('⏎').map(str::to_owned).collect();
+    for line in &mut lines {
+        let Some((name, value)) = line.split_once('=') else { continue };
+        let key = name.rsplit('·').next().unwrap();
+        if names.split(' ').any(|listed| listed == key) && value.bytes().all(|byte| byte.is_ascii_digit()) {
+            *line = format!("{name}=(number)");
+        }
+    }
+    lines.join("⏎")
 }

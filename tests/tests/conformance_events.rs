@@ -11,7 +11,7 @@
 
 use tests::Fixture;
 use tests::fixture::readable;
-use tests::golden::{self, Case, bytes, listed, program};
+use tests::golden::{self, Case, bytes, listed, located, program};
 use tests::listener::Listener;
 
 const CASES: &str = include_str!("../conformance/35-events.jsonl");
@@ -68,7 +68,7 @@ fn every_recorded_stream_is_met_as_far_as_its_calls_are_served() {
     let streams: Vec<&Case> = cases.iter().filter(|case| !case.actions.is_empty()).collect();
     let listeners: Vec<Listener> = streams.iter().map(|case| listener(&fixture, case)).collect();
     for action in &streams[0].actions {
-        let action = bytes(&action.replace("@BASE@", "/var/lib/qubes"));
+        let action = bytes(&located(action));
         fixture.run(&program(&action), &action);
     }
     for qube in ["vault", "work"] {

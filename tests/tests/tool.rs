@@ -67,7 +67,7 @@ fn install(fixture: &Fixture) {
     let rpc = fixture.path("/etc/qubes-rpc");
     std::fs::create_dir_all(&rpc).unwrap();
     for family in services::FAMILIES {
-        for call in family.calls {
+        for call in family.calls.iter().filter(|call| !call.row.is_internal()) {
             std::os::unix::fs::symlink(executables::executable(family.name), rpc.join(call.row.name))
                 .unwrap();
         }

@@ -50,7 +50,8 @@ const HEADER: &str = "## Generated from the calls' rows: UPDATE=1 cargo test wri
 fn default_policy() -> String {
     let mut text = format!("{HEADER}## Who may make these calls stands in the include files.\n\n");
     // Nobody makes a second dom0; those calls answer dom0 alone.
-    for call in calls().into_iter().filter(|call| !call.row.name.ends_with(".AdminVM")) {
+    let has_rules = |call: &&Entry| !call.row.name.ends_with(".AdminVM") && !call.row.is_internal();
+    for call in calls().into_iter().filter(has_rules) {
         text.push_str(&format!("!include-service {} * {}\n", call.row.name, group(call)));
     }
     text
@@ -128,7 +129,7 @@ fn reference() -> String {
         };
         let (argument, payload) = (mark(row.argument), mark(row.payload));
         let group = group(call);
-        let group = group.trim_start_matches("include/");
+        let group = if row.is_internal() { "internal" } else { group.trim_start_matches("include/") };
         let (name, help) = (row.name, row.help);
         text.push_str(&format!("| `{name}` | {destination} | {argument} | {payload} | {group} | {help} |\n"));
     }

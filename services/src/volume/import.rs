@@ -1,15 +1,22 @@
-//! `admin.vm.volume.Clear`: new content for a volume, of zeros (spec 20 §4.7).
+//! New content for a volume: `admin.vm.volume.Clear`, `.Import`, `.ImportWithSize`, and the halves of an import that
+//! another program fills, `internal.vm.volume.ImportBegin` and `ImportEnd` (spec 20 §4.7, §5).
 
-use std::path::PathBuf;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
 
 use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
 use common::event::Event;
-use common::failure::{Failure, Refusal};
-use common::log;
-use common::names::Ascii;
+use common::failure::{Exception, Failure, Refusal};
+use common::names::{Ascii, DataSize, ImportOutcome};
+use common::store::LifecycleGuard;
+use common::untrusted::Untrusted;
+use common::upload::Upload;
+use common::{files, log};
 
+use super::Asked;
 use super::target::Target;
 use crate::input;
+use crate::property::Context;
 
 /// The beginning of an import: room for the new content, and its event.
 fn begin<C: Call>(
@@ -90,5 +97,197 @@ impl Call for Clear {
         begin(&granted, world, &target, size)?;
         end(&granted, world, &target, true)?;
         Ok(Content::new())
+    }
+}
+
+/// The volume of an import, which the program that does one is told of in words of its own.
+fn locked<C: Call>(
+    granted: &Granted<C>,
+    world: &World<'_>,
+    volume: &Ascii,
+) -> Result<(LifecycleGuard, Target), Failure> {
+    Target::locked(granted, world, volume).map_err(|failure| match failure {
+        Failure::Exception { exception: Exception::PermissionDenied, .. } => {
+            Refusal::protocol(format!("Argument not in {} volumes", granted.destination())).into()
+        }
+        other => other,
+    })
+}
+
+/// What a failed import is answered with.
+fn failed(reason: &str) -> Failure {
+    Failure::new(Exception::QubesException, format!("Data import failed: {reason}"))
+}
+
+/// How an import learns how many bytes come.
+pub(super) trait Announced {
+    /// The call.
+    const ROW: Row;
+
+    /// The announced size; none stands for the volume's own.
+    fn size(upload: &Upload) -> Result<Option<DataSize>, Failure>;
+}
+
+/// The call that takes a volume's new content from its payload.
+pub(super) struct Import<T>(PhantomData<T>);
+
+/// As many bytes as the volume has.
+pub(super) struct OwnSize;
+/// As many bytes as the first line says.
+pub(super) struct FirstLine;
+
+const fn row(name: &'static str, help: &'static str) -> Row {
+    Row::write(name, help).argument(Presence::Required).payload(Presence::Stream)
+}
+
+impl Announced for OwnSize {
+    const ROW: Row = row(
+        "admin.vm.volume.Import",
+        "Replaces a halted qube's volume by the payload, which has exactly the volume's size.",
+    );
+
+    fn size(_: &Upload) -> Result<Option<DataSize>, Failure> {
+        Ok(None)
+    }
+}
+
+impl Announced for FirstLine {
+    const ROW: Row = row(
+        "admin.vm.volume.ImportWithSize",
+        "The same with another size: a line with the number of bytes comes first.",
+    );
+
+    /// A line that is none gets no answer; an empty one announces nothing.
+    fn size(upload: &Upload) -> Result<Option<DataSize>, Failure> {
+        const LINE_MAX: usize = 21;
+        let hidden = || Failure::dropped("no line with the size of new data");
+        let line = upload.line(LINE_MAX).map_err(|_| hidden())?.ok_or_else(hidden)?;
+        line.sanitise::<Ascii>().map_err(|_| hidden())?;
+        announced(&line)
+    }
+}
+
+fn announced(text: &Untrusted) -> Result<Option<DataSize>, Failure> {
+    if text.is_empty() { Ok(None) } else { Ok(Some(text.sanitise()?)) }
+}
+
+/// A volume, the size announced for it or what is wrong with that, and the bytes still to come.
+pub(super) struct Incoming {
+    asked: Asked<Option<DataSize>>,
+    upload: Upload,
+}
+
+impl<T: Announced> Call for Import<T> {
+    const ROW: Row = T::ROW;
+    type Input = Incoming;
+
+    fn sanitise(received: &Received) -> Result<Incoming, Refusal> {
+        let upload = received.upload();
+        let payload = T::size(&upload);
+        Ok(Incoming { asked: Asked { volume: input::argument(received)?, payload }, upload })
+    }
+
+    fn facts(input: &Incoming) -> Values {
+        Values::argument(input.asked.volume.as_str())
+    }
+
+    /// The lifecycle lock is held as long as bytes come; the store's is not.
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let asked = &granted.input().asked;
+        if let Err(dropped @ Failure::Dropped(_)) = &asked.payload {
+            return Err(dropped.clone());
+        }
+        let (_lifecycle, target) = locked(&granted, world, &asked.volume)?;
+        let (size, path) = begin_halted(&granted, world, &target, asked.payload()?.as_ref())?;
+        let filled = fill(&granted.input().upload, &path, size);
+        let ended = end(&granted, world, &target, filled.is_ok());
+        filled.map_err(|reason| failed(&reason))?;
+        ended.map(|()| Content::new())
+    }
+}
+
+/// Moves the payload into the room made for it; the error is the reason for the client.
+fn fill(upload: &Upload, path: &Path, size: u64) -> Result<(), String> {
+    let file = files::open_to_write(path).map_err(|_| "error copying data".to_owned())?;
+    upload.pour(&file, size).map_err(|short| {
+        log::line(&format!("import: {short:?}"));
+        short.to_string()
+    })
+}
+
+/// Begins an import into the volume of a halted qube: how many bytes are awaited, and where.
+fn begin_halted<C: Call>(
+    granted: &Granted<C>,
+    world: &mut World<'_>,
+    target: &Target,
+    size: Option<&DataSize>,
+) -> Result<(u64, PathBuf), Failure> {
+    target.check_halted(&Context::of(world))?;
+    let size = size.map_or_else(|| target.driver.size(&target.volume), |size| Ok(size.0))?;
+    Ok((size, begin(granted, world, target, size)?))
+}
+
+pub(super) struct ImportBegin;
+
+impl Call for ImportBegin {
+    const ROW: Row = Row::write(
+        "internal.vm.volume.ImportBegin",
+        "Begins an import that another program fills: answers `size path`.",
+    )
+    .internal()
+    .argument(Presence::Required)
+    .payload(Presence::Optional);
+    type Input = Asked<Option<DataSize>>;
+
+    fn sanitise(received: &Received) -> Result<Self::Input, Refusal> {
+        Ok(Asked { volume: input::argument(received)?, payload: announced(&received.payload) })
+    }
+
+    fn facts(input: &Self::Input) -> Values {
+        Values::argument(input.volume.as_str())
+    }
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let asked = granted.input();
+        let (_lifecycle, target) = locked(&granted, world, &asked.volume)?;
+        let (size, path) = begin_halted(&granted, world, &target, asked.payload()?.as_ref())?;
+        let path = world.root().without(&path).display().to_string();
+        if path.contains(' ') {
+            abort(&target);
+            return Err(Refusal::protocol("Path contains whitespace").into());
+        }
+        Ok(format!("{size} {path}").into_bytes())
+    }
+}
+
+pub(super) struct ImportEnd;
+
+impl Call for ImportEnd {
+    const ROW: Row = Row::write(
+        "internal.vm.volume.ImportEnd",
+        "Ends an import that another program filled: payload `ok`, or `fail` and a line with the reason.",
+    )
+    .internal()
+    .argument(Presence::Required)
+    .payload(Presence::Required);
+    type Input = Asked<ImportOutcome>;
+
+    fn sanitise(received: &Received) -> Result<Self::Input, Refusal> {
+        Asked::of(received)
+    }
+
+    fn facts(input: &Self::Input) -> Values {
+        Values::argument(input.volume.as_str())
+    }
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let asked = granted.input();
+        let (_lifecycle, target) = locked(&granted, world, &asked.volume)?;
+        let outcome = asked.payload()?;
+        end(&granted, world, &target, *outcome == ImportOutcome::Complete)?;
+        match outcome {
+            ImportOutcome::Complete => Ok(Content::new()),
+            ImportOutcome::Failed(reason) => Err(failed(reason)),
+        }
     }
 }

@@ -209,7 +209,7 @@ pub(super) fn copy(from: &Path, to: &Path, size: Option<u64>, keep: Keep) -> io:
         let about = source.metadata()?;
         let mut target = files::create(&temporary, IMAGE_MODE)?;
         clone::copy(&source, &mut target)?;
-        target.set_len(size.unwrap_or_else(|| about.len()))?;
+        target.set_len(size.unwrap_or(about.len()))?;
         if keep == Keep::Time {
             target.set_modified(about.modified()?)?;
         }

@@ -118,14 +118,15 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
     }
 }
 
-/// The rows of every call.
+/// The rows of every call that is a service of its own.
 fn rows() -> impl Iterator<Item = &'static Row> {
-    services::FAMILIES.iter().flat_map(|family| family.calls).map(|call| &call.row)
+    let rows = services::FAMILIES.iter().flat_map(|family| family.calls).map(|call| &call.row);
+    rows.filter(|row| !row.is_internal())
 }
 
 fn methods() -> Result<(), Stop> {
     for family in services::FAMILIES {
-        for call in family.calls {
+        for call in family.calls.iter().filter(|call| !call.row.is_internal()) {
             out::line(&format!("{} {}", call.row.name, family.name))?;
         }
     }
