@@ -47,7 +47,8 @@ impl Upload {
         Self(())
     }
 
-    /// The bytes up to the first LF, without it; nothing if the stream ends or `most` bytes come before it.
+    /// The bytes up to the first LF, without it; nothing if the stream ends before it, or one of them is not printable,
+    /// or there are more than `most` with it.
     ///
     /// # Errors
     /// What the system says.
@@ -57,7 +58,8 @@ impl Upload {
         while line.len() < most && read(&mut byte)? == 1 {
             match byte {
                 [b'\n'] => return Ok(Some(Untrusted::new(line))),
-                [other] => line.push(other),
+                [printable @ 0x20..=0x7e] => line.push(printable),
+                _ => break,
             }
         }
         Ok(None)

@@ -21,6 +21,7 @@ pub mod numbers;
 pub mod scenario;
 pub mod sim;
 pub mod stepper;
+pub mod volumes;
 
 pub use fixture::Fixture;
 

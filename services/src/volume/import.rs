@@ -162,7 +162,6 @@ impl Announced for FirstLine {
         const LINE_MAX: usize = 21;
         let hidden = || Failure::dropped("no line with the size of new data");
         let line = upload.line(LINE_MAX).map_err(|_| hidden())?.ok_or_else(hidden)?;
-        line.sanitise::<Ascii>().map_err(|_| hidden())?;
         announced(&line)
     }
 }
