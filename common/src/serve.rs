@@ -112,8 +112,10 @@ fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Fail
     (entry.run)(&received, &mut World::new(root, &store, view, &hypervisor))
 }
 
+/// The call that a request is for, if its payload comes the way the call takes it.
 fn known<'f>(family: &'f Family, request: &Request) -> Option<&'f Entry> {
-    family.find(request.method.sanitise::<Ascii>().ok()?.as_str().as_bytes())
+    let entry = family.find(request.method.sanitise::<Ascii>().ok()?.as_str().as_bytes());
+    entry.filter(|entry| (entry.row.payload == Presence::Stream) == request.is_streamed)
 }
 
 fn unknown(method: &Untrusted) -> Failure {

@@ -84,6 +84,14 @@ impl Fixture {
         fixture
     }
 
+    /// Another root that is just like this one.
+    pub fn copy(&self) -> Self {
+        let copy = Self { scratch: tempfile::tempdir().unwrap() };
+        let copied = Command::new("cp").arg("-a").args([self.path("/."), copy.path("/")]).status();
+        assert!(copied.unwrap().success());
+        copy
+    }
+
     pub fn root(&self) -> Root {
         Root::at(self.scratch.path())
     }

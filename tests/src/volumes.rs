@@ -50,19 +50,37 @@ pub fn is_temporary(name: &str) -> bool {
 }
 
 /// What calls tell of the private volume, and what its committed state and its old states hold.
-pub fn shown(fixture: &Fixture) -> String {
-    let told = ["Info", "ListSnapshots"]
-        .map(|call| fixture.ok(&format!("admin.vm.volume.{call}+private"), "made", ""));
-    let told =
-        told.join("\n").lines().filter(|line| !line.starts_with("usage=")).collect::<Vec<_>>().join(" ");
-    let revisions = told.split("is_outdated=False").nth(1).unwrap().split_whitespace().map(str::to_owned);
-    let mut text = format!("{told}: {}", summary(&std::fs::read(image(fixture, "private.img")).unwrap()));
-    for revision in revisions {
-        let prefix = format!("private.img.{revision}@");
-        let file = images(fixture).into_iter().find(|name| name.starts_with(&prefix)).unwrap();
-        text.push_str(&format!(", {revision}: {}", summary(&std::fs::read(image(fixture, &file)).unwrap())));
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    told: String,
+    content: String,
+    revisions: Vec<String>,
+}
+
+impl Shown {
+    /// Whether this is `other`, but for old states that are too many and not yet removed.
+    pub fn is_untidied(&self, other: &Self) -> bool {
+        (&self.told, &self.content) == (&other.told, &other.content)
+            && self.revisions.ends_with(&other.revisions)
     }
-    text
+}
+
+pub fn shown(fixture: &Fixture) -> Shown {
+    let told = fixture.ok("admin.vm.volume.Info+private", "made", "");
+    let revision = |id: &str| {
+        let prefix = format!("private.img.{id}@");
+        let file = images(fixture).into_iter().find(|name| name.starts_with(&prefix)).unwrap();
+        format!("{id}: {}", summary(&std::fs::read(image(fixture, &file)).unwrap()))
+    };
+    Shown {
+        told: told.lines().filter(|line| !line.starts_with("usage=")).collect::<Vec<_>>().join(" "),
+        content: summary(&std::fs::read(image(fixture, "private.img")).unwrap()),
+        revisions: fixture
+            .ok("admin.vm.volume.ListSnapshots+private", "made", "")
+            .lines()
+            .map(revision)
+            .collect(),
+    }
 }
 
 /// Length, and the first and last of the bytes that are not zero.

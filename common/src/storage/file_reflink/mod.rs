@@ -256,9 +256,13 @@ impl PoolDriver for FileReflink {
         if !volume.save_on_stop {
             return Err(StorageError::Unsupported("import"));
         }
-        let import = self.images(volume).import();
-        images::make_sparse(&import, size).map_err(StorageError::io("making room for an import"))?;
-        Ok(import)
+        let images = self.images(volume);
+        let cleared =
+            images.unfinished().and_then(|left| left.iter().try_for_each(|path| files::remove(path)));
+        cleared
+            .and_then(|()| images::make_sparse(&images.import(), size))
+            .map_err(StorageError::io("making room for an import"))?;
+        Ok(images.import())
     }
 
     fn import_end(&self, volume: &Volume) -> Done {
