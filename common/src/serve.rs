@@ -25,11 +25,7 @@ use crate::{call::Access, files};
 pub fn serve(family: &Family, arguments: &[OsString]) {
     log::catch_panics();
     let root = Root::from_environment();
-<<<<<<< HEAD
-    let answer = match request::receive(arguments) {
-=======
-    let answer = match request::receive(family) {
->>>>>>> 71f6e7f (Rows for streaming payloads: bytes that go nowhere but into a volume)
+    let answer = match request::receive(family, arguments) {
         Ok(request) => respond(family, &request, &root),
         Err(failure) => answer(Err(failure), &root),
     };

@@ -1,5 +1,4 @@
 //! Serves `admin.pool.*`.
+#![cfg_attr(not(test), no_main)]
 
-fn main() {
-    common::serve::serve(&services::pool::FAMILY);
-}
+common::service!(services::pool::FAMILY);

@@ -1,5 +1,4 @@
 //! Serves `admin.vm.volume.*`.
+#![cfg_attr(not(test), no_main)]
 
-fn main() {
-    common::serve::serve(&services::volume::FAMILY);
-}
+common::service!(services::volume::FAMILY);
