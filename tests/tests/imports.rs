@@ -115,7 +115,7 @@ fn an_import_is_refused_before_a_byte_is_read() {
 fn an_import_is_no_call_of_the_socket_and_its_halves_none_of_qrexec() {
     let fixture = system();
     for method in ["admin.vm.volume.Import", "admin.vm.volume.ImportWithSize"] {
-        let told = fixture.refused(&format!("{method}+private"), "made", new());
+        let told = fixture.refused(&format!("{method}+private"), "made", "data");
         assert_eq!(told, format!("ProtocolError: no such method: '{method}'"));
     }
     for method in ["internal.vm.volume.ImportBegin", "internal.vm.volume.ImportEnd"] {
