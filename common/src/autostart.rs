@@ -23,7 +23,7 @@ fn link(root: &Root, name: &QubeName) -> PathBuf {
 /// Enables the unit; tells whether that worked. Below a throwaway root, makes the link that enabling makes.
 pub fn enable(root: &Root, name: &QubeName) -> bool {
     if root.is_system() {
-        return systemctl("enable", name);
+        return systemctl(root, "enable", name);
     }
     files::make_directories(&root.path(WANTS), 0o755)
         .and_then(|()| files::link(TEMPLATE, &link(root, name)))
@@ -35,12 +35,13 @@ pub fn disable(root: &Root, name: &QubeName) -> bool {
     if !link(root, name).is_symlink() {
         true
     } else if root.is_system() {
-        systemctl("disable", name)
+        systemctl(root, "disable", name)
     } else {
         files::remove(&link(root, name)).is_ok()
     }
 }
 
-fn systemctl(verb: &str, name: &QubeName) -> bool {
-    run::as_root("/usr/bin/systemctl", &["--quiet", verb, &unit(name)], DEADLINE).unwrap_or(false)
+fn systemctl(root: &Root, verb: &str, name: &QubeName) -> bool {
+    let done = run::as_root(root, "/usr/bin/systemctl", &["--quiet", verb, &unit(name)], DEADLINE);
+    done.is_ok_and(|done| done.is_success())
 }

@@ -2,7 +2,8 @@
 #![allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 #![allow(unsafe_code, reason = "getauxval has no wrapper in nix")]
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStringExt;
 
 /// The arguments, the program's own name first. Service executables get theirs in `crate::start`.
 pub fn arguments() -> Vec<OsString> {
@@ -12,6 +13,12 @@ pub fn arguments() -> Vec<OsString> {
 /// One variable.
 pub fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
+}
+
+/// All variables, for a program that lives on the same desktop.
+pub fn all() -> Vec<CString> {
+    let text = |(name, value): (OsString, OsString)| [&name.into_vec()[..], b"=", &value.into_vec()].concat();
+    std::env::vars_os().filter_map(|variable| CString::new(text(variable)).ok()).collect()
 }
 
 /// Whether someone with fewer rights may have chosen our environment: the kernel's AT_SECURE mark or `sudo`.

@@ -6,6 +6,7 @@
 
 pub mod autostart;
 pub mod call;
+pub mod capture;
 pub mod environment;
 pub mod event;
 pub mod failure;
@@ -23,6 +24,7 @@ pub mod request;
 pub mod root;
 pub mod run;
 pub mod serve;
+mod spawn;
 pub mod standard;
 pub mod start;
 pub mod storage;

@@ -1,119 +1,65 @@
-//! Other programs: the only module that starts them, by absolute path and with an empty environment.
-#![allow(clippy::disallowed_methods, reason = "the one place that starts programs")]
-#![allow(unsafe_code, reason = "pidfd_open has no wrapper in nix")]
+//! Other programs: which are run, with whose rights and in which environment.
 
 use std::ffi::CString;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::stat::Mode;
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
-
+use crate::capture::{self, Finished};
+use crate::environment;
 use crate::root::{ROOT_VARIABLE, Root};
+use crate::spawn::{self, Process, Stream};
 
-/// Runs a program as root: directly if we are root, else through `sudo -n`, dom0's own convention. Tells whether
-/// it succeeded; one that outlives the deadline is killed, if we may, and counts as failed.
+/// What programs get of an environment: untranslated messages, and where to look for the programs they start.
+const ENVIRONMENT: [&std::ffi::CStr; 2] = [c"LC_ALL=C.UTF-8", c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
+/// How a caller without rights becomes root: dom0's own convention.
+const SUDO: [&str; 3] = ["/usr/bin/sudo", "-n", "--"];
+
+/// Runs a program as root: directly if we are root, else through `sudo -n`. Below a throwaway root it is a stand-in,
+/// which needs no rights.
 ///
 /// # Errors
-/// If it cannot be started or waited for.
-pub fn as_root(program: &str, arguments: &[&str], deadline: Duration) -> io::Result<bool> {
-    let mut words =
-        if nix::unistd::geteuid().is_root() { Vec::new() } else { vec!["/usr/bin/sudo", "-n", "--"] };
-    words.push(program);
-    words.extend(arguments);
-    succeeds(&words, deadline)
+/// If it cannot be started, does not end before the deadline, or prints more than 16 MiB.
+pub fn as_root(root: &Root, program: &str, arguments: &[&str], deadline: Duration) -> io::Result<Finished> {
+    let is_direct = nix::unistd::geteuid().is_root() || !root.is_system();
+    let before = if is_direct { &[] } else { &SUDO[..] };
+    captured(before, &root.path(program), arguments, None, deadline)
 }
 
-fn succeeds(words: &[&str], deadline: Duration) -> io::Result<bool> {
-    let words: Result<Vec<CString>, _> = words.iter().map(|word| CString::new(*word)).collect();
-    let child = spawn(&words?)?;
-    if ends_within(child, deadline)? {
-        return Ok(matches!(waitpid(child, None)?, WaitStatus::Exited(_, 0)));
-    }
-    // What sudo started is not ours to kill, nor to wait for.
-    if kill(child, Signal::SIGKILL).is_ok() {
-        waitpid(child, None)?;
-    }
-    Ok(false)
-}
-
-/// Starts a program with an empty input, no output and a plain environment. Smaller than std's `Command`, which the
-/// service executables need for nothing else.
-fn spawn(words: &[CString]) -> io::Result<Pid> {
-    let mut files = PosixSpawnFileActions::init()?;
-    for (descriptor, flags) in [(0, OFlag::O_RDONLY), (1, OFlag::O_WRONLY)] {
-        files.add_open(descriptor, "/dev/null", flags, Mode::empty())?;
-    }
-    let mut attributes = PosixSpawnAttr::init()?;
-    // We ignore broken pipes; others need not.
-    attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
-    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
-    let program = words.first().map(CString::as_c_str).unwrap_or_default();
-    Ok(posix_spawn(program, &files, &attributes, words, &[c"LC_ALL=C"])?)
-}
-
-fn ends_within(child: Pid, deadline: Duration) -> io::Result<bool> {
-    let process = process_descriptor(child)?;
-    let timeout = PollTimeout::try_from(deadline).unwrap_or(PollTimeout::MAX);
-    Ok(poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], timeout)? > 0)
-}
-
-/// A descriptor that is readable once the process has ended.
-fn process_descriptor(process: Pid) -> io::Result<OwnedFd> {
-    // SAFETY: pidfd_open takes two plain numbers and touches no memory of ours.
-    let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) };
-    let descriptor = RawFd::try_from(nix::errno::Errno::result(descriptor)?).map_err(io::Error::other)?;
-    // SAFETY: the system has just given us this descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-}
-
-/// How a program ended.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Whether it exited with 0.
-    pub succeeded: bool,
-    /// The ASCII it wrote to standard error, as far as that is not too long.
-    pub said: String,
-}
-
-/// Runs a program with a text on its standard input. One that outlives the deadline is killed and counts as failed.
+/// Runs a program with our own rights and a text on its standard input.
 ///
 /// # Errors
-/// If it cannot be started or waited for.
+/// As [`as_root`].
 pub fn with_input(
     program: &Path,
     arguments: &[&str],
     input: &str,
     deadline: Duration,
-) -> io::Result<Outcome> {
-    const SAID_MAX: u64 = 4096;
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().env("LC_ALL", "C");
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program may end without reading its input.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let ended = ends_within(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?), deadline)?;
-    if !ended {
-        child.kill()?;
-    }
-    let succeeded = child.wait()?.success() && ended;
-    let mut said = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        stderr.take(SAID_MAX).read_to_end(&mut said)?;
-    }
-    said.retain(u8::is_ascii);
-    Ok(Outcome { succeeded, said: String::from_utf8(said).unwrap_or_default() })
+) -> io::Result<Finished> {
+    captured(&[], program, arguments, Some(input), deadline)
+}
+
+fn captured(
+    before: &[&str],
+    program: &Path,
+    arguments: &[&str],
+    input: Option<&str>,
+    deadline: Duration,
+) -> io::Result<Finished> {
+    let stdin = if input.is_some() { Stream::Pipe } else { Stream::Nothing };
+    let words = words(before, program, arguments)?;
+    let environment = ENVIRONMENT.map(CString::from);
+    let process = spawn::start(&words, &environment, [stdin, Stream::Pipe, Stream::Pipe], true)?;
+    capture::finish(process, input.unwrap_or_default(), deadline)
+}
+
+/// The words of a command line.
+fn words(before: &[&str], program: &Path, arguments: &[&str]) -> io::Result<Vec<CString>> {
+    let bytes = |word: &&str| word.as_bytes().to_vec();
+    let program = [program.as_os_str().as_bytes().to_vec()];
+    let words = before.iter().map(bytes).chain(program).chain(arguments.iter().map(bytes));
+    Ok(words.map(CString::new).collect::<Result<_, _>>()?)
 }
 
 /// Starts a service executable against a root. Its standard input gets the header and then what `payload` gives, both
@@ -126,18 +72,18 @@ pub fn service(
     root: &Root,
     header: Vec<u8>,
     payload: Option<impl io::Read + Send + 'static>,
-) -> io::Result<Child> {
-    let mut command = Command::new(program);
-    command.env_clear().env(ROOT_VARIABLE, root.path("/"));
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
+) -> io::Result<Process> {
+    let variable = [ROOT_VARIABLE.as_bytes(), b"=", root.path("/").as_os_str().as_bytes()].concat();
+    let streams = [Stream::Pipe, Stream::Pipe, Stream::Ours];
+    let mut process = spawn::start(&words(&[], program, &[])?, &[CString::new(variable)?], streams, false)?;
+    if let Some(mut stdin) = process.input() {
         std::thread::spawn(move || {
             // A service may answer without reading all of its input.
             stdin.write_all(&header)?;
             payload.map_or(Ok(0), |mut payload| io::copy(&mut payload, &mut stdin))
         });
     }
-    Ok(child)
+    Ok(process)
 }
 
 /// Shows a notification on the desktop of whoever runs us, whose environment says where that is.
@@ -145,28 +91,42 @@ pub fn service(
 /// # Errors
 /// If the program cannot be started or waited for.
 pub fn notification(program: &Path, title: &str, body: &str) -> io::Result<()> {
-    let mut command = Command::new(program);
     // What follows the separator is text, whatever it begins with.
-    command.args(["--app-name=qubes-admin", "--", title, body]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).status().map(drop)
+    let words = words(&[], program, &["--app-name=qubes-admin", "--", title, body])?;
+    let streams = [Stream::Nothing, Stream::Nothing, Stream::Ours];
+    spawn::start(&words, &environment::all(), streams, false)?.wait()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn programs_succeed_fail_and_are_cut_off() {
-        let long = Duration::from_secs(60);
-        assert!(succeeds(&["/bin/true"], long).unwrap());
-        assert!(!succeeds(&["/bin/false"], long).unwrap());
-        assert!(!succeeds(&["/bin/sleep", "60"], Duration::ZERO).unwrap());
-        assert!(succeeds(&["/nonexistent"], long).is_err());
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn run(program: &str, arguments: &[&str], deadline: Duration) -> io::Result<Finished> {
+        captured(&[], program.as_ref(), arguments, None, deadline)
     }
 
     #[test]
-    fn programs_get_nothing_of_ours_but_the_log() {
-        let script = r#"test "$LC_ALL" = C && test -z "$CARGO$HOME" && ! read -r line"#;
-        assert!(succeeds(&["/bin/sh", "-c", script], Duration::from_secs(60)).unwrap());
+    fn programs_succeed_fail_and_are_cut_off() {
+        assert!(run("/bin/true", &[], LONG).unwrap().is_success());
+        assert!(!run("/bin/false", &[], LONG).unwrap().is_success());
+        assert!(run("/bin/sleep", &["60"], Duration::ZERO).is_err());
+        assert!(run("/nonexistent", &[], LONG).is_err());
+    }
+
+    #[test]
+    fn programs_get_nothing_of_ours() {
+        let script =
+            r#"test "$LC_ALL" = C.UTF-8 && test -z "$CARGO$HOME" && ! read -r line && ls /proc/$$/fd"#;
+        let finished = run("/bin/sh", &["-c", script], LONG).unwrap();
+        assert!(finished.is_success());
+        assert_eq!(String::from_utf8_lossy(finished.output()), "0\n1\n2\n");
+    }
+
+    #[test]
+    fn programs_get_their_input() {
+        let finished = with_input("/bin/cat".as_ref(), &[], "text", LONG).unwrap();
+        assert_eq!(finished.output(), b"text");
     }
 }

@@ -18,6 +18,7 @@ pub mod fixture;
 pub mod golden;
 pub mod listener;
 pub mod numbers;
+pub mod pools;
 pub mod scenario;
 pub mod sim;
 pub mod stepper;

@@ -1,10 +1,11 @@
 //! Which volumes a new qube gets, and in which pools (spec 20 §6.3, §6.4).
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
-use super::{StorageError, driver};
+use super::{StorageError, callback, driver};
 use crate::failure::{Exception, Failure};
-use crate::model::{Class, Pools, Qube, Value, Volume};
+use crate::model::{Class, Pool, Pools, Qube, Value, Volume};
 use crate::names::{PoolName, VolumeName};
 use crate::root::Root;
 
@@ -162,10 +163,16 @@ impl Layout<'_> {
 
     /// The volume with its identifier in its pool, and without old states where the driver keeps none of its kind.
     fn identified(&self, qube: &Qube, mut volume: Volume) -> Volume {
-        let pool = self.pools.find(volume.pool.as_str());
+        let pool = self.pools.find(volume.pool.as_str()).map(|pool| self.worker(pool));
+        let pool = pool.as_deref();
+        let name = &volume.name;
         let (vid, keeps) = match pool.map(|pool| pool.driver.as_str()) {
             Some("linux-kernel") => (String::new(), false),
             Some("file") => (file_vid(qube, &volume), volume.save_on_stop),
+            Some("lvm_thin") => {
+                (in_container(pool, "volume_group", &format!("vm-{}-{name}", qube.name)), true)
+            }
+            Some("zfs") => (in_container(pool, "container", &format!("{}/{name}", qube.name)), true),
             _ => (file_vid(qube, &volume), true),
         };
         volume.vid = vid;
@@ -173,6 +180,13 @@ impl Layout<'_> {
             volume.revisions_to_keep = 0;
         }
         volume
+    }
+
+    /// The pool that does a pool's work: another one behind a callback pool, if its configuration tells.
+    fn worker<'p>(&self, pool: &'p Pool) -> Cow<'p, Pool> {
+        let back_end =
+            (pool.driver == "callback").then(|| callback::back_end(self.root, pool).ok()).flatten();
+        back_end.map_or(Cow::Borrowed(pool), Cow::Owned)
     }
 
     /// Refuses volumes that their pools cannot hold, before anything is made.
@@ -191,6 +205,12 @@ impl Layout<'_> {
         }
         Ok(())
     }
+}
+
+/// Identifier of a volume in a volume group or dataset.
+fn in_container(pool: Option<&Pool>, key: &str, name: &str) -> String {
+    let container = pool.and_then(|pool| pool.setting(key)).unwrap_or_default();
+    format!("{container}/{name}")
 }
 
 /// Identifier of a volume in a pool of files.

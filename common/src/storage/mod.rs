@@ -1,5 +1,6 @@
 //! Storage pools: the driver trait and the drivers (spec 20).
 
+mod callback;
 mod clone;
 mod error;
 mod file;
@@ -7,12 +8,14 @@ mod file_reflink;
 mod layout;
 mod linux_kernel;
 mod loop_device;
+mod lvm_thin;
 pub mod options;
 mod space;
 mod token;
 mod transfer;
 pub mod unfinished;
 mod whole;
+mod zfs;
 
 pub use clone::supports_clone;
 pub use error::StorageError;
@@ -187,17 +190,22 @@ pub trait PoolDriver {
 /// # Errors
 /// [`StorageError::Refused`] for drivers that are not served and for missing settings.
 pub fn driver(root: &Root, pool: &Pool) -> Result<Box<dyn PoolDriver>, StorageError> {
-    let directory = || -> Result<PathBuf, StorageError> {
-        let setting = pool.setting("dir_path");
-        let text = format!("missing required driver options: dir_path of pool {}", pool.name);
-        setting.map(|path| root.path(path)).ok_or(StorageError::Refused(text))
-    };
-    match pool.driver.as_str() {
-        "file-reflink" => Ok(Box::new(file_reflink::FileReflink::at(directory()?))),
-        "file" => Ok(Box::new(file::File::at(directory()?))),
-        "linux-kernel" => Ok(Box::new(linux_kernel::LinuxKernel::at(directory()?))),
-        other => Err(StorageError::Refused(format!("Storage driver {other} is not available"))),
-    }
+    let directory = || required(pool, "dir_path").map(|path| root.path(&path));
+    Ok(match pool.driver.as_str() {
+        "file-reflink" => Box::new(file_reflink::FileReflink::at(directory()?)),
+        "file" => Box::new(file::File::at(directory()?)),
+        "linux-kernel" => Box::new(linux_kernel::LinuxKernel::at(directory()?)),
+        "lvm_thin" => Box::new(lvm_thin::LvmThin::of(root, pool)?),
+        "callback" => Box::new(callback::Callback::of(root, pool)?),
+        "zfs" => Box::new(zfs::ZfsPool::of(root, pool)?),
+        other => return Err(StorageError::Refused(format!("Storage driver {other} is not available"))),
+    })
+}
+
+/// A setting without which a pool is none.
+fn required(pool: &Pool, key: &str) -> Result<String, StorageError> {
+    let missing = || format!("missing required driver options: {key} of pool {}", pool.name);
+    pool.setting(key).map(str::to_owned).ok_or_else(|| StorageError::Refused(missing()))
 }
 
 /// The driver of a volume's pool.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
-use super::StorageError;
+use super::{StorageError, callback};
 use crate::files;
 use crate::model::{Pool, Pools};
 use crate::root::Root;
@@ -64,5 +64,8 @@ pub fn included_in<'p>(root: &Root, pools: &'p Pools, pool: &Pool) -> Option<&'p
 }
 
 fn real_directory(root: &Root, pool: &Pool) -> Option<PathBuf> {
+    if pool.driver == "callback" {
+        return callback::back_end(root, pool).ok().and_then(|pool| real_directory(root, &pool));
+    }
     pool.setting("dir_path").map(|path| files::real_path_so_far(&root.path(path)))
 }

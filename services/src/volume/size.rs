@@ -50,8 +50,8 @@ fn tell(target: &Target, world: &World<'_>) -> Result<(), Failure> {
     let arguments = ["-d", target.qube.name.as_str(), service];
     let outcome = run::with_input(&program, &arguments, target.volume.name.as_str(), DEADLINE);
     let said = match outcome {
-        Ok(run::Outcome { succeeded: true, .. }) => return Ok(()),
-        Ok(outcome) => outcome.said,
+        Ok(outcome) if outcome.is_success() => return Ok(()),
+        Ok(outcome) => outcome.errors(),
         Err(error) => error.to_string(),
     };
     let said = said.replace('%', "");

@@ -44,7 +44,7 @@ pub(super) fn run(call: &Call, root: &Root) -> Result<(), Stop> {
     let payload = takes_payload(method).then(io::stdin);
     let mut child = run::service(&service, root, header.into_bytes(), payload)
         .map_err(|error| format!("{}: {error}", service.display()))?;
-    let answered = child.stdout.take().map_or(Ok(()), |reply| print_reply(BufReader::new(reply), &form));
+    let answered = child.output().map_or(Ok(()), |reply| print_reply(BufReader::new(reply), &form));
     if matches!(answered, Err(Stop::Unread)) {
         // A stream would not end by itself.
         let _ = child.kill();

@@ -38,7 +38,7 @@ pub(super) fn run(events: &Events, root: &Root) -> Result<(), Stop> {
     let header = format!("{METHOD}+ {} name dom0\0", events.caller);
     let mut child = run::service(&service, root, header.into_bytes(), None::<std::io::Empty>)
         .map_err(|error| format!("{}: {error}", service.display()))?;
-    let told = child.stdout.take().map_or(Ok(()), |reply| {
+    let told = child.output().map_or(Ok(()), |reply| {
         let mut reply = BufReader::new(reply);
         while let Some(kind) = field(&mut reply)? {
             if kind != "1" {

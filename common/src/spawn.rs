@@ -1,0 +1,136 @@
+//! Starting another program: `posix_spawn`, which is smaller than std's `Command`.
+#![allow(unsafe_code, reason = "pidfd_open has no wrapper in nix")]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, pipe2};
+
+/// What a program gets as one of its standard streams.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// `/dev/null`.
+    Nothing,
+    /// One end of a pipe, whose other end we keep.
+    Pipe,
+    /// Our own.
+    Ours,
+}
+
+/// A program that was started. It is neither ended nor waited for when this goes away.
+#[derive(Debug)]
+pub struct Process {
+    id: Pid,
+    /// Our ends of its pipes: input, output, errors.
+    pipes: [Option<File>; 3],
+}
+
+/// Starts a program by its path, the first word. One that leads a group can be ended together with its children.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn start(
+    words: &[CString],
+    environment: &[CString],
+    streams: [Stream; 3],
+    leads_group: bool,
+) -> io::Result<Process> {
+    let mut files = PosixSpawnFileActions::init()?;
+    let mut pipes = [const { None }; 3];
+    let mut theirs = Vec::new();
+    for ((stream, ours), number) in streams.iter().zip(&mut pipes).zip(0..) {
+        match stream {
+            Stream::Ours => {}
+            Stream::Nothing => files.add_open(number, "/dev/null", OFlag::O_RDWR, Mode::empty())?,
+            Stream::Pipe => {
+                let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+                let (our_end, their_end) = if number == 0 { (writer, reader) } else { (reader, writer) };
+                files.add_dup2(their_end.as_raw_fd(), number)?;
+                *ours = Some(File::from(our_end));
+                theirs.push(their_end);
+            }
+        }
+    }
+    let program = words.first().map(CString::as_c_str).unwrap_or_default();
+    let id = posix_spawn(program, &files, &attributes(leads_group)?, words, environment)?;
+    Ok(Process { id, pipes })
+}
+
+fn attributes(leads_group: bool) -> io::Result<PosixSpawnAttr> {
+    let mut attributes = PosixSpawnAttr::init()?;
+    let mut flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF;
+    flags.set(PosixSpawnFlags::POSIX_SPAWN_SETPGROUP, leads_group);
+    attributes.set_flags(flags)?;
+    // We ignore broken pipes; others need not.
+    attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
+    Ok(attributes)
+}
+
+impl Process {
+    /// The end of its standard input, the first time.
+    pub fn input(&mut self) -> Option<File> {
+        self.pipe(0)
+    }
+
+    /// The end of its standard output, the first time.
+    pub fn output(&mut self) -> Option<File> {
+        self.pipe(1)
+    }
+
+    /// The end of its standard error, the first time.
+    pub(crate) fn errors(&mut self) -> Option<File> {
+        self.pipe(2)
+    }
+
+    fn pipe(&mut self, number: usize) -> Option<File> {
+        self.pipes.get_mut(number).and_then(Option::take)
+    }
+
+    /// Ends it, if it still runs.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn kill(&self) -> io::Result<()> {
+        Ok(kill(self.id, Signal::SIGKILL)?)
+    }
+
+    /// Ends it with its children, where it leads a group.
+    pub(crate) fn kill_group(&self) -> io::Result<()> {
+        Ok(kill(Pid::from_raw(self.id.as_raw().saturating_neg()), Signal::SIGKILL)?)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn wait(&self) -> io::Result<()> {
+        self.status(WaitPidFlag::empty()).map(drop)
+    }
+
+    /// How it ended, which is told once.
+    pub(crate) fn status(&self, how: WaitPidFlag) -> io::Result<WaitStatus> {
+        loop {
+            match waitpid(self.id, Some(how)) {
+                Err(Errno::EINTR) => {}
+                ended => return Ok(ended?),
+            }
+        }
+    }
+
+    /// A descriptor that is readable once it has ended.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        // SAFETY: pidfd_open takes two plain numbers and touches no memory of ours.
+        let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, self.id.as_raw(), 0) };
+        let descriptor = RawFd::try_from(Errno::result(descriptor)?).map_err(io::Error::other)?;
+        // SAFETY: the system has just given us this descriptor.
+        Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    }
+}
