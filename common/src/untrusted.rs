@@ -33,7 +33,7 @@ impl Untrusted {
     }
 
     /// The same bytes once more, for a call's own use; still untrusted.
-    pub(crate) fn copy_of(other: &Self) -> Self {
+    pub fn copy_of(other: &Self) -> Self {
         Self(other.0.clone())
     }
 
@@ -45,6 +45,12 @@ impl Untrusted {
     /// How many bytes were received.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// What stands before the first space, and what after it if there is one; both still untrusted.
+    pub fn cut_at_space(&self) -> (Self, Option<Self>) {
+        let mut parts = self.0.splitn(2, |byte| *byte == b' ').map(|part| Self(part.to_vec()));
+        (parts.next().unwrap_or_else(|| Self(Vec::new())), parts.next())
     }
 
     /// Parses the bytes into a trusted type.

@@ -28,5 +28,6 @@ pub const FAMILIES: &[&Family] = &[
     &tag::FAMILY,
     &vm::LIFETIME,
     &vm::LIST,
+    &volume::BY_POOL,
     &volume::FAMILY,
 ];

@@ -12,7 +12,7 @@ pub use notes::{NOTES_MAX, Notes};
 pub use number::{DataSize, RevisionsToKeep, Switch, VolumeSize};
 pub use qube::{QubeName, QubeUuid};
 pub use text::{Ascii, FeatureName, FeatureValue, PoolName, PropertyName, TagName, VolumeName};
-pub use volume::{CloneToken, ImportOutcome, RevisionId, TOKEN_NOT_FOUND};
+pub use volume::{CloneToken, ImportOutcome, RevisionId, TOKEN_NOT_FOUND, VolumeId};
 
 /// Declares a newtype over text whose only constructor is `parse`.
 macro_rules! name {

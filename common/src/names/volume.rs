@@ -33,6 +33,28 @@ impl Sanitise for RevisionId {
     }
 }
 
+/// Identifier of a volume in its pool: letters, digits, `-`, `_`, `.`, `/`, `:`, `@` (spec 20 §3.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeId(String);
+
+impl VolumeId {
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl sealed::Sealed for VolumeId {}
+
+impl Sanitise for VolumeId {
+    fn sanitise(bytes: &[u8]) -> Result<Self, Broken> {
+        const SAFE: &str = "Volume ID must be in safe set: \
+            abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@";
+        let text = super::ascii(bytes).map_err(|_| refused(SAFE))?;
+        if only_word_bytes(text, b"-_./:@") { Ok(Self(text.to_owned())) } else { Err(refused(SAFE)) }
+    }
+}
+
 /// What is said of a token that nobody was given or that was used. The quotes are the class's own (spec 20 §0.3).
 pub const TOKEN_NOT_FOUND: &str = "'Token to clone volume of qube was not found'";
 /// Letters and digits of a token.

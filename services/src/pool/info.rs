@@ -8,7 +8,7 @@ use common::names::Ascii;
 use common::root::Root;
 use common::storage::{self, Capacity};
 
-use super::check_known;
+use super::find;
 use crate::input;
 
 const fn row(name: &'static str, help: &'static str) -> Row {
@@ -34,9 +34,8 @@ macro_rules! about {
 
             fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
                 let pools = world.view().pools()?;
-                check_known(&pools, granted.input())?;
-                let pool = pools.find(granted.input().as_str());
-                pool.map_or(Ok(Content::new()), |pool| lines(&$tell(world.root(), &pools, pool)?))
+                let pool = find(&pools, granted.input())?;
+                lines(&$tell(world.root(), &pools, pool)?)
             }
         }
     };

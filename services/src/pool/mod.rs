@@ -5,13 +5,11 @@ mod info;
 mod remove;
 mod set;
 
-use std::rc::Rc;
-
 use common::call::{
     Call, Content, Destination, Family, Granted, Presence, Received, Row, Values, World, entry,
 };
 use common::failure::{Exception, Failure, Refusal};
-use common::model::Pools;
+use common::model::{Pool, Pools};
 use common::names::{Ascii, RevisionsToKeep, Switch};
 use common::quote::quote;
 use common::storage::options::DRIVERS;
@@ -34,10 +32,10 @@ pub const FAMILY: Family = Family {
     ],
 };
 
-/// `Argument not in 'pools'`, unless there is such a pool.
-fn check_known(pools: &Rc<Pools>, name: &Ascii) -> Result<(), Failure> {
+/// The pool a call asks for; `Argument not in 'pools'` if there is none.
+pub(crate) fn find<'p>(pools: &'p Pools, name: &Ascii) -> Result<&'p Pool, Failure> {
     let unknown = || Refusal::denied("Argument not in 'pools'").into();
-    pools.find(name.as_str()).map(drop).ok_or_else(unknown)
+    pools.find(name.as_str()).ok_or_else(unknown)
 }
 
 /// `Storage pool is in use: …`.

@@ -6,7 +6,7 @@ use common::failure::{Failure, Refusal};
 use common::names::Ascii;
 use common::store::{Txn, View};
 
-use super::{check_known, in_use, pool_in_use};
+use super::{find, in_use, pool_in_use};
 use crate::input;
 use crate::property::{self, Context};
 
@@ -43,7 +43,7 @@ impl Call for Remove {
 }
 
 fn remove(txn: &mut Txn<'_>, context: &Context<'_>, name: &Ascii) -> Result<Content, Failure> {
-    check_known(&txn.pools()?, name)?;
+    find(&*txn.pools()?, name)?;
     check_unused(txn, context, name.as_str())?;
     let event = |name_of_event: &str| Event::system(name_of_event).with("pool", name.as_str());
     txn.event(event("pool-pre-delete"));

@@ -10,7 +10,7 @@ use common::storage::options::{self, Driver, EPHEMERAL_VOLATILE, REVISIONS_TO_KE
 use common::store::Txn;
 use common::untrusted::Sanitise;
 
-use super::check_known;
+use super::find;
 use crate::input;
 
 /// The call that sets what `T` is the value of.
@@ -96,7 +96,7 @@ impl<T: Setting> Call for Set<T> {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (pool, value) = granted.input();
         world.change(&granted, |txn| {
-            check_known(&txn.pools()?, pool)?;
+            find(&*txn.pools()?, pool)?;
             set(txn, pool.as_str(), value.as_ref().map_err(Clone::clone)?)
         })
     }

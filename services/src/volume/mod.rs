@@ -1,5 +1,6 @@
 //! `admin.vm.volume.*`: the volumes of a qube (spec 20 §4, §5).
 
+mod by_pool;
 mod clone;
 mod import;
 mod info;
@@ -12,6 +13,8 @@ use common::call::{Family, Received, Values, entry};
 use common::failure::{Failure, Refusal};
 use common::names::Ascii;
 use common::untrusted::Sanitise;
+
+pub use by_pool::FAMILY as BY_POOL;
 
 use crate::input;
 

@@ -31,6 +31,21 @@ fn unknown(qube: &QubeName) -> Failure {
     Refusal::denied(format!("Argument not in {}", quote(&format!("{qube} volumes")))).into()
 }
 
+/// A volume of a qube with the identifier it has now: a kernel volume's follows the qube's kernel.
+pub(super) fn as_named(
+    view: &View<'_>,
+    context: &Context<'_>,
+    pools: &Pools,
+    qube: &Qube,
+    mut volume: Volume,
+) -> Result<Volume, Failure> {
+    if pools.find(volume.pool.as_str()).is_some_and(|pool| pool.driver == "linux-kernel") {
+        let kernel = property::effective(view, context.hypervisor, context.root, qube, "kernel")?;
+        volume.vid = kernel.as_ref().map(Value::to_text).unwrap_or_default();
+    }
+    Ok(volume)
+}
+
 impl Target {
     /// Finds a volume of a qube.
     pub(super) fn find(
@@ -41,12 +56,9 @@ impl Target {
     ) -> Result<Self, Failure> {
         let qube = qube(view, name)?;
         let found = qube.volumes.iter().find(|found| found.name.as_str() == volume.as_str());
-        let mut volume = found.cloned().ok_or_else(|| unknown(name))?;
+        let volume = found.cloned().ok_or_else(|| unknown(name))?;
         let pools = view.pools()?;
-        if pools.find(volume.pool.as_str()).is_some_and(|pool| pool.driver == "linux-kernel") {
-            let kernel = property::effective(view, context.hypervisor, context.root, &qube, "kernel")?;
-            volume.vid = kernel.as_ref().map(Value::to_text).unwrap_or_default();
-        }
+        let volume = as_named(view, context, &pools, &qube, volume)?;
         let driver = storage::driver_of(context.root, &pools, &volume)?;
         Ok(Self { qube, volume, pools, driver })
     }

@@ -1,0 +1,222 @@
+//! `admin.pool.volume.*`: the calls on volumes, which are told by pool and identifier (spec 20 §3).
+//!
+//! Each is the call of `admin.vm.volume.*` made for the qube that the volume belongs to, with all that this call asks
+//! for.
+
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use common::call::{
+    Call, Content, Destination, Family, Granted, Parties, Presence, Received, Reply, Row, Sanitised, Values,
+    World, entry,
+};
+use common::failure::{Exception, Failure, Refusal};
+use common::model::{Pool, Qube, Value, Volume};
+use common::names::{Ascii, QubeName, VolumeId};
+use common::quote::quote;
+use common::storage;
+use common::store::View;
+use common::untrusted::Untrusted;
+
+use super::target::as_named;
+use super::{clone, info, revisions, set, size};
+use crate::input;
+use crate::listing::{self, Item};
+use crate::pool;
+use crate::property::Context;
+
+/// The family.
+pub const FAMILY: Family = Family {
+    name: "admin-pool-volume",
+    calls: &[
+        entry::<List>(),
+        entry::<ByPool<info::Info>>(),
+        entry::<ByPool<info::ListSnapshots>>(),
+        entry::<ByPool<revisions::Snapshot>>(),
+        entry::<ByPool<revisions::Revert>>(),
+        entry::<ByPool<size::Resize>>(),
+        entry::<ByPool<clone::CloneFrom>>(),
+        entry::<ByPool<clone::CloneTo>>(),
+        entry::<ByPool<set::Set<set::RevisionsToKeep>>>(),
+        entry::<ByPool<set::Set<set::Rw>>>(),
+        entry::<ByPool<set::Set<set::Ephemeral>>>(),
+    ],
+};
+
+/// A call on a volume of a qube that is also made by pool and identifier.
+trait OfVolume: Call {
+    /// That call's name.
+    const NAME: &'static str;
+}
+
+/// Gives calls on volumes their other name.
+macro_rules! by_pool {
+    ($($call:ty => $name:literal),+ $(,)?) => {
+        $(impl OfVolume for $call { const NAME: &'static str = $name; })+
+    };
+}
+
+by_pool!(
+    info::Info => "admin.pool.volume.Info",
+    info::ListSnapshots => "admin.pool.volume.ListSnapshots",
+    revisions::Snapshot => "admin.pool.volume.Snapshot",
+    revisions::Revert => "admin.pool.volume.Revert",
+    size::Resize => "admin.pool.volume.Resize",
+    clone::CloneFrom => "admin.pool.volume.CloneFrom",
+    clone::CloneTo => "admin.pool.volume.CloneTo",
+    set::Set<set::RevisionsToKeep> => "admin.pool.volume.Set.revisions_to_keep",
+    set::Set<set::Rw> => "admin.pool.volume.Set.rw",
+    set::Set<set::Ephemeral> => "admin.pool.volume.Set.ephemeral",
+);
+
+/// The call `C` on the volume that a pool's name and an identifier tell.
+struct ByPool<C>(PhantomData<C>);
+
+/// A volume by pool and identifier.
+struct Request {
+    pool: Ascii,
+    vid: VolumeId,
+    /// The payload as it came; what follows the identifier is the other call's, which sanitises it.
+    payload: Untrusted,
+    /// What permission rules see.
+    values: Values,
+}
+
+impl<C: OfVolume> Call for ByPool<C> {
+    const ROW: Row = Row {
+        name: C::NAME,
+        help: C::ROW.help,
+        access: C::ROW.access,
+        ..Row::read("", "")
+            .global()
+            .on(Destination::Dom0)
+            .argument(Presence::Required)
+            .payload(Presence::Required)
+    };
+    type Input = Request;
+
+    fn sanitise(received: &Received) -> Result<Request, Refusal> {
+        let (vid, rest) = cut::<C>(&received.payload)?;
+        let pool: Ascii = input::argument(received)?;
+        let vid: VolumeId = vid.sanitise()?;
+        let inner = Received {
+            parties: received.parties.clone(),
+            argument: Untrusted::new(Vec::new()),
+            payload: rest,
+        };
+        let values = C::facts(&C::sanitise(&inner)?).with("vid", vid.as_str());
+        let values = Values { argument: pool.as_str().to_owned(), ..values };
+        Ok(Request { pool, vid, payload: Untrusted::copy_of(&received.payload), values })
+    }
+
+    fn facts(request: &Request) -> Values {
+        request.values.clone()
+    }
+
+    /// Makes the other call for the volume's qube, its permission included.
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<impl Into<Reply>, Failure> {
+        let request = granted.input();
+        let (qube, volume) = owner(world, request)?;
+        let (_, payload) = cut::<C>(&request.payload)?;
+        let parties =
+            Parties { caller: granted.caller().clone(), destination: qube.name.clone(), class: qube.class };
+        let argument = Untrusted::new(volume.name.as_str().as_bytes().to_vec());
+        C::act(Sanitised::<C>::new(&Received { parties, argument, payload })?.authorise()?, world)
+    }
+}
+
+/// Identifier and payload of the other call: all of ours is the identifier where that call takes none.
+fn cut<C: Call>(payload: &Untrusted) -> Result<(Untrusted, Untrusted), Refusal> {
+    if C::ROW.payload == Presence::No {
+        return Ok((Untrusted::copy_of(payload), Untrusted::new(Vec::new())));
+    }
+    match payload.cut_at_space() {
+        (vid, Some(rest)) if !rest.is_empty() => Ok((vid, rest)),
+        _ => Err(Refusal::protocol("expected payload")),
+    }
+}
+
+/// The volumes that qubes have in a pool, each after those of its qube's template.
+fn volumes_in(
+    view: &View<'_>,
+    context: &Context<'_>,
+    pool: &Pool,
+) -> Result<Vec<(Rc<Qube>, Volume)>, Failure> {
+    let pools = view.pools()?;
+    let mut volumes = Vec::new();
+    for qube in in_order_of_templates(view)? {
+        for volume in qube.volumes.iter().filter(|volume| volume.pool == pool.name) {
+            let volume = as_named(view, context, &pools, &qube, volume.clone())?;
+            volumes.push((Rc::clone(&qube), volume));
+        }
+    }
+    Ok(volumes)
+}
+
+/// All qubes in the order of lists, but templates before what is based on them.
+fn in_order_of_templates(view: &View<'_>) -> Result<Vec<Rc<Qube>>, Failure> {
+    let (mut seen, mut ordered) = (BTreeSet::new(), Vec::new());
+    for name in view.names()? {
+        let mut chain = Vec::new();
+        let mut next = Some(name);
+        while let Some(name) = next.take().filter(|name| seen.insert(name.clone())) {
+            let Some(qube) = view.qube(&name)? else { break };
+            let template = qube.properties.get("template").and_then(Value::as_text);
+            next = template.and_then(|template| QubeName::parse(template).ok());
+            chain.push(qube);
+        }
+        ordered.extend(chain.into_iter().rev());
+    }
+    Ok(ordered)
+}
+
+/// The qube and the volume of it that a request is about.
+fn owner(world: &World<'_>, request: &Request) -> Result<(Rc<Qube>, Volume), Failure> {
+    let pools = world.view().pools()?;
+    let pool = pool::find(&pools, &request.pool)?;
+    let volumes = volumes_in(&world.store().read()?, &Context::of(world), pool)?;
+    let vid = request.vid.as_str();
+    if let Some(found) = volumes.into_iter().find(|(_, volume)| volume.vid == vid) {
+        return Ok(found);
+    }
+    let listed = storage::driver(world.root(), pool)?.volumes()?;
+    if listed.is_some_and(|listed| listed.iter().any(|listed| listed == vid)) {
+        let text = format!("Volume {vid} belongs to no qube");
+        return Err(Failure::new(Exception::StoragePoolException, text));
+    }
+    Err(Refusal::denied(format!("Argument not in {}", quote(&format!("{} volumes", pool.name)))).into())
+}
+
+struct List;
+
+impl Call for List {
+    const ROW: Row =
+        Row::read_one("admin.pool.volume.List", "Identifiers of a pool's volumes, one per line.")
+            .global()
+            .on(Destination::Dom0)
+            .argument(Presence::Required);
+    type Input = Ascii;
+
+    fn sanitise(received: &Received) -> Result<Ascii, Refusal> {
+        input::argument(received)
+    }
+
+    fn facts(pool: &Ascii) -> Values {
+        Values::argument(pool.as_str())
+    }
+
+    /// The store is not locked while the driver looks.
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let pools = world.view().pools()?;
+        let pool = pool::find(&pools, granted.input())?;
+        let vids = match storage::driver(world.root(), pool)?.volumes()? {
+            Some(vids) => vids,
+            None => {
+                let volumes = volumes_in(&world.store().read()?, &Context::of(world), pool)?;
+                volumes.into_iter().map(|(_, volume)| volume.vid).collect()
+            }
+        };
+        listing::print(vids.into_iter().map(Item::plain), None, "")
+    }
+}

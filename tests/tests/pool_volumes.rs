@@ -1,0 +1,169 @@
+//! Volumes told by pool and identifier (spec 20 §3).
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+
+use tests::Fixture;
+use tests::fixture::readable;
+use tests::pools::{add_callback, add_lvm, add_zfs, committed, rewrite, volume};
+
+const POOL: &str = "admin.pool.volume";
+const CALLS: [&str; 10] = [
+    "Info",
+    "ListSnapshots",
+    "Snapshot",
+    "Revert",
+    "Resize",
+    "CloneFrom",
+    "CloneTo",
+    "Set.revisions_to_keep",
+    "Set.rw",
+    "Set.ephemeral",
+];
+
+#[test]
+fn a_pool_lists_its_volumes() {
+    let fixture = Fixture::new();
+    let list = |pool: &str| fixture.ok(&format!("{POOL}.List+{pool}"), "dom0", "");
+    assert_eq!(list("test"), "");
+    assert_eq!(list("linux-kernel"), "1.0\n");
+    let volumes =
+        |home: &str| ["root", "private", "volatile"].map(|name| format!("{home}/{name}\n")).concat();
+    let all = [volumes("vm-templates/test-template"), volumes("appvms/test-net"), volumes("appvms/test-vm1")];
+    let mut listed: Vec<String> = list("varlibqubes").lines().map(|line| format!("{line}\n")).collect();
+    assert_eq!(listed.get(..3).unwrap().concat(), all[0], "a template comes before what is based on it");
+    listed.sort();
+    let mut all: Vec<String> = all.concat().lines().map(|line| format!("{line}\n")).collect();
+    all.sort();
+    assert_eq!(listed, all);
+    std::fs::remove_dir_all(fixture.path("/var/lib/qubes/vm-kernels")).unwrap();
+    assert_eq!(readable(&fixture.call(&format!("{POOL}.List+linux-kernel"), "dom0", "")), "");
+}
+
+#[test]
+fn thin_pools_list_what_nobody_owns_and_no_revisions() {
+    let fixture = Fixture::new();
+    add_lvm(&fixture);
+    fixture.ok("admin.vm.CreateInPool.AppVM", "dom0", "name=new label=red pool:private=lvm");
+    rewrite(&fixture, &volume(&fixture, "new", "private"), "one");
+    std::fs::write(fixture.path("/lvm/vg/somebodys"), "pool\n").unwrap();
+    let listed = fixture.ok(&format!("{POOL}.List+lvm"), "dom0", "");
+    assert_eq!(listed, "vg/somebodys\nvg/vm-new-private\n");
+    let unowned = fixture.refused(&format!("{POOL}.Info+lvm"), "dom0", "vg/somebodys");
+    assert_eq!(unowned, "StoragePoolException: Volume vg/somebodys belongs to no qube");
+}
+
+#[test]
+fn every_call_checks_its_request() {
+    let fixture = Fixture::new();
+    let safe = "ProtocolError: Volume ID must be in safe set: \
+        abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@";
+    for call in CALLS.map(|call| format!("{POOL}.{call}")) {
+        let refused =
+            |argument: &str, payload: &[u8]| fixture.refused(&format!("{call}{argument}"), "dom0", payload);
+        assert_eq!(refused("", b"x 1"), "ProtocolError: expected an argument", "{call}");
+        assert_eq!(refused("+test", b""), "ProtocolError: expected payload", "{call}");
+        for bad in [&b"a*b 1"[..], b" 1", b"\xff 1", b"a\nb 1"] {
+            assert_eq!(refused("+test", bad), safe, "{call}");
+        }
+        let elsewhere = fixture.refused(&format!("{call}+test"), "test-vm1", "x 1");
+        assert_eq!(elsewhere, "ProtocolError: expected destination to be AdminVM", "{call}");
+        let takes_data =
+            !["Info", "ListSnapshots", "Snapshot", "CloneFrom"].iter().any(|name| call.ends_with(name));
+        let payload = if takes_data { &b"appvms/x 1"[..] } else { b"appvms/x" };
+        assert_eq!(refused("+nopool", payload), "PermissionDenied: Argument not in 'pools'", "{call}");
+        assert_eq!(refused("+test", payload), "PermissionDenied: Argument not in 'test volumes'", "{call}");
+        let other = if takes_data { &b"appvms/x"[..] } else { b"appvms/x 1" };
+        let said = if takes_data { "ProtocolError: expected payload" } else { safe };
+        assert_eq!(refused("+test", other), said, "{call}");
+    }
+    let list = format!("{POOL}.List");
+    assert_eq!(fixture.refused(&list, "dom0", ""), "ProtocolError: expected an argument");
+    assert_eq!(fixture.refused(&format!("{list}+test"), "dom0", "x"), "ProtocolError: unexpected payload");
+    assert_eq!(
+        fixture.refused(&format!("{list}+x"), "dom0", ""),
+        "PermissionDenied: Argument not in 'pools'"
+    );
+    let elsewhere = fixture.refused(&format!("{list}+test"), "test-vm1", "");
+    assert_eq!(elsewhere, "ProtocolError: expected destination to be AdminVM");
+}
+
+#[test]
+fn a_volume_is_the_same_by_pool_and_by_qube() {
+    let fixture = Fixture::new();
+    add_lvm(&fixture);
+    add_zfs(&fixture);
+    add_callback(&fixture, "");
+    for pool in ["varlibqubes", "lvm", "zfs", "callback"] {
+        let qube = format!("of-{pool}");
+        fixture.ok(
+            "admin.vm.CreateInPool.AppVM",
+            "dom0",
+            format!("name={qube} label=red pool:private={pool}"),
+        );
+        let private = volume(&fixture, &qube, "private");
+        let ok = |call: &str, data: &str| {
+            fixture.ok(&format!("{POOL}.{call}+{pool}"), "dom0", format!("{}{data}", private.vid))
+        };
+        ok("Resize", " 8192");
+        assert_eq!(ok("Info", ""), fixture.ok("admin.vm.volume.Info+private", &qube, ""), "{pool}");
+        assert!(ok("Info", "").contains("\nsize=8192\n"), "{pool}");
+        rewrite(&fixture, &private, "one");
+        let id = ok("Snapshot", "");
+        let listed = ok("ListSnapshots", "");
+        assert_eq!(listed, fixture.ok("admin.vm.volume.ListSnapshots+private", &qube, ""), "{pool}");
+        assert!(listed.lines().any(|line| line == id), "{pool}: {id} in {listed}");
+        fixture.ok("admin.vm.volume.Set.revisions_to_keep+private", &qube, "3");
+        rewrite(&fixture, &volume(&fixture, &qube, "private"), "two");
+        ok("Revert", &format!(" {id}"));
+        assert_eq!(committed(&fixture, &private), "one", "{pool}");
+        ok("Set.rw", " no");
+        ok("Set.revisions_to_keep", " 2");
+        ok("Set.ephemeral", " False");
+        let set = volume(&fixture, &qube, "private");
+        assert_eq!((set.rw, set.revisions_to_keep, set.ephemeral), (false, 2, Some(false)), "{pool}");
+    }
+}
+
+#[test]
+fn tokens_serve_both_forms() {
+    let fixture = Fixture::new();
+    for qube in ["one", "two"] {
+        fixture.ok("admin.vm.Create.AppVM", "dom0", format!("name={qube} label=red"));
+        fixture.ok("admin.vm.volume.Resize+private", qube, "8192");
+    }
+    rewrite(&fixture, &volume(&fixture, "one", "private"), "one");
+    let token = fixture.ok(&format!("{POOL}.CloneFrom+varlibqubes"), "dom0", "appvms/one/private");
+    let events = fixture.events_of(|fixture| {
+        fixture.ok(&format!("{POOL}.CloneTo+varlibqubes"), "dom0", format!("appvms/two/private {token}"));
+    });
+    assert_eq!(events, ["two domain-import-volume name=private source=appvms/one/private"]);
+    assert_eq!(committed(&fixture, &volume(&fixture, "two", "private")), "one");
+    let again = fixture.refused(
+        &format!("{POOL}.CloneTo+varlibqubes"),
+        "dom0",
+        format!("appvms/two/private {token}"),
+    );
+    assert!(again.starts_with("QubesVolumeCopyTokenNotFoundError: "), "{again}");
+    let token = fixture.ok("admin.vm.volume.CloneFrom+private", "two", "");
+    fixture.ok(&format!("{POOL}.CloneTo+varlibqubes"), "dom0", format!("appvms/one/private {token}"));
+}
+
+#[test]
+fn what_holds_for_a_qubes_volume_holds_by_pool() {
+    let fixture = Fixture::new();
+    let _domain = fixture.domain("test-vm1", "Running");
+    let refused = |call: &str, pool: &str, payload: &str| {
+        fixture.refused(&format!("{POOL}.{call}+{pool}"), "dom0", payload)
+    };
+    let running = "QubesVMNotHaltedError: Domain is not powered off: 'test-vm1'";
+    assert_eq!(refused("Set.rw", "varlibqubes", "appvms/test-vm1/private no"), running);
+    assert_eq!(
+        refused("Resize", "varlibqubes", "appvms/test-vm1/private x"),
+        "ProtocolError: Volume size contains non ASCII digits"
+    );
+    assert_eq!(
+        refused("Set.revisions_to_keep", "linux-kernel", "1.0 1"),
+        "QubesValueError: LinuxModules supports only revisions_to_keep=0"
+    );
+    let import = refused("Import", "varlibqubes", "appvms/test-vm1/private\n");
+    assert_eq!(import, "ProtocolError: no such method: 'admin.pool.volume.Import'");
+}
