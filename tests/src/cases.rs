@@ -26,7 +26,7 @@ const fn case(before: &'static [Call], call: Call) -> Case {
 const MADE: Call = ("admin.vm.Create.AppVM+test-template", "dom0", "name=made label=red");
 
 /// Every kind of change: of one object, of several, with files beside the store, and the store's own.
-pub const CASES: [Case; 18] = [
+pub const CASES: [Case; 22] = [
     case(&[], ("admin.vm.property.Set+vcpus", "test-vm1", "3")),
     case(
         &[("admin.vm.property.Set+vcpus", "test-vm1", "3")],
@@ -51,6 +51,10 @@ pub const CASES: [Case; 18] = [
     case(&[], ("admin.vm.CreateInPool.StandaloneVM", "dom0", "name=made label=red pool=test")),
     case(&[], ("admin.vm.Create.RemoteVM", "dom0", "name=made label=red")),
     case(&[MADE, ("admin.vm.notes.Set", "made", "old")], ("admin.vm.Remove", "made", "")),
+    case(&[], ("admin.pool.Add+file", "dom0", "name=made\ndir_path=/var/lib/qubes/made")),
+    case(&[], ("admin.pool.Set.revisions_to_keep+test", "dom0", "-1")),
+    case(&[], ("admin.pool.Set.ephemeral_volatile+test", "dom0", "True")),
+    case(&[], ("admin.pool.Remove+test", "dom0", "")),
 ];
 
 /// What a call changes, to be compared.
