@@ -1,12 +1,48 @@
-//! Links the executables small and for a fast start: the unwinder inside, packed relocations, no unwinding tables.
+//! Links the executables small and for a fast start: the unwinder inside, packed relocations, no unwinding tables, none
+//! of the code that words std's own backtraces.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a build script talks to cargo")]
 
 use std::path::PathBuf;
 
 /// The linker finds this script under the shared library's name and takes the static parts instead.
 const UNWINDER: &str = "INPUT ( -lgcc_eh -lgcc )\n";
-/// A release build ends at a panic, and logs where it stands without these tables (`common::trace`).
-const NO_TABLES: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) *(.gcc_except_table .gcc_except_table.*) } } INSERT AFTER .text;\n";
+/// A release build ends at a panic, and logs where it stands without unwinding tables (`common::trace`).
+const NO_TABLES: &str = "/DISCARD/ : { *(.eh_frame) *(.gcc_except_table .gcc_except_table.*) }";
+/// Of what std's own report of a panic is made of, by parts of the names: what calls the rest, and what others may share.
+const KEPT: &[&str] = &[
+    "3std3sys9backtrace",
+    "12backtrace_rs5print",
+    "4core5slice4sort*5gimli",
+    "4core5slice4sort*9addr2line",
+    "5alloc7raw_vec",
+    "14rustc_demangle21SizeLimitedFmtAdapter",
+];
+/// The rest, of which ours takes the place before anything can panic (`common::log`). It has an address, as it is
+/// referred to, but no content.
+const NEVER_CALLED: &[&str] = &[
+    "12backtrace_rs9symbolize",
+    "9addr2line[0-9]",
+    "5gimli[0-9]",
+    "11miniz_oxide[0-9]",
+    "14rustc_demangle[0-9]",
+];
+/// The linker makes sure that nothing else refers to it.
+const NO_CALLERS: [&str; 3] = [".text", ".data.rel.ro", ".data"];
+
+/// The linker script of a release build.
+fn script() -> String {
+    let sections =
+        |names: &[&str]| names.iter().map(|name| format!(" *(.text.*{name}*)")).collect::<String>();
+    let (kept, never) = (sections(KEPT), sections(NEVER_CALLED));
+    let mut script = format!(
+        "SECTIONS {{ {NO_TABLES} .text.report : {{{kept} }} }} INSERT AFTER .text;\n\
+         SECTIONS {{ .never ALIGN(4096) (NOLOAD) : {{{never} }} }} INSERT AFTER .bss;\n"
+    );
+    for section in NO_CALLERS {
+        script.push_str(&format!("NOCROSSREFS_TO(.never {section})\n"));
+    }
+    script
+}
 
 fn main() -> std::io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
@@ -18,10 +54,12 @@ fn main() -> std::io::Result<()> {
     std::fs::write(folder.join("libgcc_s.so"), UNWINDER)?;
     println!("cargo::rustc-link-search=native={}", folder.display());
     println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
-    if variable("PROFILE") == "release" {
-        let script = folder.join("no-tables.ld");
-        std::fs::write(&script, NO_TABLES)?;
-        println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr,-T,{}", script.display());
+    println!("cargo::rerun-if-env-changed=CARGO_PROFILE_RELEASE_LTO");
+    // Without link-time optimisation the names do not tell whose a function is.
+    if variable("PROFILE") == "release" && variable("CARGO_PROFILE_RELEASE_LTO") != "off" {
+        let path = folder.join("release.ld");
+        std::fs::write(&path, script())?;
+        println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr,-T,{}", path.display());
     }
     Ok(())
 }
