@@ -145,7 +145,11 @@ fn a_revision_is_made_on_request() {
         let private = volume(&fixture, "new", "private");
         rewrite(&fixture, &private, "one");
         let id = fixture.ok("admin.vm.volume.Snapshot+private", "new", "");
-        assert_eq!(revisions(&fixture, pool), [id.clone()], "{pool}: as many as the volume keeps");
+        assert_eq!(
+            revisions(&fixture, pool),
+            std::slice::from_ref(&id),
+            "{pool}: as many as the volume keeps"
+        );
         fixture.ok("admin.vm.volume.Clear+private", "new", "");
         assert_eq!(committed(&fixture, &private), "", "{pool}");
         if pool == "zfs" {
