@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a build script talks to cargo")]
 
 use std::path::PathBuf;
+use std::process::Command;
 
 /// The linker finds this script under the shared library's name and takes the static parts instead.
 const UNWINDER: &str = "INPUT ( -lgcc_eh -lgcc )\n";
@@ -26,16 +27,23 @@ const NEVER_CALLED: &[&str] = &[
     "11miniz_oxide[0-9]",
     "14rustc_demangle[0-9]",
 ];
+/// The compiler whose std these names were compared with. Executables of others have everything in them.
+const COMPARED_WITH: &str = "rustc 1.95.";
 /// The linker makes sure that nothing else refers to it.
 const NO_CALLERS: [&str; 3] = [".text", ".data.rel.ro", ".data"];
 
 /// The linker script of a release build.
-fn script() -> String {
+fn script(compiler: &str) -> String {
+    let tables = format!("SECTIONS {{ {NO_TABLES} }} INSERT AFTER .text;\n");
+    if compiler.starts_with(COMPARED_WITH) { tables + &without_report() } else { tables }
+}
+
+fn without_report() -> String {
     let sections =
         |names: &[&str]| names.iter().map(|name| format!(" *(.text.*{name}*)")).collect::<String>();
     let (kept, never) = (sections(KEPT), sections(NEVER_CALLED));
     let mut script = format!(
-        "SECTIONS {{ {NO_TABLES} .text.report : {{{kept} }} }} INSERT AFTER .text;\n\
+        "SECTIONS {{ .text.report : {{{kept} }} }} INSERT AFTER .text;\n\
          SECTIONS {{ .never ALIGN(4096) (NOLOAD) : {{{never} }} }} INSERT AFTER .bss;\n"
     );
     for section in NO_CALLERS {
@@ -58,7 +66,8 @@ fn main() -> std::io::Result<()> {
     // Without link-time optimisation the names do not tell whose a function is.
     if variable("PROFILE") == "release" && variable("CARGO_PROFILE_RELEASE_LTO") != "off" {
         let path = folder.join("release.ld");
-        std::fs::write(&path, script())?;
+        let version = Command::new(variable("RUSTC")).arg("--version").output()?;
+        std::fs::write(&path, script(&String::from_utf8_lossy(&version.stdout)))?;
         println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr,-T,{}", path.display());
     }
     Ok(())

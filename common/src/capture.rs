@@ -49,11 +49,20 @@ impl Finished {
 
     /// The beginning of its standard error, lines of printable ASCII; anything else is shown as `_`.
     pub fn errors(&self) -> String {
+        self.printable(Some('_'))
+    }
+
+    /// As [`Finished::errors`], but anything else is left out: spec 20 §4.6, of what a qube's own program says.
+    pub fn readable_errors(&self) -> String {
+        self.printable(None)
+    }
+
+    fn printable(&self, instead: Option<char>) -> String {
         let shown = |byte: &u8| match byte {
-            b'\n' | 0x20..=0x7e => char::from(*byte),
-            _ => '_',
+            b'\n' | 0x20..=0x7e => Some(char::from(*byte)),
+            _ => instead,
         };
-        self.errors.iter().map(shown).collect::<String>().trim().to_owned()
+        self.errors.iter().filter_map(shown).collect::<String>().trim().to_owned()
     }
 }
 
@@ -168,6 +177,7 @@ mod tests {
         assert!(!finished.is_success());
         assert_eq!(finished.output(), b"out\n");
         assert_eq!(finished.errors(), "a_[31m_");
+        assert_eq!(finished.readable_errors(), "a[31m");
         assert_eq!(finished.status(), "status 3");
         assert_eq!(shell("kill -9 $$", LONG).unwrap().status(), "signal SIGKILL");
     }

@@ -134,7 +134,7 @@ fn a_failed_creation_clears_its_own_files_and_nobody_elses() {
     std::fs::write(&pool, "not a directory").unwrap();
     let payload = "name=new label=red pool:private=test";
     let said = fixture.refused(CREATE, "dom0", payload);
-    assert_eq!(said, "StoragePoolException: making an image: Not a directory (os error 20)");
+    assert_eq!(said, "StoragePoolException: making an image: File exists (os error 17)");
     let left = std::fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
     assert_eq!(left, ["somebodys"]);
     assert!(unfinished::all(&fixture.store()).unwrap().is_empty());

@@ -268,7 +268,8 @@ fn every_call_refuses_the_wrong_shape_in_every_combination() {
     let fixture = Fixture::new();
     let before = fixture.stored();
     let mut refused = 0;
-    for row in rows() {
+    // A stream is no request of this kind: `imports` holds the shape of one.
+    for row in rows().filter(|row| row.payload != Presence::Stream) {
         for argument in ["", "some-arg"] {
             for destination in ["dom0", "test-vm1"] {
                 for payload in ["", "payload"] {

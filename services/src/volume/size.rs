@@ -51,7 +51,7 @@ fn tell(target: &Target, world: &World<'_>) -> Result<(), Failure> {
     let outcome = run::with_input(&program, &arguments, target.volume.name.as_str(), DEADLINE);
     let said = match outcome {
         Ok(outcome) if outcome.is_success() => return Ok(()),
-        Ok(outcome) => outcome.errors(),
+        Ok(outcome) => outcome.readable_errors(),
         Err(error) => error.to_string(),
     };
     let said = said.replace('%', "");

@@ -106,9 +106,9 @@ fn bytes(text: &str) -> Option<u64> {
 /// A share in percent with up to two decimals, truncated to whole bytes.
 fn part_of(size: u64, percent: &str) -> Option<u64> {
     let (whole, decimals) = percent.split_once('.').unwrap_or((percent, ""));
-    let decimals = format!("{decimals:0<2}");
-    let hundredths = format!("{whole}{}", decimals.get(..2)?).parse::<u64>().ok()?;
-    let part = u128::from(size).checked_mul(u128::from(hundredths))?.checked_div(10_000)?;
+    let decimals = format!("{decimals:0<2}").get(..2)?.parse::<u8>().ok()?;
+    let hundredths = whole.parse::<u32>().ok()?.checked_mul(100)?.checked_add(decimals.into())?;
+    let part = u128::from(size).checked_mul(hundredths.into())?.checked_div(10_000)?;
     u64::try_from(part).ok()
 }
 
