@@ -64,9 +64,14 @@ pub fn answer(family: &Family, bytes: &[u8], root: &Root) {
     }
 }
 
-/// Whether the specification keeps a drop for some of the method's requests: what a driver has not (spec 20 §4).
-fn may_be_silent(bytes: &[u8]) -> bool {
-    [&b"admin.vm.volume."[..], b"internal.vm.volume."].iter().any(|start| bytes.starts_with(start))
+/// The calls of which the specification keeps drops: what a driver has not, a pool without a name or with a vanished
+/// folder (spec 20 §2.5, §3, §4).
+const MAY_BE_SILENT: [&str; 4] =
+    ["admin.vm.volume.", "admin.pool.volume.", "admin.pool.Add", "internal.vm.volume."];
+
+/// Whether the specification keeps a drop for some of the method's requests.
+pub fn may_be_silent(bytes: &[u8]) -> bool {
+    MAY_BE_SILENT.iter().any(|start| bytes.starts_with(start.as_bytes()))
 }
 
 /// Whether there is a whole header and only ASCII in it.
