@@ -206,8 +206,8 @@ fn volumes(out: &mut Writer, qube: &Qube, kernels: &BTreeMap<VolumeName, String>
                 ("snap_on_start", word(volume.snap_on_start)),
             ];
             attributes.extend(volume.ephemeral.map(|ephemeral| ("ephemeral", word(ephemeral))));
-            // Of a volume that may be written, no size is read as the usual one.
-            if volume.size != 0 || volume.rw {
+            // No size is read as the usual one of the volume's kind. Kernels have none.
+            if volume.size != 0 || !kernels.contains_key(&volume.name) {
                 attributes.push(("size", &size));
             }
             attributes.extend(volume.source.as_deref().map(|source| ("source", source)));
