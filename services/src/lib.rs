@@ -3,6 +3,7 @@
 use common::call::Family;
 
 pub mod creator;
+pub mod domain;
 pub mod events;
 pub mod feature;
 pub mod input;

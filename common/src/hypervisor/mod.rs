@@ -1,7 +1,9 @@
 //! What the calls ask of the hypervisor: is a qube running, how much memory has it, how large is the host.
 
+mod config;
 mod simulated;
 
+pub use config::{Clock, Disk, DomainConfig, Emulator, Nic, Pci, PciAddress, VirtMode};
 pub use simulated::Simulated;
 
 use std::fmt;

@@ -103,11 +103,11 @@ impl<'a> Case<'a> {
         Ok(directory.map(|directory| self.context.root.path(&directory).join(kernel)))
     }
 
-    /// The text of a file beside a kernel, without white space around it.
+    /// The text of a file beside a kernel.
     pub fn kernel_file(&self, kernel: &str, file: &str) -> Result<Option<String>, Failure> {
         let Some(directory) = self.kernel_directory(kernel)? else { return Ok(None) };
         let bytes = files::read_if_present(&directory.join(file)).unwrap_or_default();
-        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()))
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 }
 

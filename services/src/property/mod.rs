@@ -116,6 +116,16 @@ fn effective_in(case: &Case<'_>, property: &str) -> Result<Option<Value>, Failur
     }
 }
 
+/// The text of a qube's property as if it were not set.
+///
+/// # Errors
+/// What the store says.
+pub fn default_text(case: &Case<'_>, property: &str) -> Result<String, Failure> {
+    let class = case.qube.map(|qube| qube.class);
+    let value = class.and_then(|class| row(class, property)).map_or(Ok(None), |row| (row.default)(case))?;
+    Ok(value.map(|value| value.to_text()).unwrap_or_default())
+}
+
 fn global_in(case: &Case<'_>, property: &str) -> Result<Option<Value>, Failure> {
     global_row(property).map_or(Ok(None), |row| value_of(case, row))
 }

@@ -180,12 +180,13 @@ pub(super) fn kernelopts(case: &Case<'_>) -> Found {
     }
     through_template(case, "kernelopts", || {
         let file = case.kernel_file(&kernel, "default-kernelopts-nopci.txt")?;
-        text(file.unwrap_or_else(|| "swiotlb=2048".to_owned()))
+        text(file.as_deref().map_or("swiotlb=2048", str::trim))
     })
 }
 
 fn kernelopts_with_pci(case: &Case<'_>, kernel: &str) -> Found {
-    let mut options = case.kernel_file(kernel, "default-kernelopts-pci.txt")?.unwrap_or_default();
+    let file = case.kernel_file(kernel, "default-kernelopts-pci.txt")?;
+    let mut options = file.unwrap_or_default().trim().to_owned();
     let dom0 = case.view.qube(&common::names::QubeName::dom0())?;
     if dom0.is_some_and(|dom0| dom0.feature("suspend-s0ix").is_some_and(|value| !value.is_empty())) {
         options.push_str(" qubes_exp_pm_use_suspend=1");

@@ -1,0 +1,76 @@
+//! What a qube's domain is made from: from the stored state to a [`DomainConfig`] (spec 40 §7 to §10).
+//!
+//! Nothing here asks the hypervisor's library, and nothing changes: the same state gives the same configuration.
+//! Memory and graphics of the Qubes patches to libxl have no field in the stock library and so none here (spec 40 §8).
+
+mod devices;
+mod disks;
+mod emulator;
+mod kernel;
+mod machine;
+mod overrides;
+
+use std::path::PathBuf;
+
+use common::failure::Failure;
+use common::hypervisor::DomainConfig;
+use common::model::{Qube, Value, Volume};
+
+use crate::property::Case;
+
+/// A started volume and what its driver gives the domain.
+pub struct Started {
+    /// The volume.
+    pub volume: Volume,
+    /// Image file or block device.
+    pub path: PathBuf,
+}
+
+/// The configuration of a qube's domain, with the administrator's changes to it.
+///
+/// # Errors
+/// `QubesValueError` for options of a required device that cannot be; what the store says.
+pub fn config(case: &Case<'_>, qube: &Qube, volumes: &[Started]) -> Result<DomainConfig, Failure> {
+    let mode = machine::virt_mode(case)?;
+    let memory = machine::memory(case, mode)?;
+    let boot = kernel::boot(case, qube, mode)?;
+    let config = DomainConfig {
+        name: qube.name.clone(),
+        uuid: qube.uuid.clone(),
+        virt_mode: mode,
+        memory_kib: memory.initial_kib,
+        max_memory_kib: memory.max_kib,
+        hotplug_max_kib: memory.hotplug_max_kib,
+        vcpus: u32::try_from(case.number("vcpus")?).unwrap_or(1),
+        cpuid: machine::cpuid(case, mode),
+        kernel: boot.kernel,
+        initrd: boot.initrd,
+        cmdline: boot.cmdline,
+        uefi: machine::uefi(case, mode)?,
+        clock: machine::clock(case, mode)?,
+        e820_host: case.has_pci() && qube.feature("pci-e820-host") != Some(""),
+        disks: disks::all(case, qube, volumes)?,
+        nics: devices::nics(case)?,
+        pci: devices::pci(case, qube)?,
+        emulator: emulator::of(case, mode)?,
+    };
+    overrides::apply(case.context.root, config)
+}
+
+impl Case<'_> {
+    /// A property's text; empty without.
+    fn text(&self, property: &str) -> Result<String, Failure> {
+        Ok(self.value(property)?.map(|value| value.to_text()).unwrap_or_default())
+    }
+
+    /// A property's number; 0 without, and for numbers that cannot be.
+    fn number(&self, property: &str) -> Result<u64, Failure> {
+        let number = self.value(property)?.as_ref().and_then(Value::as_int).unwrap_or_default();
+        Ok(u64::try_from(number).unwrap_or_default())
+    }
+}
+
+/// MiB as KiB.
+fn kib(mib: u64) -> u64 {
+    mib.saturating_mul(1024)
+}
