@@ -94,6 +94,19 @@ pub fn length(mut file: &fs::File) -> io::Result<u64> {
     Ok(length)
 }
 
+/// Whether there is such a file, of any kind, that we can reach.
+pub fn exists(path: &Path) -> bool {
+    path.exists()
+}
+
+/// Gives a file its mode.
+///
+/// # Errors
+/// What the system says.
+pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
 /// Makes a file of the given mode, whatever the umask, in the place of any other.
 ///
 /// # Errors
@@ -149,6 +162,14 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     sync_directory(to)
+}
+
+/// Renames what need not survive a power loss.
+///
+/// # Errors
+/// What the system says.
+pub fn rename_plainly(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
 }
 
 /// Makes the directory that holds `path` durable.

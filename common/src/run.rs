@@ -2,14 +2,17 @@
 
 use std::ffi::CString;
 use std::io::{self, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::unistd::Pid;
+
 use crate::capture::{self, Finished};
 use crate::environment;
 use crate::root::{ROOT_VARIABLE, Root};
-use crate::spawn::{self, Process, Stream};
+use crate::spawn::{self, Leads, Process, Stream};
 
 /// What programs get of an environment: untranslated messages, and where to look for the programs they start.
 const ENVIRONMENT: [&std::ffi::CStr; 2] = [c"LC_ALL=C.UTF-8", c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
@@ -50,7 +53,7 @@ fn captured(
     let stdin = if input.is_some() { Stream::Pipe } else { Stream::Nothing };
     let words = words(before, program, arguments)?;
     let environment = ENVIRONMENT.map(CString::from);
-    let process = spawn::start(&words, &environment, [stdin, Stream::Pipe, Stream::Pipe], true)?;
+    let process = spawn::start(&words, &environment, [stdin, Stream::Pipe, Stream::Pipe], Leads::Group)?;
     capture::finish(process, input.unwrap_or_default(), deadline)
 }
 
@@ -60,6 +63,32 @@ fn words(before: &[&str], program: &Path, arguments: &[&str]) -> io::Result<Vec<
     let program = [program.as_os_str().as_bytes().to_vec()];
     let words = before.iter().map(bytes).chain(program).chain(arguments.iter().map(bytes));
     Ok(words.map(CString::new).collect::<Result<_, _>>()?)
+}
+
+/// Tells a program of ours which root it works on.
+fn variable(root: &Root) -> io::Result<CString> {
+    let variable = [ROOT_VARIABLE.as_bytes(), b"=", root.path("/").as_os_str().as_bytes()].concat();
+    Ok(CString::new(variable)?)
+}
+
+/// Starts a program that outlives us, in a session of its own, with one end of a conversation as its standard input.
+/// It gets the root that it works on.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn detached(program: &Path, arguments: &[&str], root: &Root, input: BorrowedFd<'_>) -> io::Result<Pid> {
+    let streams = [Stream::Given(input.as_raw_fd()), Stream::Nothing, Stream::Ours];
+    let environment = [c"LC_ALL=C".to_owned(), variable(root)?];
+    let words = words(&[], program, arguments)?;
+    Ok(spawn::start(&words, &environment, streams, Leads::Session)?.id())
+}
+
+/// A descriptor that is readable once a process has ended.
+///
+/// # Errors
+/// If there is no such process.
+pub fn process_descriptor(process: Pid) -> io::Result<OwnedFd> {
+    spawn::descriptor(process)
 }
 
 /// Starts a service executable against a root. Its standard input gets the header and then what `payload` gives, both
@@ -73,9 +102,9 @@ pub fn service(
     header: Vec<u8>,
     payload: Option<impl io::Read + Send + 'static>,
 ) -> io::Result<Process> {
-    let variable = [ROOT_VARIABLE.as_bytes(), b"=", root.path("/").as_os_str().as_bytes()].concat();
     let streams = [Stream::Pipe, Stream::Pipe, Stream::Ours];
-    let mut process = spawn::start(&words(&[], program, &[])?, &[CString::new(variable)?], streams, false)?;
+    let environment = [variable(root)?];
+    let mut process = spawn::start(&words(&[], program, &[])?, &environment, streams, Leads::Nothing)?;
     if let Some(mut stdin) = process.input() {
         std::thread::spawn(move || {
             // A service may answer without reading all of its input.
@@ -94,7 +123,7 @@ pub fn notification(program: &Path, title: &str, body: &str) -> io::Result<()> {
     // What follows the separator is text, whatever it begins with.
     let words = words(&[], program, &["--app-name=qubes-admin", "--", title, body])?;
     let streams = [Stream::Nothing, Stream::Nothing, Stream::Ours];
-    spawn::start(&words, &environment::all(), streams, false)?.wait()
+    spawn::start(&words, &environment::all(), streams, Leads::Nothing)?.wait()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::call::{
     no_such_method,
 };
 use crate::failure::{Exception, Failure};
-use crate::hypervisor::Simulated;
+use crate::hypervisor::Published;
 use crate::log;
 use crate::names::{Ascii, QubeName, QubeUuid};
 use crate::quote::quote;
@@ -104,7 +104,7 @@ fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Fail
         payload: Untrusted::copy_of(&request.payload),
     };
     check_shape(&entry.row, &received)?;
-    let hypervisor = Simulated::at(root);
+    let hypervisor = Published::at(root);
     (entry.run)(&received, &mut World::new(root, &store, view, &hypervisor))
 }
 

@@ -23,7 +23,23 @@ pub(crate) enum Stream {
     Pipe,
     /// Our own.
     Ours,
+    /// A descriptor of ours.
+    Given(RawFd),
 }
+
+/// What a program leads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leads {
+    /// Nothing: it is one of our own group.
+    Nothing,
+    /// A group, so that it can be ended together with its children.
+    Group,
+    /// A session, so that it outlives ours.
+    Session,
+}
+
+/// The flag that nix has no name for.
+const SETSID: libc::c_int = libc::POSIX_SPAWN_SETSID as libc::c_int;
 
 /// A program that was started. It is neither ended nor waited for when this goes away.
 #[derive(Debug)]
@@ -33,7 +49,7 @@ pub struct Process {
     pipes: [Option<File>; 3],
 }
 
-/// Starts a program by its path, the first word. One that leads a group can be ended together with its children.
+/// Starts a program by its path, the first word.
 ///
 /// # Errors
 /// What the system says.
@@ -41,7 +57,7 @@ pub(crate) fn start(
     words: &[CString],
     environment: &[CString],
     streams: [Stream; 3],
-    leads_group: bool,
+    leads: Leads,
 ) -> io::Result<Process> {
     let mut files = PosixSpawnFileActions::init()?;
     let mut pipes = [const { None }; 3];
@@ -49,6 +65,7 @@ pub(crate) fn start(
     for ((stream, ours), number) in streams.iter().zip(&mut pipes).zip(0..) {
         match stream {
             Stream::Ours => {}
+            Stream::Given(descriptor) => files.add_dup2(*descriptor, number)?,
             Stream::Nothing => files.add_open(number, "/dev/null", OFlag::O_RDWR, Mode::empty())?,
             Stream::Pipe => {
                 let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
@@ -60,14 +77,15 @@ pub(crate) fn start(
         }
     }
     let program = words.first().map(CString::as_c_str).unwrap_or_default();
-    let id = posix_spawn(program, &files, &attributes(leads_group)?, words, environment)?;
+    let id = posix_spawn(program, &files, &attributes(leads)?, words, environment)?;
     Ok(Process { id, pipes })
 }
 
-fn attributes(leads_group: bool) -> io::Result<PosixSpawnAttr> {
+fn attributes(leads: Leads) -> io::Result<PosixSpawnAttr> {
     let mut attributes = PosixSpawnAttr::init()?;
     let mut flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF;
-    flags.set(PosixSpawnFlags::POSIX_SPAWN_SETPGROUP, leads_group);
+    flags.set(PosixSpawnFlags::POSIX_SPAWN_SETPGROUP, leads == Leads::Group);
+    flags.set(PosixSpawnFlags::from_bits_retain(SETSID), leads == Leads::Session);
     attributes.set_flags(flags)?;
     // We ignore broken pipes; others need not.
     attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
@@ -127,10 +145,19 @@ impl Process {
 
     /// A descriptor that is readable once it has ended.
     pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
-        // SAFETY: pidfd_open takes two plain numbers and touches no memory of ours.
-        let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, self.id.as_raw(), 0) };
-        let descriptor = RawFd::try_from(Errno::result(descriptor)?).map_err(io::Error::other)?;
-        // SAFETY: the system has just given us this descriptor.
-        Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+        descriptor(self.id)
     }
+
+    pub(crate) fn id(&self) -> Pid {
+        self.id
+    }
+}
+
+/// A descriptor that is readable once a process has ended.
+pub(crate) fn descriptor(process: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two plain numbers and touches no memory of ours.
+    let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) };
+    let descriptor = RawFd::try_from(Errno::result(descriptor)?).map_err(io::Error::other)?;
+    // SAFETY: the system has just given us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

@@ -21,7 +21,7 @@ pub fn serving(method: &str) -> PathBuf {
 /// Folder of the executables as they are installed, brought up to date first.
 pub fn released() -> PathBuf {
     let target = profile_folder().parent().unwrap().to_path_buf();
-    cargo_build(&target, &["--release", "-p", "services", "-p", "qubes-admin"]);
+    cargo_build(&target, &["--release", "-p", "services", "-p", "qubes-admin", "-p", "domain"]);
     target.join("release")
 }
 

@@ -140,9 +140,9 @@ impl Fixture {
     pub fn published(&self, qube: &str, domain: &str) -> Watcher {
         let path = self.path("/run/qubes/admin/domains").join(qube);
         std::fs::write(&path, domain).unwrap();
-        let watcher = File::open(path).unwrap();
-        fs2::FileExt::lock_exclusive(&watcher).unwrap();
-        Watcher(watcher)
+        let file = File::open(&path).unwrap();
+        fs2::FileExt::lock_exclusive(&file).unwrap();
+        Watcher { file, path }
     }
 
     /// Everything below the root.
@@ -274,12 +274,16 @@ fn collect(folder: &Path, files: &mut Files) {
 }
 
 /// A stand-in for the watcher of a running domain.
-pub struct Watcher(File);
+pub struct Watcher {
+    file: File,
+    path: PathBuf,
+}
 
 /// Closing the file would not do: a child of another test may hold it too, between its fork and its exec.
 impl Drop for Watcher {
     fn drop(&mut self) {
-        fs2::FileExt::unlock(&self.0).unwrap();
+        std::fs::remove_file(&self.path).unwrap();
+        fs2::FileExt::unlock(&self.file).unwrap();
     }
 }
 

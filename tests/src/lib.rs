@@ -23,6 +23,7 @@ pub mod scenario;
 pub mod sim;
 pub mod stepper;
 pub mod volumes;
+pub mod watching;
 
 pub use fixture::Fixture;
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use common::hypervisor::Simulated;
+use common::hypervisor::Published;
 use common::model::{Device, Qube, Value as Property};
 use common::names::{FeatureName, FeatureValue, VolumeName};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn configured(fixture: &Fixture, name: &str) -> Result<Value, String> {
     let (root, store) = (fixture.root(), fixture.store());
     let view = store.read().unwrap();
     let qube = view.qube_named(name).unwrap().unwrap();
-    let hypervisor = Simulated::at(&root);
+    let hypervisor = Published::at(&root);
     let context = Context { hypervisor: &hypervisor, root: &root };
     let case = Case { view: &view, context, qube: Some(&qube) };
     let has_device = |name: &str| name != "kernel" || !qube.properties.contains_key("kernel");

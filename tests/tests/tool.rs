@@ -259,7 +259,7 @@ fn status_tells_versions_hypervisor_qubes_and_health() {
     let status = text(&tool(&fixture, &["status"]));
     for line in [
         "version     0.1.0, store format 1",
-        "hypervisor  simulated: there is no Xen, processes stand in for domains",
+        "hypervisor  simulated: processes stand in for domains",
         "qubes       4: 1 AdminVM, 2 AppVM, 1 TemplateVM",
         "running     0",
         "unfinished  nothing",

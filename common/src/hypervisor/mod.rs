@@ -1,10 +1,12 @@
 //! What the calls ask of the hypervisor: is a qube running, how much memory has it, how large is the host.
 
 mod config;
-mod simulated;
+mod published;
+mod watcher;
 
 pub use config::{Clock, Disk, DomainConfig, Emulator, Nic, Pci, PciAddress, VirtMode};
-pub use simulated::Simulated;
+pub use published::{Kind, Published};
+pub use watcher::{Connection, Listener, Reply, Request};
 
 use std::fmt;
 

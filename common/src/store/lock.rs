@@ -1,8 +1,8 @@
 //! The store's lock and the qubes' lifecycle locks: the only user of fs2, whose names std now shadows.
 
 use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::StoreError;
@@ -65,6 +65,45 @@ fn wait(file: File, deadline: Duration, attempt: fn(&File) -> io::Result<()>) ->
         }
         std::thread::sleep(pause);
         pause = pause.saturating_mul(2).min(Duration::from_millis(4));
+    }
+}
+
+/// A file that tells something for as long as its writer lives: locked from its first instant, and replaced as a whole.
+#[derive(Debug)]
+pub struct LiveFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl LiveFile {
+    /// Writes it in the place of any other, whose writer is gone.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(path: &Path, content: &[u8]) -> io::Result<Self> {
+        let temporary = files::beside(path, ".new");
+        let mut file = files::create(&temporary, FILE_MODE)?;
+        fs2::FileExt::try_lock_exclusive(&file)?;
+        file.write_all(content)?;
+        files::rename_plainly(&temporary, path)?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Replaces its content; the old one stays where that fails.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn replace(&mut self, content: &[u8]) -> io::Result<()> {
+        self.file = Self::write(&self.path, content)?.file;
+        Ok(())
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn remove(self) -> io::Result<()> {
+        files::remove(&self.path)
     }
 }
 

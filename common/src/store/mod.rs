@@ -17,7 +17,7 @@ mod view;
 pub use events::LoggedEvent;
 pub use follow::{Follower, Lost};
 pub use index::{Entry, Index};
-pub use lock::{Guard, LifecycleGuard, is_locked_by_another};
+pub use lock::{Guard, LifecycleGuard, LiveFile, is_locked_by_another};
 pub use object::{FORMAT, decode, encode};
 pub use problem::{Problem, Remedy};
 pub use txn::Txn;
@@ -161,12 +161,12 @@ impl Store {
     }
 
     /// All directories of the store, parents first.
-    pub fn directories(&self) -> [PathBuf; 9] {
+    pub fn directories(&self) -> [PathBuf; 10] {
         let (state, run) = (&self.state, &self.run);
         let [qubes, journal, unfinished] = ["qubes", "journal", "unfinished"].map(|name| state.join(name));
-        let [events, locks, domains, tokens] =
-            [events::FOLDER, "locks", "domains", crate::storage::TOKENS].map(|name| run.join(name));
-        [state.clone(), qubes, journal, unfinished, run.clone(), events, locks, domains, tokens]
+        let folders = [events::FOLDER, "locks", "domains", "watchers", crate::storage::TOKENS];
+        let [events, locks, domains, watchers, tokens] = folders.map(|name| run.join(name));
+        [state.clone(), qubes, journal, unfinished, run.clone(), events, locks, domains, watchers, tokens]
     }
 
     /// A consistent view of everything, under a lock. Finishes what a killed call left behind.

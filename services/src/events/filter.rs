@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use common::event::Event;
-use common::hypervisor::Simulated;
+use common::hypervisor::Published;
 use common::names::QubeName;
 use common::policy::{IndexedSystem, Policy};
 use common::root::Root;
@@ -46,7 +46,7 @@ impl Filter {
             return events;
         };
         let store = Store::at(&self.root);
-        let (view, hypervisor) = (store.glance(), Simulated::at(&self.root));
+        let (view, hypervisor) = (store.glance(), Published::at(&self.root));
         let (Ok(policy), Ok(now), Ok(index)) =
             (Policy::load(&self.root), IndexedSystem::of(&view, &hypervisor), view.index())
         else {

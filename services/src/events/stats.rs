@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use common::call::{Call, Granted, Received, Row, Values, World};
 use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
-use common::hypervisor::{Domain, Hypervisor, Simulated, Stubdom};
+use common::hypervisor::{Domain, Hypervisor, Published, Stubdom};
 use common::model::Value;
 use common::names::QubeName;
 use common::quote::quote;
@@ -74,7 +74,7 @@ impl Source for Rounds {
 
     fn events(&mut self) -> Result<Vec<Event>, Ended> {
         let failed = |_| Ended("the store cannot be read".to_owned());
-        let hypervisor = Simulated::at(&self.root);
+        let hypervisor = Published::at(&self.root);
         let store = Store::at(&self.root);
         let view = store.glance();
         let interval =

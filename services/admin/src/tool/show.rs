@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use clap::{ArgGroup, Args};
 use common::failure::Failure;
-use common::hypervisor::Simulated;
+use common::hypervisor::Published;
 use common::model::{Qube, Value};
 use common::names::QubeName;
 use common::root::Root;
@@ -34,7 +34,7 @@ pub(super) struct Show {
 pub(super) fn run(show: &Show, root: &Root) -> Result<(), Stop> {
     let store = Store::at(root);
     let view = store.read()?;
-    let hypervisor = Simulated::at(root);
+    let hypervisor = Published::at(root);
     let system = Case { view: &view, context: Context { hypervisor: &hypervisor, root }, qube: None };
     if let Some(name) = &show.qube {
         let name = QubeName::parse(name).map_err(|broken| broken.message.to_owned())?;

@@ -1,6 +1,6 @@
 //! `qubes-admin status`: what is there, and whether it is well.
 
-use common::hypervisor::{Hypervisor, Simulated};
+use common::hypervisor::{Hypervisor, Kind, Published};
 use common::model::Class;
 use common::names::QubeName;
 use common::root::Root;
@@ -31,9 +31,9 @@ pub(super) fn run(root: &Root) -> Result<(), Stop> {
 }
 
 fn hypervisor(root: &Root) -> String {
-    match Simulated::at(root).name() {
-        "simulated" => "simulated: there is no Xen, processes stand in for domains".to_owned(),
-        name => name.to_owned(),
+    match Published::at(root).kind() {
+        Kind::Simulated => "simulated: processes stand in for domains".to_owned(),
+        Kind::Libxl => "libxl: domains of Xen".to_owned(),
     }
 }
 
@@ -47,7 +47,7 @@ fn qubes(index: &Index) -> String {
 }
 
 fn running(root: &Root, index: &Index) -> String {
-    let hypervisor = Simulated::at(root);
+    let hypervisor = Published::at(root);
     let names = index.entries().iter().filter_map(|entry| QubeName::parse(entry.name()).ok());
     names.filter(|name| hypervisor.domain(name).is_some()).count().to_string()
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{ArgGroup, Args};
-use common::hypervisor::Simulated;
+use common::hypervisor::Published;
 use common::model::Value;
 use common::root::Root;
 use common::store::{Store, View};
@@ -45,7 +45,7 @@ struct Forest {
 
 impl Forest {
     fn of(view: &View<'_>, root: &Root, property: &str) -> Result<Self, Stop> {
-        let hypervisor = Simulated::at(root);
+        let hypervisor = Published::at(root);
         let mut forest = Self::default();
         for qube in readable_qubes(view)? {
             let name = qube.name.to_string();

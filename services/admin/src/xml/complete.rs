@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::failure::Failure;
-use common::hypervisor::Simulated;
+use common::hypervisor::Published;
 use common::log;
 use common::model::{Class, Qube, Value, Volume};
 use common::names::{PoolName, QubeName, VolumeName};
@@ -64,7 +64,7 @@ impl Places {
 
 /// Checks all values and completes all volumes of a store about to be filled.
 pub(super) fn complete(txn: &mut Txn<'_>, root: &Root, places: &Places) -> Result<(), ImportError> {
-    let hypervisor = Simulated::at(root);
+    let hypervisor = Published::at(root);
     let context = Context { hypervisor: &hypervisor, root };
     check_values(txn, &context, places)?;
     let mut names = txn.names()?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use common::failure::Failure;
-use common::hypervisor::Simulated;
+use common::hypervisor::Published;
 use common::model::{Class, Qube, Value, Volume};
 use common::names::{FeatureName, FeatureValue, VolumeName};
 use common::root::Root;
@@ -18,7 +18,7 @@ use super::KEPT;
 /// # Errors
 /// What the store says; also if one qube cannot be read, as the file would be no copy.
 pub fn export(view: &View<'_>, root: &Root) -> Result<String, Failure> {
-    let hypervisor = Simulated::at(root);
+    let hypervisor = Published::at(root);
     let context = Context { hypervisor: &hypervisor, root };
     view.index()?;
     let mut out = Writer::default();

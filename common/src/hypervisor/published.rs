@@ -1,4 +1,4 @@
-//! The hypervisor of systems without Xen: domains are processes that publish and lock a state file.
+//! What the domains' watchers publish: all that calls need to know of a hypervisor, which they never ask themselves.
 
 use std::path::PathBuf;
 
@@ -9,41 +9,62 @@ use crate::files;
 use crate::names::QubeName;
 use crate::root::Root;
 
-/// Reads what the domains' watchers publish in `/run/qubes/admin/domains`. A watcher holds a lock on its file
-/// for as long as it lives, so a file without lock belongs to a dead domain.
-pub struct Simulated {
+/// The hypervisors there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Xen, through its own library.
+    Libxl,
+    /// Processes of this machine that stand in for domains.
+    Simulated,
+}
+
+/// Reads what the domains' watchers publish in `/run/qubes/admin/domains`. What a killed watcher published stands until
+/// the next call about its domain starts another, so that no domain that runs ever counts as halted.
+pub struct Published {
     domains: PathBuf,
     configuration: PathBuf,
+    has_xen: bool,
 }
 
 /// The optional file `/etc/qubes/admin.json`.
 #[derive(Default, Deserialize)]
 struct Configuration {
     host: Option<Host>,
+    hypervisor: Option<Kind>,
 }
 
-impl Simulated {
-    /// The simulated hypervisor of a root.
+impl Published {
+    /// What is published below a root.
     pub fn at(root: &Root) -> Self {
-        Self { domains: root.run().join("domains"), configuration: root.path("/etc/qubes/admin.json") }
+        let has_xen = root.is_system() && files::exists("/proc/xen/privcmd".as_ref());
+        let configuration = root.path("/etc/qubes/admin.json");
+        Self { domains: root.run().join("domains"), configuration, has_xen }
     }
 
-    fn configured_host(&self) -> Option<Host> {
-        let bytes = files::read_if_present(&self.configuration).ok().flatten()?;
-        serde_json::from_slice::<Configuration>(&bytes).ok()?.host
+    /// The hypervisor that the administrator chose; without a choice Xen where it is, else the simulated one.
+    pub fn kind(&self) -> Kind {
+        let found = if self.has_xen { Kind::Libxl } else { Kind::Simulated };
+        self.configuration().hypervisor.unwrap_or(found)
+    }
+
+    fn configuration(&self) -> Configuration {
+        let bytes = files::read_if_present(&self.configuration).ok().flatten();
+        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 }
 
-impl Hypervisor for Simulated {
+impl Hypervisor for Published {
     fn name(&self) -> &'static str {
-        "simulated"
+        match self.kind() {
+            Kind::Libxl => "libxl",
+            Kind::Simulated => "simulated",
+        }
     }
 
     fn domain(&self, name: &QubeName) -> Option<Domain> {
-        let path = self.domains.join(name.as_str());
-        let bytes = files::read_if_present(&path).ok().flatten()?;
-        let domain = serde_json::from_slice(&bytes).ok()?;
-        crate::store::is_locked_by_another(&path).then_some(domain)
+        let bytes = files::read_if_present(&self.domains.join(name.as_str())).ok().flatten()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     fn running(&self) -> Vec<String> {
@@ -67,7 +88,7 @@ impl Hypervisor for Simulated {
     }
 
     fn host(&self) -> Host {
-        self.configured_host().unwrap_or_else(real_host)
+        self.configuration().host.unwrap_or_else(real_host)
     }
 
     fn dom0_memory_max_mib(&self) -> Option<u64> {

@@ -1,0 +1,203 @@
+//! The hypervisor of machines without Xen: each domain is a process, which lives on when its watcher dies, is stopped
+//! when paused, may ignore a request to shut down, and may crash. Its number is the domain's.
+//!
+//! Words of the guest's command line make it behave badly: `simulated.refuses` cannot be made,
+//! `simulated.ignores-shutdown` goes on.
+
+pub mod guest;
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use common::files;
+use common::hypervisor::{Connection, DomainConfig, Domid, PowerState};
+use common::names::QubeUuid;
+use common::root::Root;
+use common::run;
+use common::store::is_locked_by_another;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::control::{Control, Done, Info, Refused, Woken};
+use guest::{Ending, State};
+
+/// How long a process may take to begin, or to notice a signal that the kernel delivers.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The processes of one root.
+pub struct Simulated {
+    root: Root,
+    folder: PathBuf,
+}
+
+impl Simulated {
+    /// The processes of a root.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn at(root: &Root) -> Done<Self> {
+        let folder = root.run().join("simulated");
+        files::make_directories(&folder, 0o2770).map_err(|error| refused(&error))?;
+        Ok(Self { root: root.clone(), folder })
+    }
+
+    fn file(&self, domid: Domid) -> PathBuf {
+        self.folder.join(domid.0.to_string())
+    }
+
+    fn state(&self, domid: Domid) -> Option<State> {
+        serde_json::from_slice(&files::read_if_present(&self.file(domid)).ok()??).ok()
+    }
+
+    /// Whether the process is there: its number may be another's by now, but not its file's lock.
+    fn is_alive(&self, domid: Domid) -> bool {
+        is_locked_by_another(&self.file(domid))
+    }
+
+    fn signal(&self, domid: Domid, signal: Signal) -> Done {
+        if !self.is_alive(domid) {
+            return Err(Refused("the domain has ended".to_owned()));
+        }
+        kill(process(domid), signal).map_err(|error| Refused(error.desc().to_owned()))
+    }
+
+    fn reach(&self, domid: Domid, reached: impl Fn(&Self) -> bool) -> Done {
+        let begun = Instant::now();
+        while !reached(self) {
+            if begun.elapsed() > DEADLINE {
+                return Err(Refused(format!("domain {} does not answer", domid.0)));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn power(&self, domid: Domid, state: &State) -> PowerState {
+        match (self.is_alive(domid), &state.ending) {
+            (false, Some(Ending::PowerOff)) => PowerState::Halting,
+            (false, None) => PowerState::Crashed,
+            (true, _) if is_stopped(domid) => PowerState::Paused,
+            (true, _) if state.asleep => PowerState::Suspended,
+            (true, _) => PowerState::Running,
+        }
+    }
+}
+
+impl Control for Simulated {
+    fn create(&mut self, config: &DomainConfig) -> Done<Domid> {
+        let words = config.cmdline.as_deref().unwrap_or_default();
+        if words.split_ascii_whitespace().any(|word| word == "simulated.refuses") {
+            return Err(Refused("the domain refuses to be made".to_owned()));
+        }
+        let (ours, theirs) = Connection::pair().map_err(|error| refused(&error))?;
+        let myself = Path::new("/proc/self/exe");
+        let process = run::detached(myself, &[guest::ARGUMENT], &self.root, theirs.as_fd());
+        let process = process.map_err(|error| refused(&error))?;
+        drop(theirs);
+        ours.send(config).map_err(|error| refused(&error))?;
+        // The guest answers once its file is there and locked.
+        let ready: Option<()> = ours.receive().map_err(|error| refused(&error))?;
+        ready.ok_or_else(|| Refused("the domain's process did not begin".to_owned()))?;
+        let domid = Domid(u32::try_from(process.as_raw()).unwrap_or_default());
+        self.pause(domid).map(|()| domid)
+    }
+
+    fn find(&mut self, uuid: &QubeUuid) -> Done<Option<Domid>> {
+        let names = files::list(&self.folder).map_err(|error| refused(&error))?;
+        let mut domids = names.iter().filter_map(|name| name.parse().ok().map(Domid));
+        Ok(domids.find(|domid| self.state(*domid).is_some_and(|state| state.uuid == *uuid)))
+    }
+
+    fn unpause(&mut self, domid: Domid) -> Done {
+        self.signal(domid, Signal::SIGCONT)?;
+        self.reach(domid, |_| !is_stopped(domid))
+    }
+
+    fn pause(&mut self, domid: Domid) -> Done {
+        self.signal(domid, Signal::SIGSTOP)?;
+        self.reach(domid, |it| is_stopped(domid) || !it.is_alive(domid))
+    }
+
+    fn shutdown(&mut self, domid: Domid) -> Done {
+        self.signal(domid, Signal::SIGTERM)
+    }
+
+    fn suspend(&mut self, domid: Domid) -> Done {
+        self.signal(domid, Signal::SIGUSR1)?;
+        self.reach(domid, |it| it.state(domid).is_none_or(|state| state.asleep) || !it.is_alive(domid))
+    }
+
+    fn resume(&mut self, domid: Domid) -> Done {
+        self.signal(domid, Signal::SIGUSR2)?;
+        self.reach(domid, |it| it.state(domid).is_none_or(|state| !state.asleep) || !it.is_alive(domid))
+    }
+
+    fn destroy(&mut self, domid: Domid) -> Done {
+        if self.is_alive(domid) {
+            self.signal(domid, Signal::SIGKILL)?;
+            self.reach(domid, |it| !it.is_alive(domid))?;
+        }
+        files::remove(&self.file(domid)).map_err(|error| refused(&error))
+    }
+
+    fn console(&mut self, _: Domid) -> Done<PathBuf> {
+        Err(Refused("a simulated domain has no console".to_owned()))
+    }
+
+    fn info(&mut self, domid: Domid) -> Option<Info> {
+        let state = self.state(domid)?;
+        Some(Info {
+            state: self.power(domid, &state),
+            memory_kib: state.memory_kib,
+            cpu_time_ns: cpu_time_ns(domid),
+            vcpus: state.vcpus,
+        })
+    }
+
+    fn wait(&mut self, domid: Domid, requests: BorrowedFd<'_>) -> Done<Woken> {
+        let Ok(ended) = run::process_descriptor(process(domid)) else { return Ok(Woken::Domain) };
+        // Its number may have been another's when we took the descriptor.
+        if !self.is_alive(domid) {
+            return Ok(Woken::Domain);
+        }
+        let mut polled = [&ended.as_fd(), &requests].map(|end| PollFd::new(*end, PollFlags::POLLIN));
+        match poll(&mut polled, PollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => Ok(Woken::Request),
+            Err(error) => Err(Refused(error.desc().to_owned())),
+            Ok(_) => {
+                let [ended, _] = polled;
+                Ok(if ended.any().unwrap_or(true) { Woken::Domain } else { Woken::Request })
+            }
+        }
+    }
+}
+
+fn refused(error: &std::io::Error) -> Refused {
+    Refused(error.to_string())
+}
+
+fn process(domid: Domid) -> Pid {
+    Pid::from_raw(i32::try_from(domid.0).unwrap_or(i32::MAX))
+}
+
+/// Fields of a process's line in `/proc`, from its state on.
+fn fields(domid: Domid) -> Vec<String> {
+    let line = files::read(Path::new(&format!("/proc/{}/stat", domid.0))).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line).into_owned();
+    let behind = line.rsplit_once(") ").map(|(_, behind)| behind.to_owned()).unwrap_or_default();
+    behind.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+fn is_stopped(domid: Domid) -> bool {
+    fields(domid).first().is_some_and(|state| state == "T")
+}
+
+/// Time in user and system mode, which are told in hundredths of a second.
+fn cpu_time_ns(domid: Domid) -> u64 {
+    const NS_PER_TICK: u64 = 10_000_000;
+    let fields = fields(domid);
+    let ticks = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+    ticks.fold(0, u64::saturating_add).saturating_mul(NS_PER_TICK)
+}

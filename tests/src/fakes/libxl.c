@@ -1,0 +1,245 @@
+/* Stands in front of those functions of libxl that need Xen, by LD_PRELOAD; the rest of the library is the real one.
+ *
+ * The folder FAKE_LIBXL holds `calls`, a line for each call, and `config.json`, what the domain was made from, in the
+ * library's own words. The test writes there what shall happen: `fails` holds the name of a function that fails;
+ * `shutdown` the reason of a guest's end; `there` is a domain
+ * from before, `gone` none at all. */
+
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <libxl.h>
+#include <libxl_event.h>
+#include <libxl_utils.h>
+
+enum { DOMID = 5 };
+
+static xentoollog_logger *logger;
+static int paused, exists, has_told;
+
+static FILE *file(const char *name, const char *mode) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", getenv("FAKE_LIBXL"), name);
+    return fopen(path, mode);
+}
+
+/* The content of a file of the test; none if there is no such file. */
+static const char *told(const char *name) {
+    static char text[256];
+    FILE *there = file(name, "r");
+    if (!there)
+        return NULL;
+    text[fread(text, 1, sizeof text - 1, there)] = 0;
+    fclose(there);
+    return text;
+}
+
+static void complain(const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    logger->vmessage(logger, XTL_ERROR, -1, "fake", format, values);
+    va_end(values);
+}
+
+/* Records a call and tells whether it shall fail. */
+static int fails(const char *call) {
+    FILE *calls = file("calls", "a");
+    fprintf(calls, "%s\n", call);
+    fclose(calls);
+    const char *failing = told("fails");
+    if (!failing || strcmp(failing, call))
+        return 0;
+    complain("%s went wrong", call);
+    return ERROR_FAIL;
+}
+
+int libxl_ctx_alloc(libxl_ctx **ctx, int version, unsigned flags, xentoollog_logger *given) {
+    (void)version;
+    (void)flags;
+    logger = given;
+    if (fails("ctx_alloc"))
+        return ERROR_FAIL;
+    *ctx = calloc(1, 1 << 16); /* the real functions that we leave in place keep nothing in it */
+    return 0;
+}
+
+void libxl_childproc_setmode(libxl_ctx *ctx, const libxl_childproc_hooks *hooks, void *user) {
+    (void)ctx;
+    (void)hooks;
+    (void)user;
+}
+
+int libxl_domain_create_new(libxl_ctx *ctx, libxl_domain_config *config, uint32_t *domid,
+                            const libxl_asyncop_how *how, const libxl_asyncprogress_how *progress) {
+    (void)how;
+    (void)progress;
+    char *json = libxl_domain_config_to_json(ctx, config);
+    FILE *recorded = file("config.json", "w");
+    fputs(json, recorded);
+    fclose(recorded);
+    free(json);
+    *domid = DOMID;
+    paused = exists = 1;
+    /* Not in the recorded text, as the library's default is the same. */
+    libxl_action_on_shutdown on_end = LIBXL_ACTION_ON_SHUTDOWN_DESTROY;
+    int all = config->on_poweroff == on_end && config->on_reboot == on_end && config->on_crash == on_end &&
+              config->on_watchdog == on_end && config->on_soft_reset == on_end;
+    return fails(all ? "create" : "create what outlives its end");
+}
+
+int libxl_domain_unpause(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *how) {
+    (void)ctx;
+    (void)domid;
+    (void)how;
+    if (fails("unpause"))
+        return ERROR_FAIL;
+    return paused = 0;
+}
+
+int libxl_domain_pause(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *how) {
+    (void)ctx;
+    (void)domid;
+    (void)how;
+    if (fails("pause"))
+        return ERROR_FAIL;
+    paused = 1;
+    return 0;
+}
+
+int libxl_domain_shutdown(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *how) {
+    (void)ctx;
+    (void)domid;
+    (void)how;
+    return fails("shutdown") ? ERROR_NOPARAVIRT : 0;
+}
+
+int libxl_send_trigger(libxl_ctx *ctx, uint32_t domid, libxl_trigger trigger, uint32_t vcpu,
+                       const libxl_asyncop_how *how) {
+    (void)ctx;
+    (void)domid;
+    (void)vcpu;
+    (void)how;
+    return fails(trigger == LIBXL_TRIGGER_POWER ? "trigger power" : "trigger");
+}
+
+int libxl_domain_suspend_only(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *how) {
+    (void)ctx;
+    (void)domid;
+    (void)how;
+    return fails("suspend");
+}
+
+int libxl_domain_resume(libxl_ctx *ctx, uint32_t domid, int cancels, const libxl_asyncop_how *how) {
+    (void)ctx;
+    (void)domid;
+    (void)how;
+    return fails(cancels ? "resume" : "resume anew");
+}
+
+int libxl_domain_destroy(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *how) {
+    (void)ctx;
+    (void)domid;
+    (void)how;
+    if (fails("destroy"))
+        return ERROR_FAIL;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/there", getenv("FAKE_LIBXL"));
+    unlink(path);
+    return exists = 0;
+}
+
+int libxl_primary_console_get_tty(libxl_ctx *ctx, uint32_t domid, char **path) {
+    (void)ctx;
+    (void)domid;
+    if (fails("console"))
+        return ERROR_FAIL;
+    *path = strdup("/dev/pts/9");
+    return 0;
+}
+
+static int is_there(void) {
+    return (exists || told("there")) && !told("gone");
+}
+
+int libxl_domain_info(libxl_ctx *ctx, libxl_dominfo *info, uint32_t domid) {
+    (void)ctx;
+    if (!is_there())
+        return ERROR_DOMAIN_NOTFOUND;
+    const char *reason = told("shutdown");
+    info->domid = domid;
+    info->paused = paused;
+    info->shutdown = reason != NULL;
+    info->shutdown_reason = reason ? atoi(reason) : LIBXL_SHUTDOWN_REASON_UNKNOWN;
+    info->current_memkb = 409600;
+    info->cpu_time = 77;
+    info->vcpu_online = 2;
+    return 0;
+}
+
+/* One that is about to go, and the one of the test's UUID. */
+libxl_dominfo *libxl_list_domain(libxl_ctx *ctx, int *count) {
+    (void)ctx;
+    libxl_dominfo *all = calloc(2, sizeof *all);
+    for (*count = 0; *count < 2; ++*count) {
+        libxl_dominfo_init(&all[*count]);
+        libxl_uuid_from_string(&all[*count].uuid, "00000000-0000-4000-8000-000000000002");
+        all[*count].domid = DOMID - 1 + (uint32_t)*count;
+        all[*count].dying = *count == 0 || !is_there();
+    }
+    return all;
+}
+
+int libxl_evenable_domain_death(libxl_ctx *ctx, uint32_t domid, libxl_ev_user user, libxl_evgen_domain_death **watch) {
+    (void)ctx;
+    (void)domid;
+    (void)user;
+    static int enabled;
+    *watch = (libxl_evgen_domain_death *)&enabled;
+    has_told = 0;
+    return fails("watch");
+}
+
+void libxl_evdisable_domain_death(libxl_ctx *ctx, libxl_evgen_domain_death *watch) {
+    (void)ctx;
+    (void)watch;
+}
+
+int libxl_event_check(libxl_ctx *ctx, libxl_event **event, uint64_t mask, libxl_event_predicate *predicate, void *user) {
+    (void)ctx;
+    (void)mask;
+    (void)predicate;
+    (void)user;
+    const char *reason = told("shutdown");
+    if (is_there() && (has_told || !reason))
+        return ERROR_NOT_READY;
+    *event = calloc(1, sizeof **event);
+    (*event)->domid = DOMID;
+    (*event)->type = is_there() ? LIBXL_EVENT_TYPE_DOMAIN_SHUTDOWN : LIBXL_EVENT_TYPE_DOMAIN_DEATH;
+    has_told = 1;
+    return 0;
+}
+
+void libxl_event_free(libxl_ctx *ctx, libxl_event *event) {
+    (void)ctx;
+    free(event);
+}
+
+int libxl_osevent_beforepoll(libxl_ctx *ctx, int *count, struct pollfd *polled, int *timeout, struct timeval now) {
+    (void)ctx;
+    (void)polled;
+    (void)now;
+    *count = 0;
+    *timeout = 5;
+    return 0;
+}
+
+void libxl_osevent_afterpoll(libxl_ctx *ctx, int count, const struct pollfd *polled, struct timeval now) {
+    (void)ctx;
+    (void)count;
+    (void)polled;
+    (void)now;
+}

@@ -1,0 +1,366 @@
+//! The watcher over libxl: the fields of the library that each domain is made from, what is asked of the library, and
+//! what comes of each of its failures. Only what needs Xen itself is replaced; see `src/fakes/libxl.c`.
+#![cfg_attr(not(libxl), allow(dead_code, unused_imports, reason = "ignored without libxl's headers"))]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use common::hypervisor::{DomainConfig, Domid, PowerState, Reply, Request};
+use common::names::QubeUuid;
+use serde_json::{Value, json};
+use tests::Fixture;
+use tests::watching::{Watching, plain, published, until};
+
+/// The library that stands in front of the real one, compiled once.
+fn fake() -> &'static Path {
+    static FAKE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = FAKE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fake.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/fakes/libxl.c");
+        let mut cc = Command::new("cc");
+        cc.args(["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", source, "-lxenlight", "-o"]).arg(&path);
+        assert!(cc.status().unwrap().success(), "the stand-in does not compile");
+        (folder, path)
+    });
+    path
+}
+
+/// A root whose hypervisor is the stand-in.
+struct Xen {
+    fixture: Fixture,
+    folder: tempfile::TempDir,
+}
+
+impl Xen {
+    fn new() -> Self {
+        let (fixture, folder) = (Fixture::new(), tests::scratch());
+        std::fs::write(fixture.path("/etc/qubes/admin.json"), r#"{"hypervisor": "libxl"}"#).unwrap();
+        Self { fixture, folder }
+    }
+
+    /// Makes something happen: a file of the stand-in.
+    fn tell(&self, name: &str, content: &str) {
+        let temporary = self.folder.path().join("new");
+        std::fs::write(&temporary, content).unwrap();
+        std::fs::rename(temporary, self.folder.path().join(name)).unwrap();
+    }
+
+    fn begin(&self, request: &Request) -> (Watching, Option<Reply>) {
+        let folder = self.folder.path().to_str().unwrap();
+        let variables = [("LD_PRELOAD", fake().to_str().unwrap()), ("FAKE_LIBXL", folder)];
+        Watching::begin(&self.fixture, &variables, request)
+    }
+
+    fn running(&self) -> Watching {
+        let (watching, reply) = self.begin(&Request::Create(plain("")));
+        assert_eq!(reply, Some(Reply::Domain(Domid(5))));
+        for request in [Request::Unpause, Request::Keep] {
+            assert_eq!(watching.connection.ask(&request).unwrap(), Some(Reply::Done));
+        }
+        watching
+    }
+
+    fn calls(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("calls"))
+            .unwrap()
+            .replace('\n', " ")
+            .trim_end()
+            .to_owned()
+    }
+
+    fn until_called(&self, calls: &str) {
+        let begun = Instant::now();
+        while self.calls() != calls {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{}", self.calls());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// The library's fields of a domain made from these of ours.
+    fn fields(&self, changes: Value) -> Value {
+        let mut fields = serde_json::to_value(plain("words")).unwrap();
+        fields.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let config: DomainConfig = serde_json::from_value(fields).unwrap();
+        let (watching, reply) = self.begin(&Request::Create(Box::new(config)));
+        assert_eq!(reply, Some(Reply::Domain(Domid(5))));
+        drop(watching);
+        serde_json::from_slice(&std::fs::read(self.folder.path().join("config.json")).unwrap()).unwrap()
+    }
+}
+
+/// Leaves out of the library's fields what is empty.
+fn filled(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.iter().map(|(name, value)| (name.clone(), filled(value)));
+            Value::Object(kept.filter(|(_, value)| *value != json!({}) && *value != json!([])).collect())
+        }
+        Value::Array(values) => Value::Array(values.iter().map(filled).collect()),
+        other => other.clone(),
+    }
+}
+
+fn disk(path: &str, target: &str) -> Value {
+    json!({"path": path, "target": target, "rw": true, "script": "/etc/xen/scripts/qubes-block"})
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn every_field_of_a_pvh_domain_is_where_the_library_has_it() {
+    let found = Xen::new().fields(json!({
+        "cpuid": ["vmx=0", "invtsc=1"], "kernel": "/k/vmlinuz", "initrd": "/k/initramfs",
+        "disks": [disk("/dev/root", "xvda"), {"path": "/i.iso", "target": "xvdd", "rw": false, "cdrom": true,
+                                              "backend": "test-net"}],
+        "nics": [{"mac": "00:16:3e:5e:6c:0f", "ip": ["10.137.0.2", "fd09::2"], "backend": "test-net",
+                  "script": "vif-route-qubes"}],
+        "pci": [{"address": {"segment": 1, "bus": 2, "device": 3, "function": 4}, "permissive": true,
+                 "power_management": true}],
+    }));
+    let expected = json!({
+        "c_info": {"type": "pvh", "name": "test-vm1", "uuid": "00000000-0000-4000-8000-000000000002",
+                   "driver_domain": "True"},
+        "b_info": {
+            "max_vcpus": 3, "avail_vcpus": [0, 1, 2], "tsc_mode": "native",
+            "max_memkb": 819_200, "target_memkb": 409_600,
+            "localtime": "False", "disable_migrate": "True",
+            "cpuid": {"cpuid": [
+                {"leaf": 1, "ecx": "xxxxxxxxxxxxxxxxxxxxxxxxxx0xxxxx"},
+                {"leaf": 2_147_483_655_u64, "edx": "xxxxxxxxxxxxxxxxxxxxxxx1xxxxxxxx"},
+            ]},
+            "kernel": "/k/vmlinuz", "ramdisk": "/k/initramfs", "cmdline": "words",
+            "acpi": "True", "apic": "True", "nested_hvm": "False",
+        },
+        "disks": [
+            {"pdev_path": "/dev/root", "vdev": "xvda", "backend": "phy", "format": "raw",
+             "script": "/etc/xen/scripts/qubes-block", "readwrite": 1},
+            {"backend_domname": "test-net", "pdev_path": "/i.iso", "vdev": "xvdd", "backend": "phy", "format": "raw",
+             "removable": 1, "is_cdrom": 1},
+        ],
+        "nics": [{"backend_domname": "test-net", "mac": "00:16:3e:5e:6c:0f", "ip": "10.137.0.2 fd09::2",
+                  "script": "vif-route-qubes", "nictype": "vif"}],
+        "pcidevs": [{"func": 4, "dev": 3, "bus": 2, "domain": 1, "power_mgmt": true, "permissive": true,
+                     "seize": true}],
+    });
+    assert_eq!(filled(&found), expected);
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_paravirtualised_domain_has_no_processor_features_and_sees_the_hosts_memory() {
+    let found = Xen::new().fields(json!({"virt_mode": "pv", "e820_host": true}));
+    let info = filled(&found)["b_info"].clone();
+    let expected = json!({
+        "max_vcpus": 3, "avail_vcpus": [0, 1, 2], "tsc_mode": "native", "max_memkb": 819_200,
+        "target_memkb": 409_600, "localtime": "False", "cmdline": "words", "type.pv": {"e820_host": "True"},
+    });
+    assert_eq!(info, expected);
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_fully_virtualised_domain_has_firmware_and_an_emulator_in_a_domain_of_its_own() {
+    let emulator = json!({
+        "linux": true, "arguments": ["-one", "two"], "memory_kib": 163_840, "image": ["/s/kernel", "/s/rootfs"],
+        "video": "cirrus", "sound": "ich6",
+    });
+    let nics =
+        json!([{"mac": "00:16:3e:5e:6c:00", "ip": ["10.137.0.2"], "backend": "test-net", "script": "s"}]);
+    let found = Xen::new().fields(json!({
+        "virt_mode": "hvm", "uefi": "/OVMF.fd", "clock": {"utc": 3600}, "emulator": emulator, "nics": nics,
+    }));
+    let found = filled(&found);
+    let info = &found["b_info"];
+    for (field, expected) in [
+        ("device_model_version", json!("qemu_xen")),
+        ("device_model_stubdomain", json!("True")),
+        ("stubdomain_memkb", json!(163_840)),
+        ("stubdomain_kernel", json!("/s/kernel")),
+        ("stubdomain_ramdisk", json!("/s/rootfs")),
+        ("extra", json!(["-one", "two"])),
+        ("rtc_timeoffset", json!(3600)),
+        ("tsc_mode", Value::Null),
+    ] {
+        assert_eq!(info[field], expected, "{field}");
+    }
+    let expected = json!({
+        "bios": "ovmf", "pae": "True", "viridian": "True", "system_firmware": "/OVMF.fd", "vga": {"kind": "cirrus"},
+        "vnc": {"enable": "False"}, "sdl": {"enable": "False"}, "boot": "dc", "usb": "True", "soundhw": "ich6",
+        "usbdevice_list": ["tablet"],
+    });
+    assert_eq!(info["type.hvm"], expected);
+    assert_eq!(found["nics"][0]["nictype"], "vif_ioemu");
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn an_older_emulator_and_plain_firmware_are_said_too() {
+    let emulator = json!({"linux": false, "arguments": [], "video": "vga"});
+    let found = Xen::new().fields(json!({"virt_mode": "hvm", "clock": "localtime", "emulator": emulator}));
+    let info = &found["b_info"];
+    assert_eq!(info["device_model_version"], "qemu_xen_traditional");
+    assert_eq!((&info["localtime"], &info["stubdomain_memkb"]), (&json!("True"), &Value::Null));
+    assert_eq!(
+        (&info["type.hvm"]["bios"], &info["type.hvm"]["vga"]["kind"]),
+        (&json!("seabios"), &json!("std"))
+    );
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn what_the_library_does_not_take_is_told_before_a_domain_is_made() {
+    for (changes, what) in [
+        (json!({"cpuid": ["no such=thing"]}), "processor feature"),
+        (json!({"cmdline": "one\0two"}), "text"),
+        (json!({"nics": [{"mac": "nonsense", "ip": [], "backend": "b", "script": "s"}]}), "hardware address"),
+        (
+            json!({"emulator": {"linux": true, "arguments": [], "video": "fog"}, "virt_mode": "hvm"}),
+            "video model",
+        ),
+    ] {
+        let xen = Xen::new();
+        let mut fields = serde_json::to_value(plain("")).unwrap();
+        fields.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let request = Request::Create(Box::new(serde_json::from_value(fields).unwrap()));
+        let (watching, reply) = xen.begin(&request);
+        let text = format!("the hypervisor's library does not take this {what}");
+        assert_eq!(reply, Some(Reply::Refused(text)));
+        assert_eq!(watching.ended(), Some(0));
+        assert_eq!(xen.calls(), "ctx_alloc");
+    }
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_domains_whole_life_is_asked_of_the_library() {
+    let xen = Xen::new();
+    let watching = xen.running();
+    let domain = published(&xen.fixture).unwrap();
+    assert_eq!((domain.state, domain.cpu_time_ns, domain.vcpus), (PowerState::Running, 77, 3));
+    for request in [Request::Pause, Request::Unpause, Request::Shutdown, Request::Suspend] {
+        assert_eq!(watching.connection.ask(&request).unwrap(), Some(Reply::Done), "{request:?}");
+    }
+    let console = watching.connection.ask(&Request::Console).unwrap();
+    assert_eq!(console, Some(Reply::Console(PathBuf::from("/dev/pts/9"))));
+    assert_eq!(watching.connection.ask(&Request::Destroy).unwrap(), Some(Reply::Done));
+    assert_eq!(watching.ended(), Some(0));
+    let expected = "ctx_alloc create watch unpause pause unpause shutdown suspend console destroy";
+    assert_eq!(xen.calls(), expected);
+    assert_eq!(published(&xen.fixture), None);
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_guest_that_stops_of_its_own_is_destroyed_and_one_that_sleeps_is_not() {
+    for reason in ["0", "1", "3"] {
+        let xen = Xen::new();
+        let watching = xen.running();
+        xen.tell("shutdown", reason);
+        assert_eq!(watching.ended(), Some(0));
+        assert_eq!(xen.calls(), "ctx_alloc create watch unpause destroy", "{reason}");
+    }
+    let xen = Xen::new();
+    let watching = xen.running();
+    xen.tell("shutdown", "2");
+    until(&xen.fixture, |domain| domain.is_some_and(|domain| domain.state == PowerState::Suspended));
+    std::fs::remove_file(xen.folder.path().join("shutdown")).unwrap();
+    assert_eq!(watching.connection.ask(&Request::Resume).unwrap(), Some(Reply::Done));
+    assert_eq!(published(&xen.fixture).unwrap().state, PowerState::Running);
+    // From here on only the library can tell of its end.
+    xen.until_called("ctx_alloc create watch unpause resume watch");
+    xen.tell("shutdown", "0");
+    assert_eq!(watching.ended(), Some(0));
+    assert!(xen.calls().ends_with("watch destroy"));
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_domain_that_someone_else_destroys_is_noticed() {
+    let xen = Xen::new();
+    let watching = xen.running();
+    xen.tell("gone", "");
+    assert_eq!(watching.ended(), Some(0));
+    assert_eq!(published(&xen.fixture), None);
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_domain_is_found_by_its_uuid_but_not_while_it_goes() {
+    let xen = Xen::new();
+    let uuid = QubeUuid::parse("00000000-0000-4000-8000-000000000002").unwrap();
+    xen.tell("there", "");
+    let (watching, reply) = xen.begin(&Request::Adopt(uuid));
+    assert_eq!(reply, Some(Reply::Domain(Domid(5))));
+    xen.tell("gone", "");
+    assert_eq!(watching.ended(), Some(0));
+    let other = QubeUuid::parse("00000000-0000-4000-8000-000000000003").unwrap();
+    for (uuid, gone) in
+        [(other, false), (QubeUuid::parse("00000000-0000-4000-8000-000000000002").unwrap(), true)]
+    {
+        let xen = Xen::new();
+        xen.tell("there", "");
+        if gone {
+            xen.tell("gone", "");
+        }
+        assert_eq!(xen.begin(&Request::Adopt(uuid)).1, Some(Reply::Gone));
+    }
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn each_failure_of_the_library_is_told_in_its_own_words() {
+    for (failing, text) in
+        [("ctx_alloc", "cannot connect to the hypervisor"), ("create", "create went wrong")]
+    {
+        let xen = Xen::new();
+        xen.tell("fails", failing);
+        let (watching, reply) = xen.begin(&Request::Create(plain("")));
+        assert_eq!(reply, Some(Reply::Refused(text.to_owned())));
+        assert_eq!(watching.ended(), Some(0));
+        assert_eq!(published(&xen.fixture), None, "{failing}");
+    }
+    for (failing, request) in [
+        ("unpause", Request::Unpause),
+        ("pause", Request::Pause),
+        ("suspend", Request::Suspend),
+        ("resume", Request::Resume),
+        ("destroy", Request::Destroy),
+        ("console", Request::Console),
+    ] {
+        let xen = Xen::new();
+        let watching = xen.running();
+        xen.tell("fails", failing);
+        let reply = watching.connection.ask(&request).unwrap();
+        assert_eq!(reply, Some(Reply::Refused(format!("{failing} went wrong"))));
+        assert_eq!(published(&xen.fixture).unwrap().state, PowerState::Running, "{failing}");
+        std::fs::remove_file(xen.folder.path().join("fails")).unwrap();
+        xen.tell("gone", "");
+        assert_eq!(watching.ended(), Some(0));
+    }
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_guest_without_drivers_gets_its_power_button_pressed() {
+    let xen = Xen::new();
+    let watching = xen.running();
+    xen.tell("fails", "shutdown");
+    assert_eq!(watching.connection.ask(&Request::Shutdown).unwrap(), Some(Reply::Done));
+    assert!(xen.calls().ends_with("shutdown trigger power"));
+    xen.tell("gone", "");
+    assert_eq!(watching.ended(), Some(0));
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_domain_that_nobody_tells_of_makes_room_for_the_next() {
+    let xen = Xen::new();
+    xen.tell("there", "");
+    let watching = xen.running();
+    assert_eq!(xen.calls(), "ctx_alloc destroy create watch unpause");
+    assert_eq!(watching.connection.ask(&Request::Destroy).unwrap(), Some(Reply::Done));
+    assert_eq!(watching.ended(), Some(0));
+}

@@ -1,0 +1,205 @@
+//! The watcher of a domain, over simulated domains: what it publishes, what it does for calls, how domains end, and what
+//! is left when it or the one who started it is killed.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+
+use common::hypervisor::{Domain, PowerState, Reply, Request};
+use common::names::QubeUuid;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tests::Fixture;
+use tests::watching::{Watching, plain, published, until};
+
+fn state(fixture: &Fixture) -> Option<PowerState> {
+    published(fixture).map(|domain| domain.state)
+}
+
+/// The process that stands in for the guest.
+fn guest(fixture: &Fixture) -> Pid {
+    Pid::from_raw(i32::try_from(published(fixture).unwrap().domid.0).unwrap())
+}
+
+fn uuid() -> QubeUuid {
+    QubeUuid::parse("00000000-0000-4000-8000-000000000002").unwrap()
+}
+
+/// Files that tell of domains, which are gone with them.
+fn traces(fixture: &Fixture) -> Vec<String> {
+    let folders =
+        ["domains", "watchers", "simulated"].map(|name| fixture.path("/run/qubes/admin").join(name));
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_domain_is_made_paused_and_goes_through_all_states() {
+    let fixture = Fixture::new();
+    let (watching, reply) = Watching::begin(&fixture, &[], &Request::Create(plain("")));
+    let domain = published(&fixture).unwrap();
+    assert_eq!(reply, Some(Reply::Domain(domain.domid)));
+    let Domain { state: first, memory_kib, memory_max_kib, vcpus, start_time_us, .. } = domain;
+    assert_eq!((first, memory_kib, memory_max_kib, vcpus), (PowerState::Paused, 409_600, Some(819_200), 3));
+    assert!(start_time_us > 1_700_000_000_000_000);
+    assert!(watching.is_watched());
+    for (request, expected) in [
+        (Request::Unpause, PowerState::Running),
+        (Request::Keep, PowerState::Running),
+        (Request::Pause, PowerState::Paused),
+        (Request::Publish, PowerState::Paused),
+        (Request::Unpause, PowerState::Running),
+        (Request::Suspend, PowerState::Suspended),
+        (Request::Resume, PowerState::Running),
+    ] {
+        assert_eq!(watching.connection.ask(&request).unwrap(), Some(Reply::Done), "{request:?}");
+        assert_eq!(state(&fixture), Some(expected), "{request:?}");
+    }
+    let refused = watching.connection.ask(&Request::Create(plain(""))).unwrap();
+    assert_eq!(refused, Some(Reply::Refused("there is a domain already".to_owned())));
+    assert_eq!(watching.connection.ask(&Request::Shutdown).unwrap(), Some(Reply::Done));
+    assert_eq!(watching.ended(), Some(0));
+    assert_eq!(traces(&fixture), [""; 0]);
+}
+
+#[test]
+fn calls_are_served_beside_each_other_and_see_the_end() {
+    let fixture = Fixture::new();
+    let watching = Watching::running(&fixture, "");
+    let calls = [(); 3].map(|()| Watching::another(&fixture));
+    for call in calls.iter().rev() {
+        assert_eq!(call.ask(&Request::Publish).unwrap(), Some(Reply::Done));
+    }
+    let [first, second, third] = calls;
+    drop(second);
+    assert_eq!(first.ask(&Request::Destroy).unwrap(), Some(Reply::Done));
+    for call in [&first, &third] {
+        assert_eq!(call.receive::<Reply>().unwrap(), None);
+    }
+    assert_eq!(watching.ended(), Some(0));
+    assert_eq!(traces(&fixture), [""; 0]);
+}
+
+#[test]
+fn nonsense_ends_one_conversation_and_nothing_else() {
+    let fixture = Fixture::new();
+    let watching = Watching::running(&fixture, "");
+    let call = Watching::another(&fixture);
+    call.send(&"nonsense").unwrap();
+    assert_eq!(call.receive::<Reply>().unwrap(), None);
+    assert_eq!(watching.connection.ask(&Request::Destroy).unwrap(), Some(Reply::Done));
+    assert_eq!(watching.ended(), Some(0));
+}
+
+#[test]
+fn a_guest_that_powers_off_or_crashes_is_cleared_away() {
+    for signal in [Signal::SIGTERM, Signal::SIGABRT, Signal::SIGKILL] {
+        let fixture = Fixture::new();
+        let watching = Watching::running(&fixture, "");
+        kill(guest(&fixture), signal).unwrap();
+        assert_eq!(watching.ended(), Some(0), "{signal}");
+        assert_eq!(traces(&fixture), [""; 0], "{signal}");
+    }
+}
+
+#[test]
+fn a_guest_that_ignores_the_request_goes_on_until_it_is_destroyed() {
+    let fixture = Fixture::new();
+    let watching = Watching::running(&fixture, "quiet simulated.ignores-shutdown");
+    assert_eq!(watching.connection.ask(&Request::Shutdown).unwrap(), Some(Reply::Done));
+    // What comes after the request is answered by a guest that has seen the request.
+    for request in [Request::Suspend, Request::Resume] {
+        assert_eq!(watching.connection.ask(&request).unwrap(), Some(Reply::Done));
+    }
+    assert_eq!(state(&fixture), Some(PowerState::Running));
+    assert_eq!(watching.connection.ask(&Request::Destroy).unwrap(), Some(Reply::Done));
+    assert_eq!(watching.ended(), Some(0));
+}
+
+#[test]
+fn a_domain_that_cannot_be_made_leaves_nothing() {
+    let fixture = Fixture::new();
+    let (watching, reply) = Watching::begin(&fixture, &[], &Request::Create(plain("simulated.refuses")));
+    assert_eq!(reply, Some(Reply::Refused("the domain refuses to be made".to_owned())));
+    assert_eq!(watching.ended(), Some(0));
+    assert_eq!(traces(&fixture), [""; 0]);
+}
+
+#[test]
+fn a_start_that_dies_half_way_leaves_no_domain() {
+    for asked in [&[][..], &[Request::Unpause]] {
+        let fixture = Fixture::new();
+        let (watching, reply) = Watching::begin(&fixture, &[], &Request::Create(plain("")));
+        assert!(matches!(reply, Some(Reply::Domain(_))));
+        for request in asked {
+            assert_eq!(watching.connection.ask(request).unwrap(), Some(Reply::Done));
+        }
+        let Watching { mut process, connection, .. } = watching;
+        drop(connection);
+        until(&fixture, |domain| domain.is_none());
+        assert!(process.wait().unwrap().success());
+        assert_eq!(traces(&fixture), [""; 0], "{asked:?}");
+    }
+}
+
+#[test]
+fn a_domain_outlives_its_watcher_and_another_takes_over() {
+    let fixture = Fixture::new();
+    let mut first = Watching::running(&fixture, "");
+    let before = published(&fixture).unwrap();
+    first.process.kill().unwrap();
+    first.process.wait().unwrap();
+    assert!(!first.is_watched());
+    assert_eq!(published(&fixture).as_ref(), Some(&before), "a domain that runs counts as running");
+    let (second, reply) = Watching::begin(&fixture, &[], &Request::Adopt(uuid()));
+    assert_eq!(reply, Some(Reply::Domain(before.domid)));
+    assert!(second.is_watched());
+    let started = published(&fixture).unwrap().start_time_us;
+    assert_eq!(started, before.start_time_us);
+    // Whoever began the second is gone: it stays.
+    let Watching { mut process, connection, .. } = second;
+    drop(connection);
+    let call = Watching::another(&fixture);
+    assert_eq!(call.ask(&Request::Publish).unwrap(), Some(Reply::Done));
+    kill(guest(&fixture), Signal::SIGTERM).unwrap();
+    until(&fixture, |domain| domain.is_none());
+    assert!(process.wait().unwrap().success());
+    assert_eq!(traces(&fixture), [""; 0]);
+}
+
+#[test]
+fn an_end_that_no_watcher_saw_is_noticed_by_the_next() {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let fixture = Fixture::new();
+        let mut first = Watching::running(&fixture, "");
+        let guest = guest(&fixture);
+        first.process.kill().unwrap();
+        first.process.wait().unwrap();
+        kill(guest, signal).unwrap();
+        let (second, reply) = Watching::begin(&fixture, &[], &Request::Adopt(uuid()));
+        assert!(matches!(reply, Some(Reply::Domain(_))), "{reply:?}");
+        assert_eq!(second.ended(), Some(0));
+        assert_eq!(traces(&fixture), [""; 0], "{signal}");
+        let (third, reply) = Watching::begin(&fixture, &[], &Request::Adopt(uuid()));
+        assert_eq!(reply, Some(Reply::Gone));
+        assert_eq!(third.ended(), Some(0));
+    }
+}
+
+#[test]
+fn a_paused_guest_that_is_killed_from_outside_is_noticed() {
+    let fixture = Fixture::new();
+    let watching = Watching::running(&fixture, "");
+    assert_eq!(watching.connection.ask(&Request::Pause).unwrap(), Some(Reply::Done));
+    kill(guest(&fixture), Signal::SIGKILL).unwrap();
+    until(&fixture, |domain| domain.is_none());
+    assert_eq!(watching.ended(), Some(0));
+}
+
+#[test]
+fn a_watcher_that_cannot_be_reached_makes_no_domain() {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path("/run/qubes/admin/watchers/test-vm1")).unwrap();
+    let (ours, reply) = Watching::begin(&fixture, &[], &Request::Create(plain("")));
+    assert_eq!(reply, None);
+    assert_eq!(ours.ended(), Some(1));
+    assert_eq!(published(&fixture), None);
+    assert_eq!(std::fs::read_dir(fixture.path("/run/qubes/admin/simulated")).unwrap().count(), 0);
+}
