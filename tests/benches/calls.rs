@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::resource::{UsageWho, getrusage};
+use tests::executables::released;
 use tests::{Fixture, stepper};
 
 const SIZES: [u16; 4] = [10, 100, 1_000, 5_000];
@@ -145,19 +146,13 @@ fn install(scratch: &Path) -> PathBuf {
     let programs = scratch.join("programs");
     std::fs::create_dir(&programs).unwrap();
     for executable in ["admin-vm-property", "admin-vm-list", "admin-vm-create"] {
-        std::fs::copy(built(executable), programs.join(executable)).unwrap();
+        std::fs::copy(released().join(executable), programs.join(executable)).unwrap();
     }
     for (name, flags) in [("empty-static", "-Ctarget-feature=+crt-static"), ("empty-dynamic", "-Lnative=.")] {
         compile_empty_program(scratch, flags);
         std::fs::copy(scratch.join("empty"), programs.join(name)).unwrap();
     }
     programs
-}
-
-/// The executables that `cargo bench` builds lie beside this one's folder.
-fn built(name: &str) -> PathBuf {
-    let here = std::env::current_exe().unwrap();
-    here.ancestors().map(|folder| folder.join(name)).find(|path| path.is_file()).unwrap()
 }
 
 /// An empty Rust program, `scratch/empty`; a dynamic one loads the C library alone, as the services do.

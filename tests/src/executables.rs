@@ -45,7 +45,7 @@ fn cargo_build(target: &Path, options: &[&str]) {
     let mut cargo = Command::new("sh");
     cargo.args(["-c", "umask 022 && exec \"$0\" \"$@\""]);
     cargo.arg(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["build", "--quiet", "--bins", "--offline"]).args(options);
+    cargo.args(["build", "--quiet", "--bins", "--locked"]).args(options);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_TARGET_DIR", target);
     assert!(cargo.status().unwrap().success(), "the executables do not build");
 }
