@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use common::hypervisor::Published;
 use common::model::{Device, Qube, Value as Property};
 use common::names::{FeatureName, FeatureValue, VolumeName};
+use common::storage::Started;
 use serde_json::{Value, json};
-use services::domain::{Started, config};
+use services::domain::config;
 use services::property::{Case, Context};
 use tests::Fixture;
 

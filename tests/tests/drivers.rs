@@ -435,7 +435,7 @@ fn callbacks_are_told_what_happens() {
     fixture.ok("admin.vm.volume.Clear+private", "new", "");
     assert_eq!(events(), ["pre_volume_resize", "pre_volume_import_data", "post_volume_import_data_end"]);
     fixture.ok("admin.vm.Remove", "new", "");
-    assert_eq!(events(), ["post_volume_remove"]);
+    assert_eq!(events(), ["post_volume_stop", "post_volume_remove"]);
 }
 
 #[test]

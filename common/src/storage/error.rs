@@ -10,6 +10,9 @@ pub enum StorageError {
     /// A rule of the driver: `StoragePoolException`.
     #[error("{0}")]
     Refused(String),
+    /// What keeps a qube as a whole from its volumes: `QubesVMError`.
+    #[error("{0}")]
+    Qube(String),
     /// A value the driver does not take: `QubesValueError`.
     #[error("{0}")]
     Value(&'static str),
@@ -41,6 +44,7 @@ impl From<StorageError> for Failure {
         let text = error.to_string();
         let exception = match error {
             StorageError::Refused(_) | StorageError::Io { .. } => Exception::StoragePoolException,
+            StorageError::Qube(_) => Exception::QubesVMError,
             StorageError::Value(_) => Exception::QubesValueError,
             StorageError::NotImplemented(_) => Exception::QubesNotImplementedError,
             StorageError::Unsupported(_) => return Self::dropped(text),

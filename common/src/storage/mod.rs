@@ -5,6 +5,7 @@ mod clone;
 mod error;
 mod file;
 mod file_reflink;
+mod in_use;
 mod layout;
 mod linux_kernel;
 mod loop_device;
@@ -19,11 +20,12 @@ mod zfs;
 
 pub use clone::supports_clone;
 pub use error::StorageError;
+pub use in_use::{Started, check_sources, is_running, start_all, stop_all, stop_halted, verify_all};
 pub use layout::{DefaultPool, FindQube, Layout};
 pub use space::{Capacity, included_in};
 pub use token::{CloneSource, FOLDER as TOKENS, issue as issue_token, redeem as redeem_token};
 pub use transfer::import_volume;
-pub use whole::{check_new, create_all, is_running};
+pub use whole::{check_new, create_all};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};

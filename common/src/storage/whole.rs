@@ -1,5 +1,6 @@
-//! All volumes of a qube together: making and removing them, and which of them a domain uses.
+//! All volumes of a qube together: making and removing them.
 
+use super::in_use::Drivers;
 use super::{StorageError, driver_of};
 use crate::model::{Pools, Qube, Volume};
 use crate::root::Root;
@@ -26,13 +27,7 @@ pub fn create_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), Storage
     qube.volumes.iter().try_for_each(|volume| driver_of(root, pools, volume)?.create(volume))
 }
 
-/// Whether a domain uses a volume: a marker file tells (spec 20 §6.5).
-pub fn is_running(root: &Root, volume: &Volume) -> bool {
-    let name = format!("{}:{}", volume.pool, volume.vid).replace('-', "--").replace('/', "-");
-    root.path("/run/qubes").join(format!("volume-running-{name}")).exists()
-}
-
-/// Removes a qube's volumes, its home directory (with all it holds if that is the qube's) and the unit that starts it
+/// Stops and removes a qube's volumes, its home directory (with all it holds if that is the qube's) and the unit that starts it
 /// at boot. A failure is logged and does not keep the others from being tried.
 ///
 /// # Errors
@@ -43,9 +38,11 @@ pub(super) fn remove_all(
     qube: &Qube,
     owns_home: bool,
 ) -> Result<(), StorageError> {
-    let volumes = qube.volumes.iter().filter(|volume| pools.find(volume.pool.as_str()).is_some());
-    let volumes =
-        volumes.map(|volume| driver_of(root, pools, volume).and_then(|driver| driver.remove(volume)));
+    let has_pool = |volume: &&Volume| pools.find(volume.pool.as_str()).is_some();
+    let volumes: Vec<Volume> = qube.volumes.iter().filter(has_pool).cloned().collect();
+    let mut drivers = Drivers::new(root, pools);
+    drivers.stop_each(&volumes);
+    let volumes = volumes.iter().map(|volume| drivers.of(volume)?.remove(volume));
     let mut done = Ok(());
     for removed in volumes.chain([remove_home(root, qube, owns_home), remove_unit(root, qube)]) {
         if let Err(error) = &removed {

@@ -7,8 +7,9 @@ use common::hypervisor::Disk;
 use common::model::{Device, Qube};
 use common::names::QubeName;
 use common::quote::quote;
+use common::storage::Started;
 
-use super::{Started, kernel};
+use super::kernel;
 use crate::property::{self, Case, Kind};
 
 /// Sets up a disk in its backend; takes image files too.

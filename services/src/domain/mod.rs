@@ -10,21 +10,12 @@ mod kernel;
 mod machine;
 mod overrides;
 
-use std::path::PathBuf;
-
 use common::failure::Failure;
 use common::hypervisor::DomainConfig;
-use common::model::{Qube, Value, Volume};
+use common::model::{Qube, Value};
+use common::storage::Started;
 
 use crate::property::Case;
-
-/// A started volume and what its driver gives the domain.
-pub struct Started {
-    /// The volume.
-    pub volume: Volume,
-    /// Image file or block device.
-    pub path: PathBuf,
-}
 
 /// The configuration of a qube's domain, with the administrator's changes to it.
 ///

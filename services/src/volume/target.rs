@@ -46,6 +46,21 @@ pub(super) fn as_named(
     Ok(volume)
 }
 
+/// A qube whose volumes have the identifiers they have now, with all pools: what storage is started and stopped by.
+///
+/// # Errors
+/// What the store says.
+pub fn with_volumes_named(
+    view: &View<'_>,
+    context: &Context<'_>,
+    qube: &Qube,
+) -> Result<(Qube, Rc<Pools>), Failure> {
+    let pools = view.pools()?;
+    let named = qube.volumes.iter().map(|volume| as_named(view, context, &pools, qube, volume.clone()));
+    let volumes = named.collect::<Result<_, _>>()?;
+    Ok((Qube { volumes, ..qube.clone() }, pools))
+}
+
 impl Target {
     /// Finds a volume of a qube.
     pub(super) fn find(

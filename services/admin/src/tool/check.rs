@@ -1,9 +1,10 @@
 //! `qubes-admin check`: every object, checksum, reference and the index, and what lies beside the store.
 
 use common::files;
+use common::hypervisor::Published;
 use common::names::QubeName;
 use common::root::Root;
-use common::storage::unfinished;
+use common::storage::{self, unfinished};
 use common::store::{Problem, Remedy, Store, View};
 use services::feature;
 
@@ -16,6 +17,9 @@ pub(super) fn run(root: &Root, repair: bool) -> Result<(), Stop> {
         store.repair()?;
     }
     let unfinished = unfinished(root, &store, repair)?;
+    if repair {
+        storage::stop_halted(root, &store, &Published::at(root))?;
+    }
     let mut problems = store.check()?;
     let problem = |name| Problem::new(format!("making or removing {name} was not finished"), Remedy::Settle);
     problems.extend(unfinished.iter().map(problem));
