@@ -16,6 +16,7 @@ manifest=$libexec/manifest
 units=/usr/lib/systemd/system
 boot=qubes-admin-boot.service
 built=
+domain=
 
 fail() {
     echo "install.sh: $*" >&2
@@ -39,7 +40,8 @@ need_cargo() {
     command -v cc >/dev/null || fail "a C compiler is missing, which Rust links with; install gcc or clang"
 }
 
-# Static executables start fastest; they need the musl target's library.
+# Static executables start fastest; they need the musl target's library. The one that talks to Xen is linked with the
+# machine's own libxl, where its headers are installed.
 build() {
     [ -z "$built" ] || return 0
     need_cargo
@@ -47,14 +49,19 @@ build() {
     target=${CARGO_TARGET_DIR:-target}
     case $target in /*) ;; *) target=$here/$target ;; esac
     echo "building; the first time takes some minutes" >&2
+    domain=$target/release/qubes-domain
     if [ -d "$(rustc --print target-libdir --target "$musl" 2>/dev/null)" ]; then
         built=$target/$musl/release
-        set -- --target "$musl"
+        compile -p services -p qubes-admin --target "$musl"
+        compile -p domain
     else
         built=$target/release
-        set --
+        compile -p services -p qubes-admin -p domain
     fi
-    (cd "$here" && cargo build --release --locked -p services -p qubes-admin "$@")
+}
+
+compile() {
+    (cd "$here" && cargo build --release --locked "$@")
 }
 
 # --- installing -------------------------------------------------------------------------------------------------
@@ -123,6 +130,7 @@ install_files() {
     for executable in $(cut -d ' ' -f 2 "$stage/methods" | sort -u); do
         place "$built/$executable" "$libexec/$executable" 0755
     done
+    place "$domain" "$libexec/qubes-domain" 0755
     place "$config/rpc-config/admin" "$libexec/rpc-config" 0644
     place "$config/tmpfiles.d/qubes-admin.conf" /usr/lib/tmpfiles.d/qubes-admin.conf 0644
     place "$config/sysctl.d/qubes-admin.conf" /usr/lib/sysctl.d/qubes-admin.conf 0644
@@ -191,10 +199,18 @@ check_mode() {
 }
 
 check_file() {
+    [ -e "$root$3" ] || { wrong "missing: $root$3" && return; }
     case $3 in /etc/qubes/policy.d/*) group=qubes ;; *) group=root ;; esac
     check_mode "$3" "$1" "$group"
     sum=$(sha256sum 2>/dev/null <"$root$3" || true)
     [ "${sum%% *}" = "$2" ] || wrong "not as installed: $root$3"
+}
+
+# One that was built elsewhere may need another version of Xen's libraries.
+check_libraries() {
+    ldd "$root$1" 2>/dev/null | sed -n 's/^[[:space:]]*\([^ ]*\) => not found$/\1/p' | while read -r library; do
+        wrong "needs $library, which is not here: $root$1"
+    done
 }
 
 check_method() {
@@ -215,6 +231,7 @@ check() {
     else
         wrong "does not run: $tool"
     fi
+    check_libraries "$libexec/qubes-domain"
     [ -e "$root$units/sysinit.target.wants/$boot" ] || wrong "not started at boot: $root$units/$boot"
     directories "$here/rpc-config/tmpfiles.d/qubes-admin.conf" | while read -r _ path mode _; do
         check_mode "$path" "$mode" qubes
@@ -319,6 +336,7 @@ case "$*" in
 --built\ *)
     [ $# = 2 ] && [ -x "$2/qubes-admin" ] || fail "no executables in ${2:-}; build them with cargo build --release"
     built=$(cd "$2" && pwd)
+    domain=$built/qubes-domain
     install_system
     ;;
 --check) check ;;

@@ -153,6 +153,7 @@ fn everything_has_its_place_and_mode() {
             assert!(config.unwrap().contains("wait-for-session = false"));
         }
     }
+    assert_eq!(mode("usr/lib/qubes/admin/qubes-domain"), 0o755);
     assert_eq!(mode("etc/qubes/policy.d/90-admin-default.policy"), 0o664);
     assert_eq!(mode("etc/qubes/policy.d/include/admin-local-rwx"), 0o664);
     assert!(root.join("usr/share/man/man1/qubes-admin.1").exists());
@@ -171,13 +172,14 @@ fn a_check_names_every_difference_and_installing_again_mends_them() {
     assert!(place.refused(&["--check"]).contains("nothing is installed"));
     place.done(&[]);
     let root = place.path("root");
-    let damage: [Damage; 7] = [
+    let damage: [Damage; 8] = [
         ("etc/qubes-rpc/admin.vm.List", |it| std::fs::remove_file(it).unwrap(), "missing or not our link"),
         (
             "usr/lib/qubes/admin/admin-label",
             |it| std::fs::write(it, "#!/bin/sh\n").unwrap(),
             "not as installed",
         ),
+        ("usr/lib/qubes/admin/qubes-domain", |it| std::fs::remove_file(it).unwrap(), "missing: "),
         (
             "usr/bin/qubes-admin",
             |it| std::fs::set_permissions(it, PermissionsExt::from_mode(0o777)).unwrap(),
@@ -213,7 +215,7 @@ fn a_check_names_every_difference_and_installing_again_mends_them() {
             "{path}: {reported}"
         );
     }
-    assert!(reported.contains("7 differences; install.sh mends them"), "{reported}");
+    assert!(reported.contains("8 differences; install.sh mends them"), "{reported}");
     place.done(&[]);
     place.done(&["--check"]);
 }
@@ -282,14 +284,32 @@ fn executables_built_elsewhere_need_no_toolchain() {
 }
 
 #[test]
+fn a_check_names_libraries_of_xen_that_are_not_here() {
+    let place = Place::new();
+    place.done(&[]);
+    place.program(
+        "ldd",
+        "printf '\\tlibc.so.6 => /lib/libc.so.6 (0x7f)\\n\\tlibxenlight.so.4.99 => not found\\n'",
+    );
+    let reported = place.refused(&["--check"]);
+    let said = format!("needs libxenlight.so.4.99, which is not here: {}", place.path("root").display());
+    assert!(reported.starts_with(&format!("{said}/usr/lib/qubes/admin/qubes-domain\n")), "{reported}");
+    assert!(reported.contains("1 differences"), "{reported}");
+}
+
+#[test]
 fn the_static_target_is_used_where_it_is_present() {
     let place = Place::new();
     place.program("rustc", &format!("echo {}", place.folder("libdir").display()));
     place.program("uname", "echo arch");
     let built = place.folder("target/arch-unknown-linux-musl");
     std::fs::rename(place.path("target/release"), built.join("release")).unwrap();
+    // libxl's executable is the machine's own.
+    symlink(executables::executable("qubes-domain"), place.folder("target/release").join("qubes-domain"))
+        .unwrap();
     place.done(&[]);
     assert!(place.path("root/usr/bin/qubes-admin").exists());
+    assert!(place.path("root/usr/lib/qubes/admin/qubes-domain").exists());
 }
 
 #[test]
