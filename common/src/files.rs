@@ -84,6 +84,14 @@ pub fn open_to_write(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).open(path)
 }
 
+/// Opens a pipe for writing that never waits: what finds no room in it, or no reader, is an error.
+///
+/// # Errors
+/// What the system says.
+pub fn open_pipe(path: &Path) -> io::Result<fs::File> {
+    fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
 /// Bytes in a file or block device. Moves its position to the beginning.
 ///
 /// # Errors

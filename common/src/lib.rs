@@ -17,6 +17,7 @@ pub mod model;
 pub mod names;
 pub mod permission;
 pub mod policy;
+pub mod progress;
 pub mod quote;
 pub mod random;
 pub mod reply;

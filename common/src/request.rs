@@ -18,6 +18,10 @@ pub const NOTES_REQUEST_MAX: usize = 256_000 + 4_096;
 /// The call that [`NOTES_REQUEST_MAX`] holds for.
 const NOTES_METHOD: &[u8] = b"admin.vm.notes.Set";
 
+/// Names of the variables in which qrexec tells caller and destination.
+pub(crate) const REMOTE_DOMAIN: &str = "QREXEC_REMOTE_DOMAIN";
+pub(crate) const REQUESTED_TARGET: &str = "QREXEC_REQUESTED_TARGET";
+
 /// One request before anything in it is trusted.
 pub struct Request {
     /// Method as asked for.
@@ -46,7 +50,7 @@ const TOO_LONG: Failure = Failure::Dropped(Cow::Borrowed("request too long"));
 pub fn receive(family: &Family, arguments: &[OsString]) -> Result<Request, Failure> {
     let method = method_of(arguments.first());
     let row = family.find(&method).map(|entry| entry.row);
-    match (environment::variable("QREXEC_REMOTE_DOMAIN"), row) {
+    match (environment::variable(REMOTE_DOMAIN), row) {
         (Some(_), Some(row)) if row.is_internal() => Err(no_such_method(row.name)),
         (Some(source), Some(Row { payload: Presence::Stream, .. })) => {
             let request = from_qrexec(method, arguments.get(1), source, |_| Ok(Vec::new()))?;
@@ -87,7 +91,7 @@ fn from_qrexec(
 /// The target as qrexec hands it on: a name, the keyword `adminvm`, or nothing for a caller in dom0.
 fn requested_target(source: &[u8]) -> Result<Vec<u8>, Failure> {
     let kind = environment::variable("QREXEC_REQUESTED_TARGET_TYPE").unwrap_or_default();
-    let name = environment::variable("QREXEC_REQUESTED_TARGET");
+    let name = environment::variable(REQUESTED_TARGET);
     let keyword = environment::variable("QREXEC_REQUESTED_TARGET_KEYWORD");
     match (kind.as_bytes(), name, keyword) {
         (b"keyword", _, Some(keyword)) => target(b"keyword", keyword.as_bytes()),

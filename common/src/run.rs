@@ -11,8 +11,12 @@ use nix::unistd::Pid;
 
 use crate::capture::{self, Finished};
 use crate::environment;
+use crate::progress;
+use crate::request::{REMOTE_DOMAIN, REQUESTED_TARGET};
 use crate::root::{ROOT_VARIABLE, Root};
-use crate::spawn::{self, Leads, Process, Stream};
+use crate::spawn::{self, Leads};
+
+pub use crate::spawn::{Process, Stream};
 
 /// What programs get of an environment: untranslated messages, and where to look for the programs they start.
 const ENVIRONMENT: [&std::ffi::CStr; 2] = [c"LC_ALL=C.UTF-8", c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
@@ -66,9 +70,12 @@ fn words(before: &[&str], program: &Path, arguments: &[&str]) -> io::Result<Vec<
 }
 
 /// Tells a program of ours which root it works on.
-fn variable(root: &Root) -> io::Result<CString> {
-    let variable = [ROOT_VARIABLE.as_bytes(), b"=", root.path("/").as_os_str().as_bytes()].concat();
-    Ok(CString::new(variable)?)
+fn root_variable(root: &Root) -> io::Result<CString> {
+    variable(ROOT_VARIABLE, &root.path("/"))
+}
+
+fn variable(name: &str, value: &Path) -> io::Result<CString> {
+    Ok(CString::new([name.as_bytes(), b"=", value.as_os_str().as_bytes()].concat())?)
 }
 
 /// Starts a program that outlives us, in a session of its own, with one end of a conversation as its standard input.
@@ -78,7 +85,7 @@ fn variable(root: &Root) -> io::Result<CString> {
 /// If it cannot be started.
 pub fn detached(program: &Path, arguments: &[&str], root: &Root, input: BorrowedFd<'_>) -> io::Result<Pid> {
     let streams = [Stream::Given(input.as_raw_fd()), Stream::Nothing, Stream::Ours];
-    let environment = [c"LC_ALL=C".to_owned(), variable(root)?];
+    let environment = [c"LC_ALL=C".to_owned(), root_variable(root)?];
     let words = words(&[], program, arguments)?;
     Ok(spawn::start(&words, &environment, streams, Leads::Session)?.id())
 }
@@ -92,7 +99,8 @@ pub fn process_descriptor(process: Pid) -> io::Result<OwnedFd> {
 }
 
 /// Starts a service executable against a root. Its standard input gets the header and then what `payload` gives, both
-/// written while the reply is read; its standard output is the reply.
+/// written while the reply is read; its standard output is the reply. Where there is a pipe to tell progress to, it gets
+/// its path.
 ///
 /// # Errors
 /// If it cannot be started.
@@ -101,9 +109,11 @@ pub fn service(
     root: &Root,
     header: Vec<u8>,
     payload: Option<impl io::Read + Send + 'static>,
+    progress: Option<&Path>,
 ) -> io::Result<Process> {
     let streams = [Stream::Pipe, Stream::Pipe, Stream::Ours];
-    let environment = [variable(root)?];
+    let mut environment = vec![root_variable(root)?];
+    environment.extend(progress.map(|pipe| variable(progress::VARIABLE, pipe)).transpose()?);
     let mut process = spawn::start(&words(&[], program, &[])?, &environment, streams, Leads::Nothing)?;
     if let Some(mut stdin) = process.input() {
         std::thread::spawn(move || {
@@ -113,6 +123,28 @@ pub fn service(
         });
     }
     Ok(process)
+}
+
+/// Starts a service executable the way qrexec does, as one needs whose payload is a stream: `input` is that stream, its
+/// standard output is the reply.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn streamed_service(
+    program: &Path,
+    root: &Root,
+    argument: &str,
+    caller: &str,
+    destination: &str,
+    input: Stream,
+) -> io::Result<Process> {
+    let environment = [
+        root_variable(root)?,
+        variable(REMOTE_DOMAIN, caller.as_ref())?,
+        variable(REQUESTED_TARGET, destination.as_ref())?,
+    ];
+    let streams = [input, Stream::Pipe, Stream::Ours];
+    spawn::start(&words(&[], program, &[argument])?, &environment, streams, Leads::Nothing)
 }
 
 /// Shows a notification on the desktop of whoever runs us, whose environment says where that is.

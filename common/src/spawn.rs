@@ -16,7 +16,7 @@ use nix::unistd::{Pid, pipe2};
 
 /// What a program gets as one of its standard streams.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
+pub enum Stream {
     /// `/dev/null`.
     Nothing,
     /// One end of a pipe, whose other end we keep.

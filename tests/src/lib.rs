@@ -22,6 +22,7 @@ pub mod pools;
 pub mod scenario;
 pub mod sim;
 pub mod stepper;
+pub mod tool;
 pub mod volumes;
 pub mod watching;
 

@@ -1,34 +1,13 @@
 //! `qubes-admin` as an operator uses it.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
+use tests::tool::{command, error, install, on_terminal, text, tool};
 use tests::{Fixture, executables};
 
 const GOLDEN: &str = include_str!("../conformance/initial.qubes.xml");
-
-fn command(fixture: &Fixture, arguments: &[&str]) -> Command {
-    let mut command = Command::new(executables::executable("qubes-admin"));
-    command.env_clear().arg("--root").arg(fixture.path("/")).args(arguments).stdin(Stdio::null());
-    command
-}
-
-fn tool(fixture: &Fixture, arguments: &[&str]) -> Output {
-    command(fixture, arguments).output().unwrap()
-}
-
-/// What the tool prints on a terminal of that width.
-fn on_terminal(fixture: &Fixture, columns: u16, arguments: &[&str]) -> String {
-    let size = nix::pty::Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    let terminal = nix::pty::openpty(&size, None).unwrap();
-    let mut child = command(fixture, arguments).stdout(terminal.slave).spawn().unwrap();
-    let mut bytes = Vec::new();
-    // A terminal whose other side is gone answers with an error.
-    let _ = std::fs::File::from(terminal.master).read_to_end(&mut bytes);
-    child.wait().unwrap();
-    String::from_utf8(bytes).unwrap().replace("\r\n", "\n")
-}
 
 /// Puts a value into the store past all rules.
 fn put(fixture: &Fixture, qube: &str, property: &str, value: &str) {
@@ -47,31 +26,10 @@ fn install_answer(fixture: &Fixture, method: &str, answer: &str) {
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
-fn text(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn error(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1));
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
 fn import(fixture: &Fixture, xml: &str) -> Output {
     let file = fixture.path("/in.xml");
     std::fs::write(&file, xml).unwrap();
     tool(fixture, &["import", file.to_str().unwrap()])
-}
-
-/// Links the executables the way the installer does.
-fn install(fixture: &Fixture) {
-    let rpc = fixture.path("/etc/qubes-rpc");
-    std::fs::create_dir_all(&rpc).unwrap();
-    for family in services::FAMILIES {
-        for call in family.calls.iter().filter(|call| !call.row.is_internal()) {
-            std::os::unix::fs::symlink(executables::executable(family.name), rpc.join(call.row.name))
-                .unwrap();
-        }
-    }
 }
 
 #[test]

@@ -13,9 +13,9 @@ use crate::files;
 nix::ioctl_write_int_bad!(ficlone, libc::FICLONE);
 
 /// Makes `to`, all zeros and as long as `from`, hold what that holds: by sharing blocks, else by copying the data and
-/// leaving holes.
-pub(super) fn copy(from: &File, to: &mut File) -> io::Result<()> {
-    if share(from, to) { Ok(()) } else { copy_data(from, to) }
+/// leaving holes, while `progress` is told up to which byte that is done.
+pub(super) fn copy(from: &File, to: &mut File, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
+    if share(from, to) { Ok(()) } else { copy_data(from, to, progress) }
 }
 
 fn share(from: &File, to: &File) -> bool {
@@ -25,7 +25,7 @@ fn share(from: &File, to: &File) -> bool {
 }
 
 /// Copies block by block, seeking over blocks of zeros.
-fn copy_data(mut from: &File, to: &mut File) -> io::Result<()> {
+fn copy_data(mut from: &File, to: &mut File, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
     const BLOCK: usize = 1 << 17;
     let mut block = vec![0; BLOCK];
     let mut position = next_data(from, 0)?;
@@ -41,6 +41,7 @@ fn copy_data(mut from: &File, to: &mut File) -> io::Result<()> {
             to.write_all(data)?;
         }
         let after = start.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        progress(after);
         position = next_data(from, after)?;
     }
     Ok(())
@@ -83,7 +84,7 @@ mod tests {
         source.seek(SeekFrom::Start(1 << 20)).unwrap();
         source.write_all(b"data").unwrap();
         let mut target = files::create(&folder.join("b"), 0o600).unwrap();
-        copy_data(&files::open(&folder.join("a")).unwrap(), &mut target).unwrap();
+        copy_data(&files::open(&folder.join("a")).unwrap(), &mut target, &mut |_| {}).unwrap();
         target.set_len(1 << 24).unwrap();
         let (a, b) = (files::read(&folder.join("a")).unwrap(), files::read(&folder.join("b")).unwrap());
         assert!(a == b);

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{PoolDriver, StorageError, clone, driver, driver_of, is_running, pool_of};
 use crate::files;
 use crate::model::{Pools, Volume};
+use crate::progress::Progress;
 use crate::root::Root;
 
 /// Fills a kept volume with what another holds, its size included; any other kind begins each start anew and is left
@@ -38,8 +39,14 @@ fn copy(driver: &dyn PoolDriver, volume: &Volume, from: &Path) -> Result<(), Sto
     let source = files::open(from).map_err(StorageError::io("reading the source of a copy"))?;
     let size = files::length(&source).map_err(StorageError::io("reading the source of a copy"))?;
     let path = driver.import_begin(volume, size)?;
+    let mut progress = Progress::of(size);
     let copied = files::open_to_write(&path)
-        .and_then(|mut target| clone::copy(&source, &mut target).and_then(|()| target.sync_all()))
+        .and_then(|mut target| {
+            clone::copy(&source, &mut target, &mut |done| progress.tell(done))?;
+            target.sync_all()?;
+            progress.tell(size);
+            Ok(())
+        })
         .map_err(StorageError::io("copying a volume"));
     match copied.and_then(|()| driver.import_end(volume)) {
         Ok(()) => Ok(()),

@@ -208,7 +208,7 @@ pub(super) fn copy(from: &Path, to: &Path, size: Option<u64>, keep: Keep) -> io:
         let source = files::open(from)?;
         let about = source.metadata()?;
         let mut target = files::create(&temporary, IMAGE_MODE)?;
-        clone::copy(&source, &mut target)?;
+        clone::copy(&source, &mut target, &mut |_| {})?;
         target.set_len(size.unwrap_or(about.len()))?;
         if keep == Keep::Time {
             target.set_modified(about.modified()?)?;

@@ -3,13 +3,15 @@
 use std::io::{self, BufRead, BufReader, IsTerminal};
 
 use clap::Args;
-use common::call::{Presence, Row};
+use common::call::Presence;
 use common::root::Root;
-use common::run;
+use common::run::{Process, Stream};
 
 use super::content::{self, Shape};
-use super::event::{Event, field, unreadable};
+use super::event::Event;
 use super::out::{self, Stop};
+use super::reply::{self, Message};
+use super::service::Service;
 use super::{complete, rows};
 
 /// A call as typed.
@@ -31,19 +33,9 @@ pub(super) struct Call {
 
 /// Makes the call. The payload is standard input, unless that is a terminal or the call takes none.
 pub(super) fn run(call: &Call, root: &Root) -> Result<(), Stop> {
-    let (method, argument) = call.method.split_once('+').unwrap_or((&call.method, ""));
-    let service = root.path("/etc/qubes-rpc").join(method);
-    if method.contains('/') || !service.is_file() {
-        return Err(format!("no such method: {method}").into());
-    }
-    if let Some(spaced) = [method, argument, &call.caller].iter().find(|word| word.contains(' ')) {
-        return Err(format!("a space cannot be sent in this place: '{spaced}'").into());
-    }
-    let form = Form::of(method, call.json)?;
-    let header = format!("{method}+{argument} {} name {}\0", call.caller, call.destination);
-    let payload = takes_payload(method).then(io::stdin);
-    let mut child = run::service(&service, root, header.into_bytes(), payload)
-        .map_err(|error| format!("{}: {error}", service.display()))?;
+    let service = Service::find(root, &call.caller, &call.destination, &call.method)?;
+    let form = Form::of(service.method(), call.json)?;
+    let mut child = start(&service)?;
     let answered = child.output().map_or(Ok(()), |reply| print_reply(BufReader::new(reply), &form));
     if matches!(answered, Err(Stop::Unread)) {
         // A stream would not end by itself.
@@ -53,10 +45,13 @@ pub(super) fn run(call: &Call, root: &Root) -> Result<(), Stop> {
     answered
 }
 
-fn takes_payload(method: &str) -> bool {
-    let mut rows = rows();
-    let none = rows.any(|row: &Row| row.name == method && row.payload == Presence::No);
-    !none && !io::stdin().is_terminal()
+fn start(service: &Service<'_>) -> Result<Process, Stop> {
+    let presence = rows().find(|row| row.name == service.method()).map(|row| row.payload);
+    let has_input = presence != Some(Presence::No) && !io::stdin().is_terminal();
+    if presence == Some(Presence::Stream) {
+        return service.start_streamed(if has_input { Stream::Ours } else { Stream::Nothing });
+    }
+    service.start(has_input.then(io::stdin), None)
 }
 
 /// How content is printed.
@@ -99,32 +94,12 @@ impl Form {
 /// Prints the one content of a reply, or its events as they come.
 fn print_reply(mut reply: impl BufRead, form: &Form) -> Result<(), Stop> {
     let mut answered = false;
-    loop {
-        match field(&mut reply)?.as_deref() {
-            Some("0") => {
-                let mut content = Vec::new();
-                reply.read_to_end(&mut content).map_err(unreadable)?;
-                return form.print(&content);
-            }
-            Some("1") => form.print_event(&Event::read(&mut reply)?)?,
-            Some("2") => return Err(refusal(&mut reply)?.into()),
-            Some(_) => return Err("the answer is none of the protocol".to_owned().into()),
-            None if answered => return Ok(()),
-            None => {
-                return Err("the call was dropped without an answer; the log tells why".to_owned().into());
-            }
+    while let Some(message) = Message::read(&mut reply)? {
+        match message {
+            Message::Content(content) => return form.print(&content),
+            Message::Event(event) => form.print_event(&event)?,
         }
         answered = true;
     }
-}
-
-/// What an exception says: its class and its text.
-pub(super) fn refusal(reply: &mut impl BufRead) -> Result<String, Stop> {
-    let class = field(reply)?.unwrap_or_default();
-    let _traceback = field(reply)?;
-    let text = field(reply)?.unwrap_or_default();
-    // Clients put the other classes' texts through `%` formatting, so that it came doubled.
-    let is_plain = matches!(class.as_str(), "PermissionDenied" | "ProtocolError");
-    let text = if is_plain { text } else { text.replace("%%", "%") };
-    Ok(format!("{class}: {text}"))
+    if answered { Ok(()) } else { Err(reply::dropped()) }
 }

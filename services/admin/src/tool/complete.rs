@@ -34,7 +34,16 @@ pub(super) fn qubes() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| starting(current, qube_names()))
 }
 
-/// Completes a method and, behind its plus sign, the name of a property or label.
+/// Completes the name of a volume that can be filled.
+pub(super) fn volumes() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| starting(current, words(&["private", "root"])))
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Completes a method and, behind its plus sign, the name of a property, label, pool or volume.
 pub(super) fn methods() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let typed = current.to_string_lossy();
@@ -74,6 +83,12 @@ fn label_names() -> Vec<String> {
     )
 }
 
+fn pool_names() -> Vec<String> {
+    let store = Store::at(&root());
+    let pools = store.read().and_then(|view| view.pools());
+    pools.map_or_else(|_| Vec::new(), |pools| pools.pools.iter().map(|pool| pool.name.to_string()).collect())
+}
+
 /// The method with every argument known for it.
 fn arguments(method: &str) -> Vec<String> {
     let known = if method.starts_with("admin.property.") {
@@ -82,6 +97,10 @@ fn arguments(method: &str) -> Vec<String> {
         property_names()
     } else if method.starts_with("admin.label.") {
         label_names()
+    } else if method.starts_with("admin.pool.") && method != "admin.pool.Add" {
+        pool_names()
+    } else if method.starts_with("admin.vm.volume.") {
+        words(&["root", "private", "volatile", "kernel"])
     } else {
         Vec::new()
     };

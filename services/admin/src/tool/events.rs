@@ -7,9 +7,11 @@ use clap::Args;
 use common::root::Root;
 use common::run;
 
-use super::event::{Event, field};
+use super::complete;
+use super::event::Event;
 use super::out::{self, Stop};
-use super::{call, complete};
+use super::reply::Message;
+use super::service::Service;
 
 const METHOD: &str = "admin.Events";
 const NOTIFIER: &str = "/usr/bin/notify-send";
@@ -34,17 +36,11 @@ pub(super) struct Events {
 /// Follows the events until whoever reads them goes away.
 pub(super) fn run(events: &Events, root: &Root) -> Result<(), Stop> {
     let notifier = events.notify.then(|| notifier(root)).transpose()?;
-    let service = root.path("/etc/qubes-rpc").join(METHOD);
-    let header = format!("{METHOD}+ {} name dom0\0", events.caller);
-    let mut child = run::service(&service, root, header.into_bytes(), None::<std::io::Empty>)
-        .map_err(|error| format!("{}: {error}", service.display()))?;
+    let service = Service::find(root, &events.caller, "dom0", METHOD)?;
+    let mut child = service.start(None::<std::io::Empty>, None)?;
     let told = child.output().map_or(Ok(()), |reply| {
         let mut reply = BufReader::new(reply);
-        while let Some(kind) = field(&mut reply)? {
-            if kind != "1" {
-                return Err(call::refusal(&mut reply)?.into());
-            }
-            let event = Event::read(&mut reply)?;
+        while let Some(Message::Event(event)) = Message::read(&mut reply)? {
             if matches(&events.pattern, event.name()) {
                 events.tell(&event, notifier.as_deref())?;
             }

@@ -42,6 +42,11 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
                 "qubes-admin call --as mgmt work admin.vm.tag.List",
                 "The same call as another qube would be answered.",
             ),
+            ("qubes-admin import-volume disk.img work private", "A volume from a file."),
+            (
+                "xz -dc disk.img.xz | qubes-admin import-volume --size 10737418240 - work private",
+                "The same from a pipe, which does not tell how much will come.",
+            ),
             ("qubes-admin tree --net --dot | dot -Tsvg", "A picture of the network."),
         ],
     ),

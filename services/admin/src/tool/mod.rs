@@ -9,11 +9,15 @@ mod events;
 mod init;
 mod man;
 mod out;
+mod progress;
+mod reply;
+mod service;
 mod show;
 mod status;
 mod table;
 mod transfer;
 mod tree;
+mod volume;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,6 +77,16 @@ enum Command {
     /// input, unless that is a terminal or the call takes none. The policy is not asked: whoever may write the store
     /// may make every call.
     Call(call::Call),
+    /// Fill a volume of a halted qube from a file.
+    ///
+    /// The volume gets the size of the file. Where that cannot be known, as of a pipe, exactly as many bytes must come
+    /// as the volume has, unless --size says how many. A terminal is shown the progress.
+    ImportVolume(volume::ImportVolume),
+    /// Fill a volume with what another holds.
+    ///
+    /// Within a pool whose volumes share their blocks this takes no time. Elsewhere data is copied, and a terminal is
+    /// shown the progress.
+    CloneVolume(volume::CloneVolume),
     /// Print changes as they happen.
     Events(events::Events),
     /// Print every call with the executable that serves it.
@@ -111,6 +125,8 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::Show(show) => show::run(show, root),
         Command::Tree(tree) => tree::run(tree, root),
         Command::Call(call) => call::run(call, root),
+        Command::ImportVolume(import) => volume::import(import, root),
+        Command::CloneVolume(clone) => volume::clone(clone, root),
         Command::Events(events) => events::run(events, root),
         Command::Methods => methods(),
         Command::Completions { shell } => complete::print_script(shell),
