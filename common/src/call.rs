@@ -34,6 +34,15 @@ pub enum Presence {
     Required,
     /// A payload of any length, which the call itself takes from standard input.
     Stream,
+    /// The same after a line with its size, which is the payload that the call sanitises.
+    SizedStream,
+}
+
+impl Presence {
+    /// Whether the call itself takes the payload from standard input.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Stream | Self::SizedStream)
+    }
 }
 
 /// Which policy include file a call is listed in, with [`Access`].
@@ -149,7 +158,7 @@ pub struct Received {
     pub parties: Parties,
     /// The argument; its presence agrees with the row.
     pub argument: Untrusted,
-    /// The payload; its presence agrees with the row. Empty for a stream.
+    /// The payload; its presence agrees with the row. Of a stream only the line that announces its size, if it has one.
     pub payload: Untrusted,
 }
 
@@ -170,6 +179,8 @@ pub enum Reply {
     Content(Content),
     /// What sends events for as long as the caller listens. Only families that have streams link the means.
     Stream(Box<dyn FnOnce()>),
+    /// How an upload ended that had begun. The exit status tells only of those that never did (spec 20 §5.1).
+    Ended(Result<Content, Failure>),
 }
 
 impl From<Content> for Reply {

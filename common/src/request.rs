@@ -10,6 +10,7 @@ use crate::environment;
 use crate::failure::{Exception, Failure};
 use crate::standard;
 use crate::untrusted::Untrusted;
+use crate::upload::Upload;
 
 /// Most bytes of header, NUL and payload together.
 pub const REQUEST_MAX: usize = 65_536;
@@ -32,7 +33,7 @@ pub struct Request {
     pub source: Untrusted,
     /// Destination: name or `uuid:…`.
     pub destination: Untrusted,
-    /// Everything after the header.
+    /// Everything after the header; of an upload only a line that announces its size.
     pub payload: Untrusted,
     /// Whether the payload is still to come: only qrexec's own way of starting a call has such ones.
     pub is_streamed: bool,
@@ -43,18 +44,29 @@ const FRAMING: Failure = Failure::Dropped(Cow::Borrowed("framing error"));
 /// Nor does a request that is too long.
 const TOO_LONG: Failure = Failure::Dropped(Cow::Borrowed("request too long"));
 
+/// The row of the call that this process was started for, if its family has that.
+fn row_of(family: &Family, arguments: &[OsString]) -> Option<Row> {
+    family.find(&method_of(arguments.first())).map(|entry| entry.row)
+}
+
+/// Whether this process was started for a call whose payload it takes from standard input.
+pub fn is_upload(family: &Family, arguments: &[OsString]) -> bool {
+    let is_from_qrexec = environment::variable(REMOTE_DOMAIN).is_some();
+    is_from_qrexec && row_of(family, arguments).is_some_and(|row| row.payload.is_stream())
+}
+
 /// Reads the request this process was started for, to its end but for the payload of a streaming call.
 ///
 /// # Errors
 /// A drop for malformed frames and too long requests, `QubesException` where the request cannot be read.
 pub fn receive(family: &Family, arguments: &[OsString]) -> Result<Request, Failure> {
     let method = method_of(arguments.first());
-    let row = family.find(&method).map(|entry| entry.row);
+    let row = row_of(family, arguments);
     match (environment::variable(REMOTE_DOMAIN), row) {
         (Some(_), Some(row)) if row.is_internal() => Err(no_such_method(row.name)),
-        (Some(source), Some(Row { payload: Presence::Stream, .. })) => {
+        (Some(source), Some(row)) if row.payload.is_stream() => {
             let request = from_qrexec(method, arguments.get(1), source, |_| Ok(Vec::new()))?;
-            Ok(Request { is_streamed: true, ..request })
+            Ok(Request { payload: announced_size(row.payload)?, is_streamed: true, ..request })
         }
         (Some(source), _) => {
             let limit = limit_of(&method);
@@ -70,6 +82,16 @@ fn method_of(program: Option<&OsString>) -> Vec<u8> {
     let path = program.map(|program| program.as_bytes()).unwrap_or_default();
     let base = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     base.split(|byte| *byte == b'+').next().unwrap_or_default().to_vec()
+}
+
+/// The line with the size of an upload that has one.
+fn announced_size(payload: Presence) -> Result<Untrusted, Failure> {
+    const LINE_MAX: usize = 21;
+    if payload != Presence::SizedStream {
+        return Ok(Untrusted::new(Vec::new()));
+    }
+    let line = Upload::of_standard_input().line(LINE_MAX);
+    line.ok().flatten().ok_or(Failure::Dropped(Cow::Borrowed("no line with the size of new data")))
 }
 
 fn from_qrexec(

@@ -1,6 +1,6 @@
 //! The way of every call: receive, resolve, check what all calls share, run the three stages, answer once.
 
-use std::ffi::OsString;
+use std::ffi::{OsString, c_int};
 use std::io::Write;
 
 use crate::call::{
@@ -20,20 +20,20 @@ use crate::store::{Store, View};
 use crate::untrusted::Untrusted;
 use crate::{call::Access, files};
 
-/// Serves the one request this process was started for. The exit status is 0 also for an exception: clients
-/// look at the answer only then.
-pub fn serve(family: &Family, arguments: &[OsString]) {
+/// Serves the one request this process was started for and gives the exit status. That is 0 also for an exception:
+/// clients look at the answer only then. Only an upload that never began ends with 1 (spec 20 §5.1).
+pub fn serve(family: &Family, arguments: &[OsString]) -> c_int {
     log::catch_panics();
     let root = Root::from_environment();
-    let answer = match request::receive(family, arguments) {
-        Ok(request) => respond(family, &request, &root),
-        Err(failure) => answer(Err(failure), &root),
-    };
-    match answer {
+    let request = request::receive(family, arguments);
+    let outcome = request.and_then(|request| handle(family, &request, &root));
+    let has_not_begun = outcome.is_err() && request::is_upload(family, arguments);
+    match answer(outcome, &root) {
         Some(Answer::Message(bytes)) => send(&bytes),
         Some(Answer::Stream(send)) => send(),
         None => {}
     }
+    c_int::from(has_not_begun)
 }
 
 /// Writes a whole message. An error is met by trying once more, so that one that passes loses no answer. A caller that
@@ -67,6 +67,7 @@ fn answer(outcome: Result<Reply, Failure>, root: &Root) -> Option<Answer> {
     match outcome {
         Ok(Reply::Content(content)) => Some(Answer::Message(reply::ok(&content))),
         Ok(Reply::Stream(send)) => Some(Answer::Stream(send)),
+        Ok(Reply::Ended(outcome)) => answer(outcome.map(Reply::Content), root),
         Err(Failure::Exception { exception, message, raised }) => {
             let traceback = if is_debugging(root) { format!("raised at {raised}\n") } else { String::new() };
             Some(Answer::Message(reply::exception(exception, &traceback, &message)))
@@ -111,7 +112,7 @@ fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Fail
 /// The call that a request is for, if its payload comes the way the call takes it.
 fn known<'f>(family: &'f Family, request: &Request) -> Option<&'f Entry> {
     let entry = family.find(request.method.sanitise::<Ascii>().ok()?.as_str().as_bytes());
-    entry.filter(|entry| (entry.row.payload == Presence::Stream) == request.is_streamed)
+    entry.filter(|entry| entry.row.payload.is_stream() == request.is_streamed)
 }
 
 fn unknown(method: &Untrusted) -> Failure {

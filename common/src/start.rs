@@ -34,8 +34,7 @@ pub unsafe fn main(family: &Family, count: c_int, words: *const *const c_char) -
     }
     // SAFETY: our caller vouches for both.
     let arguments = unsafe { arguments(count, words) };
-    serve::serve(family, &arguments);
-    0
+    serve::serve(family, &arguments)
 }
 
 /// The arguments, the program's own name first. Not std's, which some C libraries leave empty without std's start.

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
 
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::process::Stdio;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 
 use tests::Fixture;
 use tests::fixture::{readable, refusal};
@@ -14,6 +16,19 @@ const BEGIN: &str = "made domain-volume-import-begin volume=private size=";
 
 fn reply(fixture: &Fixture, method: &str, volume: &str, payload: &[u8]) -> Vec<u8> {
     stream(fixture, method, volume, payload).output().unwrap().stdout
+}
+
+/// How a stream ended: exit status, readable answer, and what is logged.
+fn ending(mut command: Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    let logged = String::from_utf8(output.stderr).unwrap();
+    (output.status.code().unwrap(), readable(&output.stdout), logged)
+}
+
+/// An import into a volume of `made` of which only the ending counts.
+fn ends(fixture: &Fixture, method: &str, volume: &str, payload: &[u8]) -> (i32, String) {
+    let (status, answer, _) = ending(stream(fixture, method, volume, payload));
+    (status, answer)
 }
 
 fn content(fixture: &Fixture) -> Vec<u8> {
@@ -97,6 +112,71 @@ fn a_bad_first_line_gets_no_answer_and_a_bad_number_does() {
         assert_eq!(refusal(&reply), format!("ProtocolError: {told}"));
     }
     assert_eq!(shown(&fixture), before);
+}
+
+#[test]
+fn the_exit_status_tells_an_import_that_never_began_from_one_that_failed() {
+    let fixture = system();
+    let (import, sized) = ("admin.vm.volume.Import", "admin.vm.volume.ImportWithSize");
+    let exception = |text: &str| {
+        format!("2·{}··{}·", text.split(": ").next().unwrap(), &text[text.find(": ").unwrap() + 2..])
+    };
+    // Step 1: a line that is none gets a word in the log and no answer, whatever else is wrong.
+    for bad in [&b"65536"[..], b"", b"1\r\n", b"6553600000000000000000\n"] {
+        for (volume, target) in [("private", "made"), ("nosuch", "made"), ("", "made"), ("private", "nosuch")]
+        {
+            let mut command = stream(&fixture, sized, volume, bad);
+            let (status, answer, logged) = ending({
+                command.env("QREXEC_REQUESTED_TARGET", target);
+                command
+            });
+            assert_eq!((status, answer.as_str()), (1, ""), "{bad:?} {volume} {target}");
+            assert!(logged.contains("no line with the size"), "{logged}");
+        }
+    }
+    // Step 3: what refuses to begin is the answer, and the status says that nothing began.
+    let unknown = exception("ProtocolError: Argument not in made volumes");
+    assert_eq!(ends(&fixture, import, "nosuch", b"x"), (1, unknown.clone()));
+    assert_eq!(ends(&fixture, sized, "nosuch", b"1\nx"), (1, unknown));
+    assert_eq!(ends(&fixture, import, "", b"x"), (1, exception("ProtocolError: expected an argument")));
+    assert_eq!(ends(&fixture, import, "root", b"x"), (1, String::new()));
+    let number = "ProtocolError: Size of new data contains non ASCII digits";
+    assert_eq!(ends(&fixture, sized, "private", b"abc\n"), (1, exception(number)));
+    let mut elsewhere = stream(&fixture, import, "private", b"x");
+    elsewhere.env("QREXEC_REQUESTED_TARGET", "nosuch");
+    let (status, answer, _) = ending(elsewhere);
+    assert_eq!((status, answer), (1, exception("QubesVMNotFoundError: No such domain: 'nosuch'")));
+    let mut nowhere = stream(&fixture, import, "private", b"x");
+    nowhere.env_remove("QREXEC_REQUESTED_TARGET");
+    nowhere.env("QREXEC_REMOTE_DOMAIN", "made");
+    let (status, answer, _) = ending(nowhere);
+    assert_eq!((status, answer.as_str()), (1, ""));
+    let domain = fixture.domain("made", "Running");
+    let running = exception("QubesVMNotHaltedError: Domain is not powered off: 'made'");
+    assert_eq!(ends(&fixture, import, "private", &new()), (1, running));
+    drop(domain);
+    // Step 7: how an import ended that had begun is an answer like others.
+    let short = "QubesException: Data import failed: not enough data (copied 1 bytes, expected 65536 bytes)";
+    assert_eq!(ends(&fixture, import, "private", b"x"), (0, exception(short)));
+    assert_eq!(ends(&fixture, import, "private", &new()), (0, "0·".to_owned()));
+}
+
+#[test]
+fn a_caller_who_goes_away_in_the_middle_leaves_the_volume_as_it_was() {
+    let fixture = system();
+    let before = shown(&fixture);
+    let (mut client, server) = UnixStream::pair().unwrap();
+    let mut command = stream(&fixture, "admin.vm.volume.Import", "private", b"");
+    let output = Stdio::from(OwnedFd::from(server.try_clone().unwrap()));
+    let mut importer = command.stdin(Stdio::from(OwnedFd::from(server))).stdout(output).spawn().unwrap();
+    drop(command);
+    client.write_all(&new()[..SIZE / 2]).unwrap();
+    drop(client);
+    assert_eq!(importer.wait().unwrap().code(), Some(0));
+    assert_eq!(shown(&fixture), before);
+    assert!(has_no_temporary(&fixture));
+    let ends = fixture.events();
+    assert_eq!(ends.last().unwrap(), "made domain-volume-import-end volume=private success=False");
 }
 
 #[test]

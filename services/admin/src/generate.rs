@@ -141,6 +141,6 @@ const fn mark(presence: Presence) -> char {
         Presence::No => '–',
         Presence::Optional => '?',
         Presence::Required => '!',
-        Presence::Stream => '…',
+        Presence::Stream | Presence::SizedStream => '…',
     }
 }

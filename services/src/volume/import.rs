@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
+use common::call::{Call, Content, Granted, Presence, Received, Reply, Row, Values, World};
 use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
 use common::names::{Ascii, DataSize, ImportOutcome};
@@ -123,9 +123,6 @@ fn failed(reason: &str) -> Failure {
 pub(super) trait Announced {
     /// The call.
     const ROW: Row;
-
-    /// The announced size; none stands for the volume's own.
-    fn size(upload: &Upload) -> Result<Option<DataSize>, Failure>;
 }
 
 /// The call that takes a volume's new content from its payload.
@@ -136,36 +133,25 @@ pub(super) struct OwnSize;
 /// As many bytes as the first line says.
 pub(super) struct FirstLine;
 
-const fn row(name: &'static str, help: &'static str) -> Row {
-    Row::write(name, help).argument(Presence::Required).payload(Presence::Stream)
-}
-
 impl Announced for OwnSize {
-    const ROW: Row = row(
+    const ROW: Row = Row::write(
         "admin.vm.volume.Import",
         "Replaces a halted qube's volume by the payload, which has exactly the volume's size.",
-    );
-
-    fn size(_: &Upload) -> Result<Option<DataSize>, Failure> {
-        Ok(None)
-    }
+    )
+    .argument(Presence::Required)
+    .payload(Presence::Stream);
 }
 
 impl Announced for FirstLine {
-    const ROW: Row = row(
+    const ROW: Row = Row::write(
         "admin.vm.volume.ImportWithSize",
         "The same with another size: a line with the number of bytes comes first.",
-    );
-
-    /// A line that is none gets no answer; an empty one announces nothing.
-    fn size(upload: &Upload) -> Result<Option<DataSize>, Failure> {
-        const LINE_MAX: usize = 21;
-        let hidden = || Failure::dropped("no line with the size of new data");
-        let line = upload.line(LINE_MAX).map_err(|_| hidden())?.ok_or_else(hidden)?;
-        announced(&line)
-    }
+    )
+    .argument(Presence::Required)
+    .payload(Presence::SizedStream);
 }
 
+/// The announced size; none stands for the volume's own.
 fn announced(text: &Untrusted) -> Result<Option<DataSize>, Failure> {
     if text.is_empty() { Ok(None) } else { Ok(Some(text.sanitise()?)) }
 }
@@ -181,9 +167,9 @@ impl<T: Announced> Call for Import<T> {
     type Input = Incoming;
 
     fn sanitise(received: &Received) -> Result<Incoming, Refusal> {
-        let upload = received.upload();
-        let payload = T::size(&upload);
-        Ok(Incoming { asked: Asked { volume: input::argument(received)?, payload }, upload })
+        let payload = announced(&received.payload);
+        let asked = Asked { volume: input::argument(received)?, payload };
+        Ok(Incoming { asked, upload: received.upload() })
     }
 
     fn facts(input: &Incoming) -> Values {
@@ -191,17 +177,14 @@ impl<T: Announced> Call for Import<T> {
     }
 
     /// The lifecycle lock is held as long as bytes come; the store's is not.
-    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Reply, Failure> {
         let asked = &granted.input().asked;
-        if let Err(dropped @ Failure::Dropped(_)) = &asked.payload {
-            return Err(dropped.clone());
-        }
         let (_lifecycle, target) = locked(&granted, world, &asked.volume)?;
         let (size, path) = begin_halted(&granted, world, &target, asked.payload()?.as_ref())?;
         let filled = fill(&granted.input().upload, &path, size);
         let ended = end(&granted, world, &target, filled.is_ok());
-        filled.map_err(|reason| failed(&reason))?;
-        ended.map(|()| Content::new())
+        let outcome = filled.map_err(|reason| failed(&reason)).and(ended);
+        Ok(Reply::Ended(outcome.map(|()| Content::new())))
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn run(call: &Call, root: &Root) -> Result<(), Stop> {
 fn start(service: &Service<'_>) -> Result<Process, Stop> {
     let presence = rows().find(|row| row.name == service.method()).map(|row| row.payload);
     let has_input = presence != Some(Presence::No) && !io::stdin().is_terminal();
-    if presence == Some(Presence::Stream) {
+    if presence.is_some_and(Presence::is_stream) {
         return service.start_streamed(if has_input { Stream::Ours } else { Stream::Nothing });
     }
     service.start(has_input.then(io::stdin), None)
