@@ -59,7 +59,7 @@ pub enum Scope {
 /// What a call does to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Reads its destination's object alone, without a lock.
+    /// Reads without a lock: its destination's object alone, or some that need not be of one instant.
     ReadOne,
     /// Reads under the shared lock.
     Read,
@@ -105,7 +105,7 @@ impl Row {
         Self { access: Access::Read, ..Self::write(name, help) }
     }
 
-    /// A call that reads its destination's object alone.
+    /// A call that reads without a lock.
     pub const fn read_one(name: &'static str, help: &'static str) -> Self {
         Self { access: Access::ReadOne, ..Self::write(name, help) }
     }

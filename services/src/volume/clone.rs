@@ -78,7 +78,8 @@ impl Call for CloneTo {
             (target, from)
         };
         storage::import_volume(context.root, &target.pools, &target.volume, &from)?;
-        let recorded = world.change(&granted, |txn| record(txn, &target, &from));
+        let size = target.driver.size(&target.volume);
+        let recorded = world.change(&granted, |txn| record(txn, &target, &from, size?));
         if let Err(failure) = recorded {
             // The volume holds its new content: that is what was asked for, and what its size is read from.
             log::line(&format!(
@@ -118,8 +119,7 @@ fn find_source(target: &Target, qube: Option<Rc<Qube>>, source: &CloneSource) ->
 }
 
 /// The volume's new size, the event, and what follows from another root volume.
-fn record(txn: &mut Txn<'_>, target: &Target, from: &Volume) -> Result<(), Failure> {
-    let size = target.driver.size(&target.volume)?;
+fn record(txn: &mut Txn<'_>, target: &Target, from: &Volume, size: u64) -> Result<(), Failure> {
     target.edit(txn, |volume| volume.size = size)?;
     let (qube, name) = (&target.qube.name, target.volume.name.as_str());
     txn.event(Event::on(qube, "domain-import-volume").with("name", name).with("source", from.vid.as_str()));

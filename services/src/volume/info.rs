@@ -1,4 +1,5 @@
-//! `admin.vm.volume.List`, `.Info` and `.ListSnapshots` (spec 20 §4.1 to §4.3).
+//! `admin.vm.volume.List`, `.Info` and `.ListSnapshots` (spec 20 §4.1 to §4.3). The store is not locked meanwhile: a driver
+//! may have to run a program.
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use crate::listing::{self, Item};
 pub(super) struct List;
 
 impl Call for List {
-    const ROW: Row = Row::read("admin.vm.volume.List", "Names of the qube's volumes, one per line.")
+    const ROW: Row = Row::read_one("admin.vm.volume.List", "Names of the qube's volumes, one per line.")
         .argument(Presence::Optional);
     type Input = Option<Ascii>;
 
@@ -35,7 +36,7 @@ impl Call for List {
 pub(super) struct Info;
 
 impl Call for Info {
-    const ROW: Row = Row::read(
+    const ROW: Row = Row::read_one(
         "admin.vm.volume.Info",
         "Properties of a volume, `key=value` per line; `size` and `usage` in bytes.",
     )
@@ -88,9 +89,11 @@ fn switch(is_on: bool) -> String {
 pub(super) struct ListSnapshots;
 
 impl Call for ListSnapshots {
-    const ROW: Row =
-        Row::read("admin.vm.volume.ListSnapshots", "Old states of a volume by age, one identifier per line.")
-            .argument(Presence::Required);
+    const ROW: Row = Row::read_one(
+        "admin.vm.volume.ListSnapshots",
+        "Old states of a volume by age, one identifier per line.",
+    )
+    .argument(Presence::Required);
     type Input = Ascii;
 
     fn sanitise(received: &Received) -> Result<Ascii, Refusal> {

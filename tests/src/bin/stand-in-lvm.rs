@@ -1,7 +1,7 @@
 //! A stand-in for `lvm`: volumes are files below the root that this program lies in, and each command is recorded.
 //!
-//! The file `/stand-in` there may say `<fault> <command> <number>`: after that many such commands the next one fails, dies,
-//! prints rubbish or prints a megabyte instead.
+//! The file `/stand-in` there may say `<fault> <command> <number>`: after that many such commands (`any` is all) the next one
+//! fails, dies, prints rubbish or prints a megabyte instead, or waits until the pipe `/hold` was opened and closed.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -146,13 +146,14 @@ fn misbehave(root: &Path, command: &str) {
     let Ok(text) = fs::read_to_string(&file) else { return };
     let [fault, about, earlier] = text.split(' ').collect::<Vec<_>>()[..] else { return };
     let earlier: u32 = earlier.parse().unwrap();
-    if about != command {
+    if about != command && about != "any" {
         return;
     } else if let Some(left) = earlier.checked_sub(1) {
         return fs::write(&file, format!("{fault} {about} {left}")).unwrap();
     }
     fs::remove_file(&file).unwrap();
     match fault {
+        "wait" => return drop(fs::read(root.join("hold")).unwrap()),
         "die" => std::process::abort(),
         "fail" => fail("no space left % \u{1b}[31m in thin pool"),
         "rubbish" => print!("\u{0}\u{1b}rubbish {{"),
