@@ -27,6 +27,7 @@ pub const FAMILIES: &[&Family] = &[
     &property::GLOBAL,
     &property::VM,
     &tag::FAMILY,
+    &vm::DISPOSABLE,
     &vm::LIFETIME,
     &vm::LIST,
     &volume::BY_POOL,

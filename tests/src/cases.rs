@@ -26,7 +26,7 @@ const fn case(before: &'static [Call], call: Call) -> Case {
 const MADE: Call = ("admin.vm.Create.AppVM+test-template", "dom0", "name=made label=red");
 
 /// Every kind of change: of one object, of several, with files beside the store, and the store's own.
-pub const CASES: [Case; 22] = [
+pub const CASES: [Case; 23] = [
     case(&[], ("admin.vm.property.Set+vcpus", "test-vm1", "3")),
     case(
         &[("admin.vm.property.Set+vcpus", "test-vm1", "3")],
@@ -50,6 +50,10 @@ pub const CASES: [Case; 22] = [
     case(&[], MADE),
     case(&[], ("admin.vm.CreateInPool.StandaloneVM", "dom0", "name=made label=red pool=test")),
     case(&[], ("admin.vm.Create.RemoteVM", "dom0", "name=made label=red")),
+    case(
+        &[MADE, ("admin.vm.property.Set+template_for_dispvms", "made", "True")],
+        ("admin.vm.CreateDisposable", "made", ""),
+    ),
     case(&[MADE, ("admin.vm.notes.Set", "made", "old")], ("admin.vm.Remove", "made", "")),
     case(&[], ("admin.pool.Add+file", "dom0", "name=made\ndir_path=/var/lib/qubes/made")),
     case(&[], ("admin.pool.Set.revisions_to_keep+test", "dom0", "-1")),
@@ -106,7 +110,7 @@ impl Case {
 }
 
 impl World {
-    /// Everything as it is after recovery. Random UUIDs are left out.
+    /// Everything as it is after recovery. Random UUIDs and numbers are left out.
     pub fn of(fixture: &Fixture) -> Self {
         let store = fixture.store();
         let view = store.read().unwrap();
@@ -119,14 +123,27 @@ impl World {
         for name in view.names().unwrap() {
             let mut qube = (*view.qube(&name).unwrap().unwrap()).clone();
             qube.uuid = QubeUuid::dom0();
+            qube.properties.remove("dispid");
             state.push_str(&format!("{qube:?}\n"));
             if let Some(home) = qube.home() {
                 state.push_str(&beside(fixture, &name, &home));
             }
         }
         drop(view);
-        Self { state, events: fixture.events() }
+        Self {
+            state: without_drawn_names(&state),
+            events: fixture.events().iter().map(|event| without_drawn_names(event)).collect(),
+        }
     }
+}
+
+/// A text in which every name that was made from a drawn number is the same.
+fn without_drawn_names(text: &str) -> String {
+    let mut pieces = text.split("disp");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| {
+        text + "disp" + piece.trim_start_matches(|character: char| character.is_ascii_digit())
+    })
 }
 
 /// The files that belong to a qube: names of its images, and its notes.

@@ -52,11 +52,12 @@ pub fn bytes(text: &str) -> Vec<u8> {
 
 impl Case {
     /// The whole request as it goes over the wire.
-    pub fn request(&self) -> Vec<u8> {
+    pub fn request(&self, drawn: &Drawn) -> Vec<u8> {
         match &self.raw {
             Some(raw) => bytes(raw),
             None => {
-                let part = |text: &Option<String>| bytes(&located(text.as_deref().unwrap_or_default()));
+                let part =
+                    |text: &Option<String>| bytes(&drawn.now(&located(text.as_deref().unwrap_or_default())));
                 let header: [&[u8]; 9] = [
                     &part(&self.method),
                     b"+",
@@ -137,8 +138,9 @@ fn is_token(text: &str) -> bool {
 type Belongs = fn(char) -> bool;
 
 /// What is drawn at random when qubes are made, and where it stands.
-const RANDOM: [(&str, Belongs); 4] = [
+const RANDOM: [(&str, Belongs); 5] = [
     ("uuid=", |character| character.is_ascii_hexdigit() || character == '-'),
+    ("0·uuid:", |character| character.is_ascii_hexdigit() || character == '-'),
     ("uuid default=False type=str ", |character| character.is_ascii_hexdigit() || character == '-'),
     ("dispid default=False type=int ", |character| character.is_ascii_digit()),
     (" 10.138.", |character| character.is_ascii_digit() || character == '.'),
@@ -168,16 +170,41 @@ pub fn masked(bytes: &[u8]) -> String {
     text
 }
 
-/// A text in which the numbers behind some `name=` are masked; the names stand in a list after its reason's colon.
-pub fn without_numbers(text: &str, listed: &str) -> String {
-    let names = listed.rsplit(": ").next().unwrap();
-    let mut lines: Vec<String> = text.split('⏎').map(str::to_owned).collect();
-    for line in &mut lines {
-        let Some((name, value)) = line.split_once('=') else { continue };
-        let key = name.rsplit('·').next().unwrap();
-        if names.split(' ').any(|listed| listed == key) && value.bytes().all(|byte| byte.is_ascii_digit()) {
-            *line = format!("{name}=(number)");
+/// Names of disposables, made from numbers that are drawn: as recorded, and as drawn now.
+#[derive(Default)]
+pub struct Drawn(Vec<(String, String)>);
+
+impl Drawn {
+    /// Learns a name from the events of a case in which a disposable was made.
+    pub fn learn(&mut self, recorded: &str, given: &str) {
+        if let (Some(recorded), Some(given)) = (drawn_name(recorded), drawn_name(given)) {
+            self.0.push((recorded, given));
         }
     }
-    lines.join("⏎")
+
+    /// A recorded text as it would read now.
+    pub fn now(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (recorded, given)| text.replace(recorded, given))
+    }
+}
+
+/// The name of the disposable that some events say was added.
+fn drawn_name(events: &str) -> Option<String> {
+    let (_, behind) = events.split_once("domain-add\0vm\0disp")?;
+    let end = behind.find(|character: char| !character.is_ascii_digit())?;
+    (end > 0).then(|| format!("disp{}", &behind[..end]))
+}
+
+/// A text in which the numbers behind some `name=` are masked; the names stand in a list after its reason's colon.
+pub fn without_numbers(text: &str, listed: &str) -> String {
+    let names: Vec<&str> = listed.rsplit(": ").next().unwrap().split(' ').collect();
+    let masked = |word: &str| {
+        let value = word.trim_end_matches([' ', '⏎']);
+        let (name, number) = value.split_once('=').unwrap_or((value, "not a number"));
+        let is_listed = names.contains(&name.rsplit('·').next().unwrap());
+        let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+        let rest = &word[value.len()..];
+        if is_listed && is_number { format!("{name}=(number){rest}") } else { word.to_owned() }
+    };
+    text.split_inclusive([' ', '⏎']).map(masked).collect()
 }

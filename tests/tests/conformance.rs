@@ -17,12 +17,13 @@
 use common::reply;
 use tests::Fixture;
 use tests::fixture::{logged_events, readable};
-use tests::golden::{self, Case, bytes, listed, located, masked, program, without_numbers};
+use tests::golden::{self, Case, Drawn, bytes, listed, located, masked, program, without_numbers};
 
 /// The recordings, each made from a fresh copy of the same system.
-const RECORDINGS: [(u32, &str); 2] = [
+const RECORDINGS: [(u32, &str); 3] = [
     (10, include_str!("../conformance/10-vms.jsonl")),
     (20, include_str!("../conformance/20-storage.jsonl")),
+    (40, include_str!("../conformance/40-lifecycle.jsonl")),
 ];
 const DEVIATIONS: &str = include_str!("../conformance/deviations.txt");
 const PENDING: &str = include_str!("../conformance/pending.txt");
@@ -34,8 +35,8 @@ struct Answer {
     events: Vec<u8>,
 }
 
-fn replay(fixture: &Fixture, case: &Case, seen: &mut usize) -> Answer {
-    let output = fixture.run(&program(&case.request()), &case.request());
+fn replay(fixture: &Fixture, request: &[u8], seen: &mut usize) -> Answer {
+    let output = fixture.run(&program(request), request);
     let log = fixture.event_log();
     let events = logged_events(&log[*seen..]).iter().flat_map(reply::event).collect();
     *seen = log.len();
@@ -59,22 +60,24 @@ fn judge(recording: u32, cases: &str) -> Tally {
     let fixture = golden::system();
     let [deviations, pending, shapes] = [DEVIATIONS, PENDING, SHAPES].map(|list| listed(list, recording));
     let mut seen = fixture.event_log().len();
-    let mut tally = Tally::default();
+    let (mut tally, mut drawn) = (Tally::default(), Drawn::default());
     for line in cases.lines().skip(1) {
         let case: Case = serde_json::from_str(line).unwrap();
-        let answer = replay(&fixture, &case, &mut seen);
+        let request = case.request(&drawn);
+        let answer = replay(&fixture, &request, &mut seen);
+        drawn.learn(&case.events, &String::from_utf8_lossy(&answer.events));
         let masked = |bytes: &[u8]| {
             let text = masked(bytes);
             shapes.get(&case.id).map_or(text.clone(), |names| without_numbers(&text, names))
         };
-        let recorded = bytes(&located(&case.response));
-        let recorded_events = bytes(&located(&case.events));
+        let recorded = bytes(&drawn.now(&located(&case.response)));
+        let recorded_events = bytes(&drawn.now(&located(&case.events)));
         let same_reply = masked(&answer.reply) == masked(&recorded);
         let same_events = answer.events == recorded_events || case.events_stable == Some(false);
         let same = same_reply && same_events;
         let given = format!("{}|{}", masked(&answer.reply), readable(&answer.events));
         let unlike = |expected: &str| {
-            let request = readable(&case.request());
+            let request = readable(&request);
             format!("{recording}:{} {request}\n  expected {expected}\n  given    {given}", case.id)
         };
         let off = |why: &str| format!("{recording}:{}: no longer {why}, take it off the list", case.id);
@@ -84,9 +87,7 @@ fn judge(recording: u32, cases: &str) -> Tally {
                 let expected = format!("{}|{}", masked(&recorded), readable(&recorded_events));
                 tally.wrong.push(unlike(&expected));
             }
-            (None, Some(_)) if same && is_served(&program(&case.request())) => {
-                tally.wrong.push(off("pending"))
-            }
+            (None, Some(_)) if same && is_served(&program(&request)) => tally.wrong.push(off("pending")),
             (None, Some(_)) => tally.waiting += 1,
             (Some(_), _) if same => tally.wrong.push(off("deviates")),
             (Some(rule), _) => match rule.split_once(" => ") {

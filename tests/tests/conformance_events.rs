@@ -11,7 +11,7 @@
 
 use tests::Fixture;
 use tests::fixture::readable;
-use tests::golden::{self, Case, bytes, listed, located, program};
+use tests::golden::{self, Case, Drawn, bytes, listed, located, program};
 use tests::listener::Listener;
 
 const CASES: &str = include_str!("../conformance/35-events.jsonl");
@@ -53,7 +53,7 @@ fn expected(case: &Case, pending: Option<&String>) -> Vec<String> {
 }
 
 fn listener(fixture: &Fixture, case: &Case) -> Listener {
-    let request = readable(&case.request());
+    let request = readable(&case.request(&Drawn::default()));
     let words: Vec<&str> =
         request.trim_end_matches('·').split(['+', ' ']).filter(|word| !word.is_empty()).collect();
     Listener::to(fixture, words[0], words[1], words[3])
@@ -77,7 +77,7 @@ fn every_recorded_stream_is_met_as_far_as_its_calls_are_served() {
     let pending = listed(PENDING, 35);
     for (case, listener) in streams.iter().zip(&listeners) {
         let expected = expected(case, pending.get(&case.id));
-        let is_stats = program(&case.request()) == "admin.vm.Stats";
+        let is_stats = program(&case.request(&Drawn::default())) == "admin.vm.Stats";
         let seen = if is_stats {
             expected.iter().map(|_| listener.next().unwrap()).collect()
         } else {

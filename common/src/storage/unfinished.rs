@@ -73,3 +73,22 @@ pub fn all(store: &Store) -> Result<Vec<QubeName>, StoreError> {
     let files = files.map_err(StoreError::io("listing what is unfinished"))?;
     Ok(files.iter().filter_map(|file| QubeName::parse(file.strip_suffix(".json")?).ok()).collect())
 }
+
+/// Those among them that no call is at work on: it was killed there.
+///
+/// # Errors
+/// What the file system says.
+pub fn abandoned(store: &Store) -> Result<Vec<QubeName>, StoreError> {
+    Ok(all(store)?.into_iter().filter(|name| !store.is_busy(name)).collect())
+}
+
+/// Ends what killed calls left behind, whatever qube it is of.
+///
+/// # Errors
+/// As [`settle`], for the first that stays.
+pub fn settle_abandoned(store: &Store, root: &Root) -> Result<(), Failure> {
+    abandoned(store)?.iter().try_for_each(|name| {
+        let _lifecycle = store.lock_lifecycle(name)?;
+        settle(store, root, name)
+    })
+}

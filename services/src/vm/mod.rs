@@ -1,7 +1,10 @@
-//! `admin.vmclass.List`, `admin.vm.List`, `.CurrentState`, `.Create.*`, `.CreateInPool.*` and `.Remove` (spec 10 §2).
+//! `admin.vmclass.List`, `admin.vm.List`, `.CurrentState`, `.Create.*`, `.CreateInPool.*`, `.CreateDisposable`
+//! and `.Remove` (spec 10 §2).
 
 mod create;
+mod disposable;
 mod list;
+mod make;
 pub mod options;
 mod plan;
 mod remove;
@@ -37,3 +40,7 @@ pub const LIFETIME: Family = Family {
         entry::<remove::Remove>(),
     ],
 };
+
+/// The family that hands out disposables.
+pub const DISPOSABLE: Family =
+    Family { name: "admin-vm-disposable", calls: &[entry::<disposable::CreateDisposable>()] };

@@ -15,7 +15,7 @@ use common::root::Root;
 use common::storage::{self, Layout, StorageError, unfinished};
 use common::store::{Store, Txn, View};
 
-use super::create::Request;
+use super::make::Wish;
 use super::remove::{DISPID_BLOCKED, now};
 use crate::property::{self, Context};
 use crate::{creator, label, tag};
@@ -32,33 +32,35 @@ pub(super) struct Plan {
     /// The template's private volume, if ours is to be filled from it.
     private: Option<Volume>,
     pools: Rc<Pools>,
+    /// Whether it is a disposable made for its caller's use.
+    is_handed_out: bool,
     /// What moving volumes into the asked pools was refused with; told only after the qube was announced.
     moved: Result<(), Failure>,
 }
 
 impl Plan {
     /// Decides everything (rows 17 to 24).
-    pub(super) fn make(view: &View<'_>, context: &Context<'_>, request: &Request) -> Result<Self, Failure> {
-        let name = &request.options.name;
+    pub(super) fn make(view: &View<'_>, context: &Context<'_>, wish: &Wish) -> Result<Self, Failure> {
+        let name = &wish.name;
         if view.exists(name)? {
             return Err(Failure::new(
                 Exception::QubesVMAlreadyExistsError,
                 format!("Qube already exists: {name}"),
             ));
         }
-        let asked = asked_template(view, request)?;
-        let label = label_of(view, request)?;
-        check_pools(view, request)?;
-        let template = effective_template(view, request, asked)?;
-        let mut qube = new_qube(view, request, label, template.as_deref())?;
+        let asked = asked_template(view, wish)?;
+        let label = label_of(view, wish)?;
+        check_pools(view, wish)?;
+        let template = effective_template(view, wish, asked)?;
+        let mut qube = new_qube(view, wish, label, template.as_deref())?;
         follow_system(view, context, &mut qube)?;
         if let (Class::DispVM, Some(template)) = (qube.class, &template) {
             copy_from_template(&mut qube, template);
         }
         let pools = view.pools()?;
-        let moved = define_volumes(view, context, &mut qube, request, &pools)?;
+        let moved = define_volumes(view, context, &mut qube, wish, &pools)?;
         let private = private_of_windows(&mut qube, template.as_deref())?;
-        Ok(Self { qube, template, private, pools, moved })
+        Ok(Self { qube, template, private, pools, is_handed_out: wish.dispid.is_some(), moved })
     }
 
     /// Makes the home directory and the volumes; a record tells of them until the qube is in the store.
@@ -110,15 +112,21 @@ impl Plan {
         &self,
         txn: &Txn<'_>,
         context: &Context<'_>,
-        request: &Request,
+        wish: &Wish,
     ) -> Result<Self, Failure> {
-        let again = Self::make(txn, context, request)?;
+        let mut again = Self::make(txn, context, wish)?;
+        again.qube.uuid = self.uuid();
         let fits = again.qube.volumes == self.qube.volumes
             && again.private == self.private
             && again.pools.pools == self.pools.pools
             && again.starts_at_boot() == self.starts_at_boot();
         let text = "What the qube is made from changed meanwhile, try again";
         if fits { Ok(again) } else { Err(Failure::new(Exception::QubesException, text)) }
+    }
+
+    /// The new qube's UUID.
+    pub(super) fn uuid(&self) -> QubeUuid {
+        self.qube.uuid.clone()
     }
 
     /// Adds the qube with its events (steps 6 to 8).
@@ -128,18 +136,29 @@ impl Plan {
         context: &Context<'_>,
         caller: &QubeName,
     ) -> Result<(), Failure> {
-        let name = &self.qube.name;
-        txn.insert_qube(self.qube.clone())?;
-        txn.event(Event::system("domain-add").with("vm", name.as_str()));
-        let tagged = self.tag_creator(txn, context, caller);
+        self.appear(txn)?;
+        let tagged = if self.is_handed_out {
+            self.announce_files(txn);
+            self.tag_creator(txn, context, caller).and_then(|()| self.tag_user(txn, caller))
+        } else {
+            self.tag_creator(txn, context, caller).map(|()| self.announce_files(txn))
+        };
         if tagged.is_err() {
             self.announce_end(txn);
-            return tagged;
         }
-        if self.qube.class.is_qubes_vm() {
-            txn.event(Event::on(name, "domain-create-on-disk"));
-        }
+        tagged
+    }
+
+    fn appear(&self, txn: &mut Txn<'_>) -> Result<(), Failure> {
+        txn.insert_qube(self.qube.clone())?;
+        txn.event(Event::system("domain-add").with("vm", self.qube.name.as_str()));
         Ok(())
+    }
+
+    fn announce_files(&self, txn: &mut Txn<'_>) {
+        if self.qube.class.is_qubes_vm() {
+            txn.event(Event::on(&self.qube.name, "domain-create-on-disk"));
+        }
     }
 
     fn tag_creator(
@@ -155,6 +174,10 @@ impl Plan {
         Ok(())
     }
 
+    fn tag_user(&self, txn: &mut Txn<'_>, caller: &QubeName) -> Result<(), Failure> {
+        tag::add(txn, &self.qube.name, &TagName::parse(&format!("disp-created-by-{caller}"))?).map(drop)
+    }
+
     /// What listeners see of a qube whose volumes could not be made: it comes and goes.
     pub(super) fn announce_failure(
         &self,
@@ -162,9 +185,8 @@ impl Plan {
         context: &Context<'_>,
         caller: &QubeName,
     ) -> Result<(), Failure> {
-        txn.insert_qube(self.qube.clone())?;
-        txn.event(Event::system("domain-add").with("vm", self.qube.name.as_str()));
-        let tagged = self.tag_creator(txn, context, caller);
+        self.appear(txn)?;
+        let tagged = if self.is_handed_out { Ok(()) } else { self.tag_creator(txn, context, caller) };
         self.announce_end(txn);
         tagged
     }
@@ -176,8 +198,8 @@ impl Plan {
     }
 }
 
-fn asked_template(view: &View<'_>, request: &Request) -> Result<Option<Rc<Qube>>, Failure> {
-    let Some(text) = &request.template else { return Ok(None) };
+fn asked_template(view: &View<'_>, wish: &Wish) -> Result<Option<Rc<Qube>>, Failure> {
+    let Some(text) = &wish.template else { return Ok(None) };
     let found = match text.as_str().strip_prefix("uuid:") {
         Some(uuid) => match QubeUuid::parse(uuid) {
             Ok(uuid) => view.name_of_uuid(&uuid)?.map_or(Ok(None), |name| view.qube(&name))?,
@@ -189,16 +211,16 @@ fn asked_template(view: &View<'_>, request: &Request) -> Result<Option<Rc<Qube>>
 }
 
 /// The asked label's own name: a text such as `0_1` finds a label by its number.
-fn label_of(view: &View<'_>, request: &Request) -> Result<LabelName, Failure> {
+fn label_of(view: &View<'_>, wish: &Wish) -> Result<Option<LabelName>, Failure> {
+    let Some(asked) = &wish.label else { return Ok(None) };
     let labels = view.labels()?;
-    let found = labels.find(request.options.label.0.as_str());
-    found.map(|label| label.name.clone()).ok_or_else(|| label::not_found("untrusted label"))
+    let found = labels.find(asked.0.as_str()).map(|label| label.name.clone());
+    found.map(Some).ok_or_else(|| label::not_found("untrusted label"))
 }
 
-fn check_pools(view: &View<'_>, request: &Request) -> Result<(), Failure> {
-    let options = &request.options;
+fn check_pools(view: &View<'_>, wish: &Wish) -> Result<(), Failure> {
     let pools = view.pools()?;
-    let mut asked = options.pool.iter().chain(options.pools.iter().map(|(_, pool)| pool));
+    let mut asked = wish.pool.iter().chain(wish.pools.iter().map(|(_, pool)| pool));
     match asked.rfind(|pool| pools.find(pool).is_none()) {
         Some(unknown) => {
             Err(Failure::new(Exception::QubesException, format!("Unknown storage pool {unknown}")))
@@ -210,10 +232,10 @@ fn check_pools(view: &View<'_>, request: &Request) -> Result<(), Failure> {
 /// The template a qube of the asked class gets, if the class has one (rows 20 to 23).
 fn effective_template(
     view: &View<'_>,
-    request: &Request,
+    wish: &Wish,
     asked: Option<Rc<Qube>>,
 ) -> Result<Option<Rc<Qube>>, Failure> {
-    match request.class {
+    match wish.class {
         Class::AdminVM => {
             let text = "property 'qid' on AdminVM instance cannot be set";
             Err(Failure::new(Exception::QubesPropertyValueError, text))
@@ -243,8 +265,12 @@ fn template_of_appvm(template: Rc<Qube>) -> Result<Rc<Qube>, Failure> {
     Err(Failure::new(Exception::QubesPropertyValueError, text))
 }
 
+pub(super) fn is_template_of_disposables(qube: &Qube) -> bool {
+    qube.properties.get("template_for_dispvms").is_some_and(Value::is_true)
+}
+
 fn template_of_dispvm(template: Rc<Qube>) -> Result<Rc<Qube>, Failure> {
-    if template.properties.get("template_for_dispvms").is_some_and(Value::is_true) {
+    if is_template_of_disposables(&template) {
         return Ok(template);
     }
     let name = &template.name;
@@ -256,20 +282,25 @@ fn template_of_dispvm(template: Rc<Qube>) -> Result<Rc<Qube>, Failure> {
 /// Steps 1 and 2: numbers, UUID, and the properties given.
 fn new_qube(
     view: &View<'_>,
-    request: &Request,
-    label: LabelName,
+    wish: &Wish,
+    label: Option<LabelName>,
     template: Option<&Qube>,
 ) -> Result<Qube, Failure> {
-    let name = request.options.name.clone();
-    let mut qube = Qube::new(name, request.class, free_qid(view)?, QubeUuid::random());
-    qube.properties.insert("label".to_owned(), Value::Text(label.into()));
+    let name = wish.name.clone();
+    let mut qube = Qube::new(name, wish.class, free_qid(view)?, QubeUuid::random());
+    if let Some(label) = label {
+        qube.properties.insert("label".to_owned(), Value::Text(label.into()));
+    }
     if let Some(template) = template {
         let template = Value::Text(template.name.as_str().to_owned());
         qube.properties.insert("template".to_owned(), template);
     }
-    if request.class == Class::DispVM {
-        let dispid = Value::Int(i64::from(free_dispid(view)?));
-        qube.properties.insert("dispid".to_owned(), dispid);
+    if wish.class == Class::DispVM {
+        let dispid = wish.dispid.map_or_else(|| free_dispid(view), Ok)?;
+        qube.properties.insert("dispid".to_owned(), Value::Int(i64::from(dispid)));
+    }
+    if wish.dispid.is_some() {
+        qube.properties.insert("auto_cleanup".to_owned(), Value::Bool(true));
     }
     Ok(qube)
 }
@@ -282,19 +313,27 @@ fn free_qid(view: &View<'_>) -> Result<u16, Failure> {
     free.ok_or_else(|| Failure::new(Exception::QubesException, "No free qid"))
 }
 
-/// A random number that no qube has and none had in the last week.
-fn free_dispid(view: &View<'_>) -> Result<u16, Failure> {
-    let (index, system) = (view.index()?, view.system()?);
-    let now = now();
-    let blocked =
-        system.blocked_dispids.iter().filter(|(_, removed)| now.saturating_sub(**removed) < DISPID_BLOCKED);
-    let mut taken = BTreeSet::new();
-    taken.extend(blocked.map(|(dispid, _)| *dispid));
-    taken.extend(index.entries().iter().filter_map(|entry| entry.dispid()));
+/// A random number that may be given to a disposable.
+pub(super) fn free_dispid(view: &View<'_>) -> Result<u16, Failure> {
+    let taken = taken_dispids(view)?;
     let start = random::below(DISPIDS);
     let candidates = (start..DISPIDS).chain(0..start).filter_map(|number| u16::try_from(number).ok());
     let free = candidates.into_iter().find(|number| !taken.contains(number));
     free.ok_or_else(|| Failure::new(Exception::QubesException, "No free dispid"))
+}
+
+/// The numbers that some qube has, is named after, or had in the last week.
+pub(super) fn taken_dispids(view: &View<'_>) -> Result<BTreeSet<u16>, Failure> {
+    let (index, system) = (view.index()?, view.system()?);
+    let now = now();
+    let blocked =
+        system.blocked_dispids.iter().filter(|(_, removed)| now.saturating_sub(**removed) < DISPID_BLOCKED);
+    let mut taken: BTreeSet<u16> = blocked.map(|(dispid, _)| *dispid).collect();
+    for entry in index.entries() {
+        taken.extend(entry.dispid());
+        taken.extend(entry.name().strip_prefix("disp").and_then(|number| number.parse::<u16>().ok()));
+    }
+    Ok(taken)
 }
 
 /// Steps 3 and 4: the update check and the tags of GUI and audio qube, none of them with events.
@@ -346,7 +385,7 @@ fn define_volumes(
     view: &View<'_>,
     context: &Context<'_>,
     qube: &mut Qube,
-    request: &Request,
+    wish: &Wish,
     pools: &Pools,
 ) -> Result<Result<(), Failure>, Failure> {
     if !qube.class.is_qubes_vm() {
@@ -359,8 +398,7 @@ fn define_volumes(
         template: &|name: &str| Ok(view.qube_named(name)?),
     };
     qube.volumes = layout.volumes_of(qube)?;
-    let options = &request.options;
-    let moved = layout.move_volumes(qube, options.pool.as_deref(), &options.pools);
+    let moved = layout.move_volumes(qube, wish.pool.as_deref(), &wish.pools);
     if moved.is_ok() {
         layout.check(qube)?;
     }

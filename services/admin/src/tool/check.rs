@@ -15,11 +15,10 @@ pub(super) fn run(root: &Root, repair: bool) -> Result<(), Stop> {
     let store = Store::at(root);
     if repair {
         store.repair()?;
-    }
-    let unfinished = unfinished(root, &store, repair)?;
-    if repair {
+        unfinished::settle_abandoned(&store, root)?;
         storage::stop_halted(root, &store, &Published::at(root))?;
     }
+    let unfinished = unfinished::abandoned(&store)?;
     let mut problems = store.check()?;
     let problem = |name| Problem::new(format!("making or removing {name} was not finished"), Remedy::Settle);
     problems.extend(unfinished.iter().map(problem));
@@ -33,23 +32,6 @@ pub(super) fn run(root: &Root, repair: bool) -> Result<(), Stop> {
         1 => Err("1 problem".to_owned().into()),
         count => Err(format!("{count} problems").into()),
     }
-}
-
-/// Qubes whose creation or removal was killed between the store and the disk, after what can be finished was.
-fn unfinished(root: &Root, store: &Store, repair: bool) -> Result<Vec<QubeName>, Stop> {
-    let mut left = Vec::new();
-    for name in unfinished::all(store)? {
-        if store.is_busy(&name) {
-            continue;
-        }
-        if repair {
-            let _lifecycle = store.lock_lifecycle(&name)?;
-            unfinished::settle(store, root, &name)?;
-        } else {
-            left.push(name);
-        }
-    }
-    Ok(left)
 }
 
 /// Files of dom0's services that are not as its features say, after they were made so where that was asked for.

@@ -1,0 +1,49 @@
+//! Making a qube, for every call that does: what is asked for, and the way from there into the store.
+
+use common::failure::Failure;
+use common::model::Class;
+use common::names::{Ascii, NewLabelName, QubeName, QubeUuid, VolumeName};
+use common::storage::unfinished;
+use common::store::{Store, Txn};
+
+use super::plan::Plan;
+use crate::property::Context;
+
+/// What a new qube shall be, before anything is looked up.
+pub(super) struct Wish {
+    pub(super) class: Class,
+    pub(super) name: QubeName,
+    /// Where none is given, the template's.
+    pub(super) label: Option<NewLabelName>,
+    pub(super) template: Option<Ascii>,
+    /// Pool for every volume that is read-write and no snapshot.
+    pub(super) pool: Option<String>,
+    /// Pools of single volumes, in the order given.
+    pub(super) pools: Vec<(VolumeName, String)>,
+    /// The number of a disposable that is named after it, handed to its caller and removed when it stops.
+    pub(super) dispid: Option<u16>,
+}
+
+/// Something done inside a transaction.
+type Change<'a> = &'a mut dyn FnMut(&mut Txn<'_>) -> Result<(), Failure>;
+
+/// Makes the qube, whose lifecycle lock is held. Files first, outside the store's lock; then the qube appears in one
+/// change, or the files go again. What cannot be cleared away then is logged, and left to the next call of that name.
+/// One function for all calls, which hand in their own transaction. Gives the new qube's UUID.
+pub(super) fn make(
+    store: &Store,
+    context: &Context<'_>,
+    caller: &QubeName,
+    wish: &Wish,
+    change: &mut dyn FnMut(Change<'_>) -> Result<(), Failure>,
+) -> Result<QubeUuid, Failure> {
+    unfinished::settle(store, context.root, &wish.name)?;
+    let draft = Plan::make(&store.read()?, context, wish)?;
+    let made = draft.make_files(store, context);
+    let done = change(&mut |txn| match &made {
+        Ok(()) => draft.confirmed(txn, context, wish)?.insert(txn, context, caller),
+        Err(failure) => draft.announce_failure(txn, context, caller).and(Err(failure.clone())),
+    });
+    let _ = unfinished::settle(store, context.root, &wish.name);
+    done.map(|()| draft.uuid())
+}
