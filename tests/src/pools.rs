@@ -51,7 +51,7 @@ pub fn configure_callback(fixture: &Fixture, settings: &str) {
     std::fs::write(fixture.path("/etc/qubes_callback.json"), file).unwrap();
 }
 
-/// Asks the stand-in for `lvm` to do something else than a command, after that many of them.
+/// Asks a stand-in to do something else than a command, after that many of them.
 pub fn spoil(fixture: &Fixture, fault: &str, command: &str, earlier: u32) {
     std::fs::write(fixture.path("/stand-in"), format!("{fault} {command} {earlier}")).unwrap();
 }

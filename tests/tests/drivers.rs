@@ -434,8 +434,36 @@ fn callbacks_are_told_what_happens() {
     fixture.ok("admin.vm.volume.Resize+private", "new", "8192");
     fixture.ok("admin.vm.volume.Clear+private", "new", "");
     assert_eq!(events(), ["pre_volume_resize", "pre_volume_import_data", "post_volume_import_data_end"]);
+    let clone = |from: &str, to: &str| {
+        let token = fixture.ok("admin.vm.volume.CloneFrom+private", from, "");
+        fixture.ok("admin.vm.volume.CloneTo+private", to, token);
+        events()
+    };
+    fixture.ok("admin.vm.Create.AppVM", "dom0", "name=other label=red");
+    fixture.ok("admin.vm.volume.Resize+private", "other", "8192");
+    assert_eq!(clone("other", "new"), ["pre_volume_import", "post_volume_import"]);
+    assert_eq!(clone("new", "other"), ["pre_volume_export", "post_volume_export_end"]);
     fixture.ok("admin.vm.Remove", "new", "");
     assert_eq!(events(), ["post_volume_stop", "post_volume_remove"]);
+    fixture.ok("admin.pool.Remove+callback", "dom0", "");
+    fixture.ok("admin.pool.Add+callback", "dom0", "name=callback\nconf_id=c");
+    fixture.ok("admin.vm.CreateInPool.AppVM", "dom0", "name=new label=red pool:private=callback");
+    assert_eq!(events(), ["pre_setup", "pre_sinit", "pre_volume_create", "post_volume_create"]);
+}
+
+#[test]
+fn what_a_callbacks_back_end_keeps_and_encrypts_holds_for_its_volumes() {
+    let fixture = Fixture::new();
+    add_callback(&fixture, "");
+    let arguments =
+        r#"{"dir_path": "/var/lib/qubes/back", "revisions_to_keep": 3, "ephemeral_volatile": true}"#;
+    let file = format!(r#"{{"c": {{"bdriver": "file-reflink", "bdriver_args": {arguments}}}}}"#);
+    std::fs::write(fixture.path("/etc/qubes_callback.json"), file).unwrap();
+    fixture.ok(CREATE, "dom0", "name=new label=red pool=callback");
+    let private = fixture.ok("admin.vm.volume.Info+private", "new", "");
+    assert!(private.contains("\nrevisions_to_keep=3\nephemeral=False\n"), "{private}");
+    let volatile = fixture.ok("admin.vm.volume.Info+volatile", "new", "");
+    assert!(volatile.contains("\nrevisions_to_keep=3\nephemeral=True\n"), "{volatile}");
 }
 
 #[test]

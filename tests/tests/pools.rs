@@ -108,6 +108,48 @@ fn a_pool_in_a_linked_directory_is_included_where_the_link_leads() {
     assert_eq!(info(&fixture, "apart").last().unwrap(), "name=apart");
 }
 
+/// Has the kernel say that all files lie on a thin volume.
+fn put_on_thin_pool(fixture: &Fixture, device_of_pool: &str) {
+    use std::os::unix::fs::MetadataExt;
+    let device = std::fs::metadata(fixture.path("/")).unwrap().dev();
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let folder = fixture.path(&format!("/sys/dev/block/{major}:{minor}/slaves/dm-7/dm"));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("name"), format!("{device_of_pool}\n")).unwrap();
+}
+
+#[test]
+fn a_directory_on_a_thin_volume_lies_in_the_pool_of_that() {
+    let fixture = Fixture::new();
+    tests::pools::install_lvm(&fixture);
+    put_on_thin_pool(&fixture, "vg-pool-tpool");
+    assert_eq!(settings(&fixture, "varlibqubes").last().unwrap(), "revisions_to_keep=1");
+    fixture.ok("admin.pool.Add+lvm_thin", "dom0", "name=lvm\nvolume_group=vg\nthin_pool=pool");
+    assert_eq!(settings(&fixture, "varlibqubes").last().unwrap(), "included_in=lvm");
+    assert_eq!(settings(&fixture, "test").last().unwrap(), "included_in=varlibqubes", "a directory wins");
+    assert_eq!(settings(&fixture, "lvm").last().unwrap(), "volume_group=vg");
+    put_on_thin_pool(&fixture, "vg-pool");
+    assert_eq!(settings(&fixture, "varlibqubes").last().unwrap(), "revisions_to_keep=1");
+}
+
+/// Spec 20 §8.2, from the last rule to the first.
+#[test]
+fn without_a_default_pool_set_the_best_one_serves() {
+    let fixture = Fixture::new();
+    tests::pools::install_lvm(&fixture);
+    fixture.ok("admin.property.Reset+default_pool", "dom0", "");
+    let default = |property: &str| fixture.ok(&format!("admin.property.Get+{property}"), "dom0", "");
+    let is = |pool: &str| format!("default=True type=str {pool}");
+    assert_eq!(default("default_pool"), is("varlibqubes"));
+    fixture.ok("admin.pool.Add+lvm_thin", "dom0", "name=lvm\nvolume_group=vg\nthin_pool=pool");
+    assert_eq!(default("default_pool"), is("varlibqubes"));
+    put_on_thin_pool(&fixture, "vg-pool-tpool");
+    assert_eq!(default("default_pool"), is("lvm"));
+    assert_eq!(default("default_pool_private"), is("lvm"));
+    fixture.ok("admin.pool.Add+file", "dom0", "name=default\ndir_path=/var/lib/qubes/d");
+    assert_eq!(default("default_pool"), is("default"));
+}
+
 /// Numbers of `key` in a text of lines `key=number`.
 fn number(text: &str, key: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
@@ -371,6 +413,27 @@ fn a_pool_is_forgotten_and_its_data_stay() {
     assert_eq!(fixture.ok("admin.pool.List", "dom0", ""), "varlibqubes\nlinux-kernel\n");
     assert!(fixture.path("/var/lib/qubes/test/data").exists());
     fixture.ok("admin.pool.Add+file", "dom0", "name=test\ndir_path=/var/lib/qubes/test");
+}
+
+#[test]
+fn of_two_pools_of_one_name_added_at_once_one_is() {
+    let fixture = Fixture::new();
+    for round in 0..10 {
+        let add = |which: &str| {
+            let file = fixture.path(&format!("/request-{which}"));
+            let options = format!("name=p{round}\ndir_path=/var/lib/qubes/{which}{round}");
+            std::fs::write(&file, format!("admin.pool.Add+file dom0 name dom0\0{options}")).unwrap();
+            let request = std::fs::File::open(&file).unwrap();
+            fixture.command("admin.pool.Add").stdin(request).spawn().unwrap()
+        };
+        let replies = [add("a"), add("b")].map(|call| readable(&call.wait_with_output().unwrap().stdout));
+        let refused = format!("2·QubesPoolInUseError··Storage pool is in use: 'p{round}'·");
+        let mut sorted = replies.clone();
+        sorted.sort();
+        assert_eq!(sorted, ["0·".to_owned(), refused], "{replies:?}");
+        let listed = fixture.ok("admin.pool.List", "dom0", "");
+        assert_eq!(listed.lines().filter(|pool| **pool == format!("p{round}")).count(), 1);
+    }
 }
 
 #[test]

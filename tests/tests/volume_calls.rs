@@ -98,13 +98,15 @@ fn driver_file_prints_its_own_paths() {
     fixture.ok("admin.vm.CreateInPool.AppVM", "dom0", "name=filed label=red pool=test");
     assert_eq!(info(&fixture, "filed", "private", "path"), "/var/lib/qubes/test/appvms/filed/private.img");
     assert_eq!(info(&fixture, "filed", "private", "size"), "2147483648");
-    assert_eq!(info(&fixture, "filed", "volatile", "revisions_to_keep"), "0");
+    fixture.ok("admin.vm.volume.Set.revisions_to_keep+volatile", "filed", "1");
+    assert_eq!(info(&fixture, "filed", "volatile", "revisions_to_keep"), "0", "only of what is kept");
     let set = |value: &str| fixture.refused("admin.vm.volume.Set.revisions_to_keep+private", "filed", value);
     let too_many = "QubesNotImplementedError: FilePool supports maximum 1 volume revision to keep";
     assert_eq!(set("2"), too_many);
     fixture.ok("admin.vm.volume.Resize+private", "filed", "4096");
     assert_eq!(info(&fixture, "filed", "private", "size"), "4096");
-    assert_eq!(fixture.call("admin.vm.volume.Snapshot+private", "filed", ""), b"");
+    let snapshot = fixture.refused("admin.vm.volume.Snapshot+private", "filed", "");
+    assert_eq!(snapshot, "StoragePoolException: Cannot snapshot: appvms/filed/private is in a file pool");
     fixture.ok("admin.vm.volume.Set.rw+private", "filed", "False");
     let refused = fixture.refused("admin.vm.volume.Resize+private", "filed", "1");
     assert_eq!(refused, "StoragePoolException: Can not resize readonly volume appvms/filed/private");

@@ -1,15 +1,17 @@
 //! Driver `callback`: another driver, with the operator's commands around what it does (spec 20 §7.6).
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Capacity, PoolDriver, Revision, Setting, StorageError, driver, options, required};
+use super::{Capacity, PoolDriver, Revision, Setting, Source, StorageError, driver, options, required};
 use crate::model::{Pool, Volume};
 use crate::root::Root;
 use crate::{files, run};
 
+const DRIVER: &str = "callback";
 const FILE: &str = "/etc/qubes_callback.json";
 const SHELL: &str = "/bin/bash";
 /// The operator's commands may have to wait for people or networks.
@@ -52,7 +54,7 @@ impl Settings {
         let Some(name) = self.text("bdriver") else {
             return refused(format!("Missing bdriver for the conf_id {} inside {FILE}.", self.id));
         };
-        let Some(back) = options::find(name).filter(|back| back.name != "callback") else {
+        let Some(back) = options::find(name).filter(|back| back.name != DRIVER) else {
             return refused(format!("The driver {name} was not found on your system."));
         };
         let given = self.all.get("bdriver_args").and_then(Value::as_object).into_iter().flatten();
@@ -86,12 +88,15 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// The pool that does a callback pool's work.
+/// The pool that does a pool's work: of a callback pool its back end, of any other itself.
 ///
 /// # Errors
 /// What is wrong with the configuration file.
-pub(super) fn back_end(root: &Root, pool: &Pool) -> Done<Pool> {
-    Settings::read(root, &required(pool, "conf_id")?)?.back_end(pool)
+pub(super) fn worker<'p>(root: &Root, pool: &'p Pool) -> Done<Cow<'p, Pool>> {
+    if pool.driver != DRIVER {
+        return Ok(Cow::Borrowed(pool));
+    }
+    Settings::read(root, &required(pool, "conf_id")?)?.back_end(pool).map(Cow::Owned)
 }
 
 pub(super) struct Callback {
@@ -241,6 +246,10 @@ impl PoolDriver for Callback {
         self.if_ready(|back| back.is_outdated(volume), Some(false))
     }
 
+    fn revisions_to_keep(&self, volume: &Volume) -> i64 {
+        self.inner.revisions_to_keep(volume)
+    }
+
     fn revisions(&self, volume: &Volume) -> Done<Vec<Revision>> {
         self.ready()?.revisions(volume)
     }
@@ -286,21 +295,18 @@ impl PoolDriver for Callback {
         self.of_volume("post_volume_import_data_end", volume, &["False"])
     }
 
-    fn import_directly(&self, volume: &Volume, source: &Volume, pool: &Pool) -> Done<bool> {
-        let theirs = if pool.driver == "callback" { back_end(&self.root, pool)? } else { pool.clone() };
+    /// The back end's own import, which has no other events than these two.
+    fn import_volume(&self, volume: &Volume, source: &Source<'_>) -> Done {
         let back = self.ready()?;
-        self.of_volume("pre_volume_import", volume, &[&source.vid])?;
-        let is_done = back.import_directly(volume, source, &theirs)?;
-        if is_done {
-            self.of_volume("post_volume_import", volume, &[&source.vid])?;
-        }
-        Ok(is_done)
+        let pool = worker(&self.root, source.pool)?;
+        self.of_volume("pre_volume_import", volume, &[&source.volume.vid])?;
+        back.import_volume(volume, &Source { pool: &pool, ..*source })?;
+        self.of_volume("post_volume_import", volume, &[&source.volume.vid])
     }
 
     fn set_up(&self, _: &Pool) -> Done {
-        if !self.settings.is_late() {
-            self.ready()?;
-        }
+        // Another pool of that name, which is gone, may have been made ready.
+        files::remove(&self.mark()).map_err(StorageError::io("noting that a pool is not ready"))?;
         self.run("pre_setup", &[])?;
         self.inner.set_up(&self.back)
     }

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::failure::{Exception, Failure};
+use crate::names::PoolName;
 
 /// Why a driver refused or failed. The text is the client's.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,9 @@ pub enum StorageError {
     /// What keeps a qube as a whole from its volumes: `QubesVMError`.
     #[error("{0}")]
     Qube(String),
+    /// A pool that is not there: `QubesException`.
+    #[error("Unknown storage pool {0}")]
+    UnknownPool(PoolName),
     /// A value the driver does not take: `QubesValueError`.
     #[error("{0}")]
     Value(&'static str),
@@ -45,6 +49,7 @@ impl From<StorageError> for Failure {
         let exception = match error {
             StorageError::Refused(_) | StorageError::Io { .. } => Exception::StoragePoolException,
             StorageError::Qube(_) => Exception::QubesVMError,
+            StorageError::UnknownPool(_) => Exception::QubesException,
             StorageError::Value(_) => Exception::QubesValueError,
             StorageError::NotImplemented(_) => Exception::QubesNotImplementedError,
             StorageError::Unsupported(_) => return Self::dropped(text),

@@ -28,7 +28,10 @@ impl File {
 
     /// Makes an image of zeros, and the directory it lies in.
     fn make_image(&self, image: &Path, size: u64) -> Result<(), StorageError> {
-        let folder = image.parent().map_or(Ok(()), |folder| files::make_directories(folder, DIRECTORY_MODE));
+        // Where the pool's own directory is gone, its disk may be.
+        let folder = files::about(&self.directory).and_then(|_| {
+            image.parent().map_or(Ok(()), |folder| files::make_directories(folder, DIRECTORY_MODE))
+        });
         folder
             .and_then(|()| files::create(image, IMAGE_MODE))
             .and_then(|file| file.set_len(size).and_then(|()| file.sync_all()))
@@ -154,6 +157,10 @@ impl PoolDriver for File {
         dirty.map_err(StorageError::io("looking at an image"))
     }
 
+    fn revisions_to_keep(&self, volume: &Volume) -> i64 {
+        if volume.save_on_stop { volume.revisions_to_keep } else { 0 }
+    }
+
     fn revisions(&self, volume: &Volume) -> Result<Vec<Revision>, StorageError> {
         let about = files::present(files::about(&self.image(volume, "-cow.img.old")));
         let about = about.map_err(StorageError::io("looking at a revision"))?;
@@ -169,6 +176,11 @@ impl PoolDriver for File {
             Setting::RevisionsToKeep(2..) => Err(StorageError::NotImplemented(TOO_MANY_REVISIONS)),
             _ => Ok(()),
         }
+    }
+
+    /// What this driver keeps is what a commit leaves, and it cannot be taken back to.
+    fn snapshot(&self, volume: &Volume) -> Result<String, StorageError> {
+        Err(StorageError::Refused(format!("Cannot snapshot: {} is in a file pool", volume.vid)))
     }
 
     fn resize(&self, volume: &Volume, size: u64) -> Result<(), StorageError> {

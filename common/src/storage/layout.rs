@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use super::{StorageError, callback, driver};
+use super::options::REVISIONS_TO_KEEP;
+use super::{StorageError, callback, driver_of};
 use crate::failure::{Exception, Failure};
 use crate::model::{Class, Pool, Pools, Qube, Value, Volume};
 use crate::names::{PoolName, VolumeName};
@@ -157,8 +158,8 @@ impl Layout<'_> {
 
     /// How many old states a pool keeps of its volumes unless they say otherwise.
     fn revisions_of(&self, pool: &PoolName) -> i64 {
-        let pool = self.pools.find(pool.as_str());
-        pool.and_then(|pool| pool.setting("revisions_to_keep")?.parse().ok()).unwrap_or(1)
+        let pool = self.pools.find(pool.as_str()).map(|pool| self.worker(pool));
+        pool.and_then(|pool| pool.setting(REVISIONS_TO_KEEP)?.parse().ok()).unwrap_or(1)
     }
 
     /// The volume with its identifier in its pool, and without old states where the driver keeps none of its kind.
@@ -182,11 +183,9 @@ impl Layout<'_> {
         volume
     }
 
-    /// The pool that does a pool's work: another one behind a callback pool, if its configuration tells.
+    /// The pool that does a pool's work, if its configuration tells.
     fn worker<'p>(&self, pool: &'p Pool) -> Cow<'p, Pool> {
-        let back_end =
-            (pool.driver == "callback").then(|| callback::back_end(self.root, pool).ok()).flatten();
-        back_end.map_or(Cow::Borrowed(pool), Cow::Owned)
+        callback::worker(self.root, pool).unwrap_or(Cow::Borrowed(pool))
     }
 
     /// Refuses volumes that their pools cannot hold, before anything is made.
@@ -199,9 +198,7 @@ impl Layout<'_> {
                 let text = format!("snap_on_start specified on '{}' but no volume source set", volume.name);
                 return Err(StorageError::Refused(text).into());
             }
-            let unknown = || StorageError::Refused(format!("Unknown storage pool {}", volume.pool));
-            let pool = self.pools.find(volume.pool.as_str()).ok_or_else(unknown)?;
-            driver(self.root, pool)?.can_hold(volume)?;
+            driver_of(self.root, self.pools, volume)?.can_hold(volume)?;
         }
         Ok(())
     }

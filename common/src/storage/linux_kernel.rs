@@ -40,6 +40,10 @@ impl PoolDriver for LinuxKernel {
         Err(StorageError::Value(text))
     }
 
+    fn revisions_to_keep(&self, _: &Volume) -> i64 {
+        0
+    }
+
     fn create(&self, volume: &Volume) -> Result<(), StorageError> {
         self.can_hold(volume)
     }

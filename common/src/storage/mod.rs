@@ -12,6 +12,7 @@ mod loop_device;
 mod lvm_thin;
 pub mod options;
 mod space;
+mod thin_directory;
 mod token;
 mod transfer;
 pub mod unfinished;
@@ -22,9 +23,9 @@ pub use clone::supports_clone;
 pub use error::StorageError;
 pub use in_use::{Started, check_sources, is_running, start_all, stop_all, stop_halted, verify_all};
 pub use layout::{DefaultPool, FindQube, Layout};
-pub use space::{Capacity, included_in};
+pub use space::{Capacity, included_in, thin_pool_under};
 pub use token::{CloneSource, FOLDER as TOKENS, issue as issue_token, redeem as redeem_token};
-pub use transfer::import_volume;
+pub use transfer::{Source, import_volume};
 pub use whole::{check_new, create_all};
 
 use std::path::{Path, PathBuf};
@@ -119,6 +120,11 @@ pub trait PoolDriver {
         Ok(Some(false))
     }
 
+    /// How many old states of a volume are kept.
+    fn revisions_to_keep(&self, volume: &Volume) -> i64 {
+        volume.revisions_to_keep
+    }
+
     /// Old states, oldest first.
     fn revisions(&self, _: &Volume) -> Result<Vec<Revision>, StorageError> {
         Ok(Vec::new())
@@ -165,6 +171,11 @@ pub trait PoolDriver {
     /// Forgets an import and what came of it; harmless if there is none.
     fn import_abort(&self, _: &Volume) -> Result<(), StorageError> {
         Err(StorageError::Unsupported("import_abort"))
+    }
+
+    /// Fills a volume with what another holds; one that is not kept needs nothing.
+    fn import_volume(&self, volume: &Volume, source: &Source<'_>) -> Result<(), StorageError> {
+        transfer::fill(self, volume, source)
     }
 
     /// Takes over what another volume holds without a copy through the system, as [`PoolDriver::import_end`] would, and
@@ -220,7 +231,18 @@ pub fn driver_of(root: &Root, pools: &Pools, volume: &Volume) -> Result<Box<dyn 
 
 fn pool_of<'p>(pools: &'p Pools, volume: &Volume) -> Result<&'p Pool, StorageError> {
     let pool = pools.find(volume.pool.as_str());
-    pool.ok_or_else(|| StorageError::Refused(format!("Unknown storage pool {}", volume.pool)))
+    pool.ok_or_else(|| StorageError::UnknownPool(volume.pool.clone()))
+}
+
+/// Whether a volume is encrypted with a throw-away key from its next start on (spec 20 §6.1).
+pub fn is_ephemeral(root: &Root, pools: &Pools, volume: &Volume) -> bool {
+    let worker = |pool| callback::worker(root, pool).ok();
+    pools.find(volume.pool.as_str()).and_then(worker).is_some_and(|pool| volume.is_ephemeral(&pool))
+}
+
+/// A whole number as programs print it.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
 
 /// A time in seconds since the epoch as the drivers write it: UTC, `YYYY-MM-DDTHH:MM:SS` (spec 20 §7).

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
-use super::{StorageError, callback};
+use super::{StorageError, callback, thin_directory};
 use crate::files;
 use crate::model::{Pool, Pools};
 use crate::root::Root;
@@ -53,19 +53,27 @@ pub(super) fn make_homes(directory: &Path) -> Result<(), StorageError> {
     ["appvms", "vm-templates"].iter().try_for_each(|home| make_directory(&directory.join(home)).map(drop))
 }
 
-/// The pool whose directory holds that of another one, itself or further above.
+/// The pool that another one lies in: one whose directory holds its directory, itself or further above, else the thin pool
+/// that its directory's file system is on.
 pub fn included_in<'p>(root: &Root, pools: &'p Pools, pool: &Pool) -> Option<&'p Pool> {
     let directory = real_directory(root, pool)?;
     let holds = |other: &&Pool| {
         other.name != pool.name
             && real_directory(root, other).is_some_and(|theirs| directory.starts_with(theirs))
     };
-    pools.pools.iter().find(holds)
+    pools.pools.iter().find(holds).or_else(|| thin_pool_under(root, pools, &directory))
+}
+
+/// The pool of logical volumes that the file system of a directory is on.
+pub fn thin_pool_under<'p>(root: &Root, pools: &'p Pools, directory: &Path) -> Option<&'p Pool> {
+    let (group, name) = thin_directory::thin_pool_of(root, directory)?;
+    let is_it = |pool: &&Pool| {
+        pool.setting("volume_group") == Some(&group) && pool.setting("thin_pool") == Some(&name)
+    };
+    pools.pools.iter().find(is_it)
 }
 
 fn real_directory(root: &Root, pool: &Pool) -> Option<PathBuf> {
-    if pool.driver == "callback" {
-        return callback::back_end(root, pool).ok().and_then(|pool| real_directory(root, &pool));
-    }
+    let pool = callback::worker(root, pool).ok()?;
     pool.setting("dir_path").map(|path| files::real_path_so_far(&root.path(path)))
 }

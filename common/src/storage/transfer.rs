@@ -4,9 +4,19 @@ use std::path::Path;
 
 use super::{PoolDriver, StorageError, clone, driver, driver_of, is_running, pool_of};
 use crate::files;
-use crate::model::{Pools, Volume};
+use crate::model::{Pool, Pools, Volume};
 use crate::progress::Progress;
 use crate::root::Root;
+
+/// What a volume is filled from.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub(super) volume: &'a Volume,
+    /// Its pool; of a callback pool the one that does the work may stand here.
+    pub(super) pool: &'a Pool,
+    pub(super) driver: &'a dyn PoolDriver,
+    pub(super) is_running: bool,
+}
 
 /// Fills a kept volume with what another holds, its size included; any other kind begins each start anew and is left
 /// alone. The lifecycle locks of both qubes must be held.
@@ -19,23 +29,33 @@ pub fn import_volume(
     volume: &Volume,
     source: &Volume,
 ) -> Result<(), StorageError> {
-    let running = is_running(root, source);
-    if running && source.has_snapshots_disabled() {
+    let is_running = is_running(root, source);
+    if is_running && source.has_snapshots_disabled() {
         let text = format!("Volume {} must be stopped before importing its data", source.vid);
         return Err(StorageError::Refused(text));
     }
     let pool = pool_of(pools, source)?;
-    let (to, from) = (driver_of(root, pools, volume)?, driver(root, pool)?);
-    if to.import_directly(volume, source, pool)? {
+    let from = driver(root, pool)?;
+    let source = Source { volume: source, pool, driver: &*from, is_running };
+    driver_of(root, pools, volume)?.import_volume(volume, &source)
+}
+
+/// The same by one driver: within itself if it can, else by a copy of what the source's driver exports.
+pub(super) fn fill<D: PoolDriver + ?Sized>(
+    to: &D,
+    volume: &Volume,
+    source: &Source<'_>,
+) -> Result<(), StorageError> {
+    if to.import_directly(volume, source.volume, source.pool)? {
         return Ok(());
     }
-    let exported = from.export(source, running)?;
-    let imported = copy(&*to, volume, &exported);
-    imported.and(from.export_end(source, &exported))
+    let exported = source.driver.export(source.volume, source.is_running)?;
+    let imported = copy(to, volume, &exported);
+    imported.and(source.driver.export_end(source.volume, &exported))
 }
 
 /// Begins an import, fills it from a file or block device and ends it.
-fn copy(driver: &dyn PoolDriver, volume: &Volume, from: &Path) -> Result<(), StorageError> {
+fn copy<D: PoolDriver + ?Sized>(driver: &D, volume: &Volume, from: &Path) -> Result<(), StorageError> {
     let source = files::open(from).map_err(StorageError::io("reading the source of a copy"))?;
     let size = files::length(&source).map_err(StorageError::io("reading the source of a copy"))?;
     let path = driver.import_begin(volume, size)?;

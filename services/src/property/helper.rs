@@ -6,6 +6,7 @@ use std::rc::Rc;
 use common::failure::Failure;
 use common::files;
 use common::model::{Pool, Qube, Value};
+use common::storage;
 
 use super::row::Case;
 use super::{effective_in, global_in};
@@ -111,14 +112,16 @@ impl<'a> Case<'a> {
     }
 }
 
-/// The default pool where none is set (spec 20 §8.2). Without thin LVM only names and directories can tell.
+/// The default pool where none is set (spec 20 §8.2).
 pub(super) fn default_pool(case: &Case<'_>) -> Result<Option<Value>, Failure> {
     let pools = case.view.pools()?;
     let in_lib = |pool: &&Pool| {
         matches!(pool.driver.as_str(), "file" | "file-reflink")
             && pool.setting("dir_path") == Some("/var/lib/qubes")
     };
-    let found = pools.find("default").or_else(|| pools.pools.iter().find(in_lib));
+    let root = case.context.root;
+    let of_root = || storage::thin_pool_under(root, &pools, &root.path("/"));
+    let found = pools.find("default").or_else(of_root).or_else(|| pools.pools.iter().find(in_lib));
     Ok(found.map(|pool| Value::Text(pool.name.as_str().to_owned())))
 }
 

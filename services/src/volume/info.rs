@@ -6,6 +6,7 @@ use std::path::Path;
 use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
 use common::failure::{Failure, Refusal};
 use common::names::Ascii;
+use common::storage::{self, options};
 
 use super::target::{self, Target};
 use crate::input;
@@ -70,20 +71,16 @@ fn describe(target: &Target, world: &World<'_>) -> Result<Vec<(&'static str, Str
         ("vid", volume.vid.clone()),
         ("size", driver.size(volume)?.to_string()),
         ("usage", driver.usage(volume)?.to_string()),
-        ("rw", switch(volume.rw)),
+        ("rw", options::text_of(volume.rw)),
         ("source", volume.source.clone().unwrap_or_default()),
         ("path", path.as_deref().map(Path::display).map(|path| path.to_string()).unwrap_or_default()),
-        ("save_on_stop", switch(volume.save_on_stop)),
-        ("snap_on_start", switch(volume.snap_on_start)),
-        ("revisions_to_keep", volume.revisions_to_keep.to_string()),
-        ("ephemeral", switch(target.pool().is_some_and(|pool| volume.is_ephemeral(pool)))),
+        ("save_on_stop", options::text_of(volume.save_on_stop)),
+        ("snap_on_start", options::text_of(volume.snap_on_start)),
+        ("revisions_to_keep", driver.revisions_to_keep(volume).to_string()),
+        ("ephemeral", options::text_of(storage::is_ephemeral(world.root(), &target.pools, volume))),
     ];
-    lines.extend(driver.is_outdated(volume)?.map(|outdated| ("is_outdated", switch(outdated))));
+    lines.extend(driver.is_outdated(volume)?.map(|outdated| ("is_outdated", options::text_of(outdated))));
     Ok(lines)
-}
-
-fn switch(is_on: bool) -> String {
-    common::storage::options::text_of(is_on)
 }
 
 pub(super) struct ListSnapshots;

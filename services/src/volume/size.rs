@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
 use common::failure::{Exception, Failure, Refusal};
 use common::names::VolumeSize;
-use common::run;
+use common::{log, run};
 
 use super::Asked;
 use super::target::Target;
@@ -38,7 +38,14 @@ impl Call for Resize {
         let size = granted.input().payload()?.0;
         target.driver.resize(&target.volume, size)?;
         let told = if target.is_running(&Context::of(world)) { tell(&target, world) } else { Ok(()) };
-        world.change(&granted, |txn| target.edit(txn, |volume| volume.size = size))?;
+        let recorded = world.change(&granted, |txn| target.edit(txn, |volume| volume.size = size));
+        if let Err(failure) = recorded {
+            if target.driver.size(&target.volume)? != size {
+                return Err(failure);
+            }
+            // The volume has its new size, and what is there tells it.
+            log::line(&format!("the size of {} is not recorded: {}", target.volume.vid, failure.into_text()));
+        }
         told.map(|()| Content::new())
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use common::call::{Call, Granted, World, no_such_domain};
 use common::failure::{Exception, Failure, Refusal};
 use common::hypervisor;
-use common::model::{Pool, Pools, Qube, Value, Volume};
+use common::model::{Pools, Qube, Value, Volume};
 use common::names::{Ascii, QubeName};
 use common::quote::quote;
 use common::storage::{self, PoolDriver};
@@ -97,10 +97,6 @@ impl Target {
         let view = world.store().read()?;
         let target = Self::find(&view, &Context::of(world), granted.destination(), volume)?;
         Ok((lifecycle, target))
-    }
-
-    pub(super) fn pool(&self) -> Option<&Pool> {
-        self.pools.find(self.volume.pool.as_str())
     }
 
     /// `Domain is not powered off: …` unless the qube is halted.

@@ -1,7 +1,6 @@
 //! A stand-in for `lvm`: volumes are files below the root that this program lies in, and each command is recorded.
 //!
-//! The file `/stand-in` there may say `<fault> <command> <number>`: after that many such commands (`any` is all) the next one
-//! fails, dies, prints rubbish or prints a megabyte instead, or waits until the pipe `/hold` was opened and closed.
+//! The file `/stand-in` there may ask for something else.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -12,10 +11,15 @@
     reason = "test code"
 )]
 
+#[path = "../misbehave.rs"]
+mod misbehave;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
+
+use misbehave::misbehave;
 
 /// What is known of a volume besides its data.
 #[derive(Default)]
@@ -140,35 +144,13 @@ impl Machine {
     }
 }
 
-/// Does what the root's file `/stand-in` asks for, once, if it is about this command and no earlier one is left.
-fn misbehave(root: &Path, command: &str) {
-    let file = root.join("stand-in");
-    let Ok(text) = fs::read_to_string(&file) else { return };
-    let [fault, about, earlier] = text.split(' ').collect::<Vec<_>>()[..] else { return };
-    let earlier: u32 = earlier.parse().unwrap();
-    if about != command && about != "any" {
-        return;
-    } else if let Some(left) = earlier.checked_sub(1) {
-        return fs::write(&file, format!("{fault} {about} {left}")).unwrap();
-    }
-    fs::remove_file(&file).unwrap();
-    match fault {
-        "wait" => return drop(fs::read(root.join("hold")).unwrap()),
-        "die" => std::process::abort(),
-        "fail" => fail("no space left % \u{1b}[31m in thin pool"),
-        "rubbish" => print!("\u{0}\u{1b}rubbish {{"),
-        _ => print!("{}", "y".repeat(1 << 20)),
-    }
-    exit(0)
-}
-
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let root = Path::new(&arguments[0]).ancestors().nth(3).unwrap().to_path_buf();
     let (command, rest) = (arguments[1].as_str(), &arguments[2..]);
     let mut log = fs::OpenOptions::new().create(true).append(true).open(root.join("lvm.log")).unwrap();
     log.write_all(format!("{}\n", arguments[1..].join(" ")).as_bytes()).unwrap();
-    misbehave(&root, command);
+    misbehave(&root, command, fail);
     let machine = Machine { root };
     let option = |name: &str| {
         rest.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))

@@ -1,5 +1,5 @@
 //! A stand-in for `zfs` and `zpool`: datasets are files below the root that this program lies in, and each command is
-//! recorded. Snapshots hold copies of their volume's data.
+//! recorded. Snapshots hold copies of their volume's data. The file `/stand-in` there may ask for something else.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,12 +10,16 @@
     reason = "test code"
 )]
 
+#[path = "../misbehave.rs"]
+mod misbehave;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
+use misbehave::misbehave;
 use serde::{Deserialize, Serialize};
 
 /// One dataset or snapshot.
@@ -199,6 +203,7 @@ fn main() {
     let (name, words) = (program.file_name().unwrap().to_string_lossy().into_owned(), &arguments[1..]);
     let mut log = fs::OpenOptions::new().create(true).append(true).open(root.join("zfs.log")).unwrap();
     log.write_all(format!("{name} {}\n", words.join(" ")).as_bytes()).unwrap();
+    misbehave(root, if name == "zpool" { "zpool" } else { &words[0] }, fail);
     if name == "zpool" {
         println!("1000000\t250000");
         return;

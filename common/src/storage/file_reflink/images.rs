@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::model::Volume;
-use crate::storage::{Revision, clone, isodate};
+use crate::storage::{Revision, clone, isodate, number};
 use crate::{files, log};
 
 const IMAGE_MODE: u32 = 0o660;
@@ -80,11 +80,10 @@ impl Images {
         Ok(ours.map(|file| folder.join(file)).collect())
     }
 
-    /// Makes the directory the images lie in.
+    /// Makes the directory the images lie in. The one it lies in is the pool's: where that is gone, its disk may be.
     pub(super) fn make_directory(&self) -> io::Result<()> {
-        Path::new(&self.stem)
-            .parent()
-            .map_or(Ok(()), |folder| files::make_directories(folder, DIRECTORY_MODE))
+        let folder = Path::new(&self.stem).parent();
+        folder.map_or(Ok(false), |folder| files::make_directory(folder, DIRECTORY_MODE)).map(drop)
     }
 
     /// Old states with their numbers, oldest first. A link to the clean image is none yet: its commit never came.
@@ -234,6 +233,9 @@ fn is_temporary(path: &Path) -> bool {
 
 /// Number and time in `.<number>@<time>Z`.
 fn parse_revision(suffix: &str) -> Option<(u64, &str)> {
-    let (number, time) = suffix.strip_prefix('.')?.split_once('@')?;
-    Some((number.parse().ok()?, time.strip_suffix('Z')?))
+    const TIME: &str = "dddd-dd-ddTdd:dd:dd";
+    let (id, time) = suffix.strip_prefix('.')?.strip_suffix('Z')?.split_once('@')?;
+    let fits = |(byte, form)| if form == b'd' { u8::is_ascii_digit(&byte) } else { byte == form };
+    let is_time = time.len() == TIME.len() && time.bytes().zip(TIME.bytes()).all(fits);
+    Some((number(id)?, time)).filter(|_| is_time)
 }

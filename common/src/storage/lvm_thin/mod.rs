@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use commands::Lvm;
 use table::Table;
 
-use super::{Capacity, PoolDriver, Revision, StorageError, isodate, required};
+use super::{Capacity, PoolDriver, Revision, StorageError, isodate, number, required};
 use crate::model::{Pool, Volume};
 use crate::root::Root;
 
@@ -48,7 +48,7 @@ fn import(vid: &str) -> String {
 /// Seconds of the revision that a logical volume is, if it is one of this volume's: with more dashes in between it
 /// belongs to a qube whose name goes on where ours ends.
 fn revision_of(vid: &str, name: &str) -> Option<u64> {
-    name.strip_prefix(vid)?.strip_prefix('-')?.strip_suffix("-back")?.parse().ok()
+    number(name.strip_prefix(vid)?.strip_prefix('-')?.strip_suffix("-back")?)
 }
 
 /// Names of a volume's revisions with their times, oldest first.

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::storage::number;
+
 /// The columns asked for.
 pub(super) const COLUMNS: &str =
     "vg_name,pool_lv,name,lv_size,data_percent,lv_attr,origin,lv_metadata_size,metadata_percent";
@@ -100,14 +102,15 @@ fn row(raw: Raw) -> Option<Row> {
 
 /// `<number>B`.
 fn bytes(text: &str) -> Option<u64> {
-    text.strip_suffix('B')?.parse().ok()
+    number(text.strip_suffix('B')?)
 }
 
 /// A share in percent with up to two decimals, truncated to whole bytes.
 fn part_of(size: u64, percent: &str) -> Option<u64> {
     let (whole, decimals) = percent.split_once('.').unwrap_or((percent, ""));
-    let decimals = format!("{decimals:0<2}").get(..2)?.parse::<u8>().ok()?;
-    let hundredths = whole.parse::<u32>().ok()?.checked_mul(100)?.checked_add(decimals.into())?;
+    let digits = format!("{decimals:0<2}");
+    let decimals = digits.get(..2).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let hundredths = number(whole)?.checked_mul(100)?.checked_add(decimals.parse().ok()?)?;
     let part = u128::from(size).checked_mul(hundredths.into())?.checked_div(10_000)?;
     u64::try_from(part).ok()
 }

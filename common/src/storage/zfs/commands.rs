@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::root::Root;
 use crate::run;
-use crate::storage::{Capacity, StorageError};
+use crate::storage::{Capacity, StorageError, number};
 
 const ZFS: &str = "/usr/sbin/zfs";
 const ZPOOL: &str = "/usr/sbin/zpool";
@@ -23,7 +23,7 @@ pub(super) const NO_SNAPSHOTS: &str = "com.sun:auto-snapshot=false";
 type Done<T = ()> = Result<T, StorageError>;
 
 /// One dataset or snapshot. Sizes are bytes, times seconds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) size: u64,
@@ -36,15 +36,28 @@ pub(super) struct Row {
     pub(super) is_dirty: bool,
 }
 
+/// What was listed: one line each, fields between tabs. None if any line is something else.
+pub(super) fn parse(listed: &str) -> Option<Vec<Row>> {
+    listed.lines().map(row).collect()
+}
+
 fn row(line: &str) -> Option<Row> {
-    let mut fields = line.split('\t');
-    let mut next = || fields.next();
-    let name = next()?.to_owned();
-    let mut number = || next().map(|text| text.parse().unwrap_or_default());
-    let (size, usage, created) = (number()?, number()?, number()?);
-    let is_going = next()? == "on";
-    let origin = next()?.to_owned();
-    Some(Row { name, size, usage, created, is_going, origin, is_dirty: next()? == "on" })
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [name, size, usage, created, going, origin, dirty] = fields.as_slice() else { return None };
+    Some(Row {
+        name: Some(*name).filter(|name| !name.is_empty())?.to_owned(),
+        size: number_if_any(size)?,
+        usage: number_if_any(usage)?,
+        created: number(created)?,
+        is_going: *going == "on",
+        origin: (*origin).to_owned(),
+        is_dirty: *dirty == "on",
+    })
+}
+
+/// A number, or a dash where a dataset has none.
+fn number_if_any(field: &str) -> Option<u64> {
+    if field == "-" { Some(0) } else { number(field) }
 }
 
 /// The datasets of a container.
@@ -90,7 +103,7 @@ impl Zfs {
         let types = "filesystem,volume,snapshot";
         let listed = self.run(ZFS, &["list", "-H", "-p", "-t", types, "-o", COLUMNS, "-r", &self.container]);
         let rows = match listed {
-            Ok(text) => text.lines().filter_map(row).collect(),
+            Ok(text) => parse(&text).ok_or_else(unreadable)?,
             Err(StorageError::Refused(said)) if said.ends_with("dataset does not exist") => Vec::new(),
             Err(error) => return Err(error),
         };
@@ -189,12 +202,16 @@ impl Zfs {
     pub(super) fn capacity(&self) -> Done<Capacity> {
         let pool = self.container.split('/').next().unwrap_or_default();
         let text = self.run(ZPOOL, &["list", "-H", "-p", "-o", "size,free", pool])?;
-        let numbers: Vec<u64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        let numbers: Vec<u64> = text.split_whitespace().filter_map(number).collect();
         match numbers.as_slice() {
             [size, free] => Ok(Capacity::of(*size, size.saturating_sub(*free))),
             _ => Err(StorageError::Refused("zpool printed something else than two numbers".to_owned())),
         }
     }
+}
+
+fn unreadable() -> StorageError {
+    StorageError::Refused("zfs printed something else than a list of datasets".to_owned())
 }
 
 fn absence_is_fine(done: Done) -> Done {

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use commands::{NO_SNAPSHOTS, Row, Zfs};
 
-use super::{Capacity, PoolDriver, Revision, StorageError, isodate, required};
+use super::{Capacity, PoolDriver, Revision, StorageError, isodate, number, required};
 use crate::model::{Pool, Volume};
 use crate::random;
 use crate::root::Root;
@@ -53,8 +53,9 @@ fn is_clean_mark(snapshot: &str) -> bool {
 /// Microseconds in the name of a revision, if it is one: `qubes:<cause>:<seconds>.<six digits>`.
 fn revision_time(snapshot: &str) -> Option<u64> {
     let (seconds, micros) = snapshot.strip_prefix("qubes:")?.rsplit_once(':')?.1.split_once('.')?;
-    let seconds: u64 = seconds.parse().ok()?;
-    seconds.checked_mul(1_000_000)?.checked_add(micros.parse().ok()?)
+    let micros =
+        Some(micros).filter(|micros| micros.len() == 6 && micros.bytes().all(|it| it.is_ascii_digit()));
+    number(seconds)?.checked_mul(1_000_000)?.checked_add(micros?.parse().ok()?)
 }
 
 /// Revisions of a volume with their times, oldest first.
@@ -116,17 +117,25 @@ impl ZfsPool {
         all.iter().try_for_each(|dataset| self.zfs.destroy(dataset))
     }
 
-    /// Finishes what a killed call left: new content without its name gets it; content that was not to be goes.
+    /// Finishes what a killed or failed call left: new content whose volume went gets its name.
+    fn restore(&self, vid: &str) -> Done {
+        if self.zfs.has(vid)? {
+            return Ok(());
+        }
+        for new in [self.fresh(vid), self.importing(vid)] {
+            if self.zfs.has(&new)? {
+                return self.zfs.rename(&new, vid);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same; content that was not to be goes.
     fn settle(&self, vid: &str) -> Done {
-        let rows = self.zfs.rows()?;
-        let has = |name: &str| rows.iter().any(|row| row.name == name);
-        let mut has_name = has(vid);
-        for new in [self.fresh(vid), self.importing(vid)].into_iter().filter(|new| has(new)) {
-            if has_name {
-                self.zfs.destroy(&new)?;
-            } else {
-                self.zfs.rename(&new, vid)?;
-                has_name = true;
+        self.restore(vid)?;
+        for left in [self.fresh(vid), self.importing(vid)] {
+            if self.zfs.has(&left)? {
+                self.zfs.destroy(&left)?;
             }
         }
         Ok(())
@@ -235,10 +244,13 @@ impl PoolDriver for ZfsPool {
     }
 
     fn verify(&self, volume: &Volume) -> Done {
-        if volume.save_on_stop && !self.zfs.has(&volume.vid)? {
-            return refused(format!("volume {} missing", volume.vid));
+        let vid = &volume.vid;
+        for dataset in [vid.clone(), self.fresh(vid), self.importing(vid)] {
+            if !volume.save_on_stop || self.zfs.has(&dataset)? {
+                return Ok(());
+            }
         }
-        Ok(())
+        refused(format!("volume {vid} missing"))
     }
 
     fn start(&self, volume: &Volume) -> Done {
@@ -307,6 +319,7 @@ impl PoolDriver for ZfsPool {
     fn revert(&self, volume: &Volume, id: &str) -> Done {
         let vid = &volume.vid;
         self.check_clean(volume, || format!("Cannot revert dirty volume {vid} - stop the qube first"))?;
+        self.settle(vid)?;
         let revisions = revisions(&self.zfs.rows()?, vid);
         let Some((_, revision)) = revisions.iter().find(|(_, revision)| revision == id) else {
             return refused(format!("Cannot revert volume {vid} with no revisions"));
@@ -335,6 +348,7 @@ impl PoolDriver for ZfsPool {
         } else if volume.has_snapshots_disabled() && running {
             return refused(format!("Volume {vid} must be stopped before being cloned"));
         }
+        self.restore(vid)?;
         let clone = format!("{}/{}", self.exported(vid), random_name());
         self.clone_of(vid, &clone, &["-o", NO_SNAPSHOTS])?;
         Ok(self.zfs.device(&clone))
@@ -368,8 +382,9 @@ impl PoolDriver for ZfsPool {
         self.mark_clean(volume)
     }
 
+    /// Where the volume has gone to make room for it, the import is all there is.
     fn import_abort(&self, volume: &Volume) -> Done {
-        self.zfs.destroy(&self.importing(&volume.vid))
+        self.settle(&volume.vid)
     }
 
     /// Within one container.
