@@ -33,6 +33,14 @@ impl Finished {
         matches!(self.status, WaitStatus::Exited(_, 0))
     }
 
+    /// The number it ended with; nothing if a signal ended it.
+    pub fn number(&self) -> Option<i32> {
+        match self.status {
+            WaitStatus::Exited(_, number) => Some(number),
+            _ => None,
+        }
+    }
+
     /// How it ended, as people know it: a number, or the signal that ended it.
     pub fn status(&self) -> String {
         match self.status {

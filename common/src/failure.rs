@@ -33,6 +33,7 @@ exceptions!(
     QubesVMNotStartedError,
     QubesVMNotRunningError,
     QubesVMNotHaltedError,
+    QubesMemoryError,
     QubesValueError,
     QubesPropertyValueError,
     QubesNoSuchPropertyError,

@@ -222,6 +222,14 @@ pub fn link(target: &str, path: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, path)
 }
 
+/// Where a symbolic link points.
+///
+/// # Errors
+/// What the system says: it is no link, for example.
+pub fn link_target(path: &Path) -> io::Result<PathBuf> {
+    fs::read_link(path)
+}
+
 /// Removes an empty directory; absence is fine.
 ///
 /// # Errors

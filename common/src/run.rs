@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::unistd::Pid;
+use nix::unistd::{Group, Pid};
 
 use crate::capture::{self, Finished};
 use crate::environment;
@@ -22,6 +22,8 @@ pub use crate::spawn::{Process, Stream};
 const ENVIRONMENT: [&std::ffi::CStr; 2] = [c"LC_ALL=C.UTF-8", c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
 /// How a caller without rights becomes root: dom0's own convention.
 const SUDO: [&str; 3] = ["/usr/bin/sudo", "-n", "--"];
+/// How root becomes someone else.
+const RUNUSER: &str = "/usr/sbin/runuser";
 
 /// Runs a program as root: directly if we are root, else through `sudo -n`. Below a throwaway root it is a stand-in,
 /// which needs no rights.
@@ -31,7 +33,30 @@ const SUDO: [&str; 3] = ["/usr/bin/sudo", "-n", "--"];
 pub fn as_root(root: &Root, program: &str, arguments: &[&str], deadline: Duration) -> io::Result<Finished> {
     let is_direct = nix::unistd::geteuid().is_root() || !root.is_system();
     let before = if is_direct { &[] } else { &SUDO[..] };
-    captured(before, &root.path(program), arguments, None, deadline)
+    captured(before, &root.path(program), arguments, &[], None, deadline)
+}
+
+/// Runs a program as the desktop user, with these variables too: directly, unless we are root, for whom the first member
+/// of group `qubes` takes its place. Below a throwaway root it is a stand-in, which runs as we do.
+///
+/// # Errors
+/// As [`as_root`].
+pub fn as_user(
+    root: &Root,
+    program: &str,
+    arguments: &[&str],
+    variables: &[(&str, String)],
+    deadline: Duration,
+) -> io::Result<Finished> {
+    let is_direct = !nix::unistd::geteuid().is_root() || !root.is_system();
+    let user = if is_direct { None } else { desktop_user() };
+    let before = user.as_deref().map(|user| [RUNUSER, "-u", user, "--"]);
+    let before = before.as_ref().map_or(&[][..], |words| words);
+    captured(before, &root.path(program), arguments, variables, None, deadline)
+}
+
+fn desktop_user() -> Option<String> {
+    Group::from_name("qubes").ok().flatten()?.mem.into_iter().next()
 }
 
 /// Runs a program with our own rights and a text on its standard input.
@@ -44,19 +69,22 @@ pub fn with_input(
     input: &str,
     deadline: Duration,
 ) -> io::Result<Finished> {
-    captured(&[], program, arguments, Some(input), deadline)
+    captured(&[], program, arguments, &[], Some(input), deadline)
 }
 
 fn captured(
     before: &[&str],
     program: &Path,
     arguments: &[&str],
+    variables: &[(&str, String)],
     input: Option<&str>,
     deadline: Duration,
 ) -> io::Result<Finished> {
     let stdin = if input.is_some() { Stream::Pipe } else { Stream::Nothing };
     let words = words(before, program, arguments)?;
-    let environment = ENVIRONMENT.map(CString::from);
+    let variables = variables.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
+    let mut environment = variables.collect::<Result<Vec<_>, _>>()?;
+    environment.extend(ENVIRONMENT.map(CString::from));
     let process = spawn::start(&words, &environment, [stdin, Stream::Pipe, Stream::Pipe], Leads::Group)?;
     capture::finish(process, input.unwrap_or_default(), deadline)
 }
@@ -166,7 +194,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn run(program: &str, arguments: &[&str], deadline: Duration) -> io::Result<Finished> {
-        captured(&[], program.as_ref(), arguments, None, deadline)
+        captured(&[], program.as_ref(), arguments, &[], None, deadline)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use common::call::Family;
 
+pub mod companion;
 pub mod creator;
 pub mod domain;
 pub mod events;

@@ -13,6 +13,7 @@
 
 pub mod cases;
 pub mod checks;
+pub mod companions;
 pub mod executables;
 pub mod fixture;
 pub mod golden;

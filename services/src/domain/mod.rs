@@ -12,7 +12,7 @@ mod overrides;
 
 use common::failure::Failure;
 use common::hypervisor::DomainConfig;
-use common::model::{Qube, Value};
+use common::model::Qube;
 use common::storage::Started;
 
 use crate::property::Case;
@@ -46,19 +46,6 @@ pub fn config(case: &Case<'_>, qube: &Qube, volumes: &[Started]) -> Result<Domai
         emulator: emulator::of(case, mode)?,
     };
     overrides::apply(case.context.root, config)
-}
-
-impl Case<'_> {
-    /// A property's text; empty without.
-    fn text(&self, property: &str) -> Result<String, Failure> {
-        Ok(self.value(property)?.map(|value| value.to_text()).unwrap_or_default())
-    }
-
-    /// A property's number; 0 without, and for numbers that cannot be.
-    fn number(&self, property: &str) -> Result<u64, Failure> {
-        let number = self.value(property)?.as_ref().and_then(Value::as_int).unwrap_or_default();
-        Ok(u64::try_from(number).unwrap_or_default())
-    }
 }
 
 /// MiB as KiB.

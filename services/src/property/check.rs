@@ -236,7 +236,10 @@ pub(super) fn provides_network(case: &Case<'_>, value: Value) -> Checked {
 }
 
 /// Names of the qubes whose netvm is `netvm`, in the order of lists.
-pub(super) fn clients(case: &Case<'_>, netvm: &Qube) -> Result<Vec<String>, Failure> {
+///
+/// # Errors
+/// What the store says.
+pub fn clients(case: &Case<'_>, netvm: &Qube) -> Result<Vec<String>, Failure> {
     let default = super::global_in(&case.system(), "default_netvm")?.map(|value| value.to_text());
     let is_default = default.as_deref() == Some(netvm.name.as_str());
     let index = case.view.index()?;

@@ -30,6 +30,17 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// A property's text; empty without.
+    pub fn text(&self, property: &str) -> Result<String, Failure> {
+        Ok(self.value(property)?.map(|value| value.to_text()).unwrap_or_default())
+    }
+
+    /// A property's number; 0 without, and for numbers that cannot be.
+    pub fn number(&self, property: &str) -> Result<u64, Failure> {
+        let number = self.value(property)?.as_ref().and_then(Value::as_int).unwrap_or_default();
+        Ok(u64::try_from(number).unwrap_or_default())
+    }
+
     /// Whether a switch of the same holder is on.
     pub fn is_on(&self, property: &str) -> Result<bool, Failure> {
         Ok(self.value(property)?.is_some_and(|value| value.is_true()))

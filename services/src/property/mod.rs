@@ -16,6 +16,7 @@ mod veto;
 
 pub use calls::{GLOBAL, VM};
 pub use change::{check_stored, reset, set};
+pub use check::clients;
 pub use parse::parse;
 pub use row::{Access, Case, Check, Context, Default, Fits, Kind, Row};
 

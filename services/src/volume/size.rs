@@ -5,10 +5,11 @@ use std::time::Duration;
 use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
 use common::failure::{Exception, Failure, Refusal};
 use common::names::VolumeSize;
-use common::{log, run};
+use common::log;
 
 use super::Asked;
 use super::target::Target;
+use crate::companion::service;
 use crate::property::Context;
 
 /// How long a qube may take to make its file system fit.
@@ -52,10 +53,8 @@ impl Call for Resize {
 
 /// Has the qube make its file system fit, through its own service.
 fn tell(target: &Target, world: &World<'_>) -> Result<(), Failure> {
-    let program = world.root().path("/usr/bin/qrexec-client");
-    let service = "root:QUBESRPC qubes.ResizeDisk dom0";
-    let arguments = ["-d", target.qube.name.as_str(), service];
-    let outcome = run::with_input(&program, &arguments, target.volume.name.as_str(), DEADLINE);
+    let (qube, volume) = (&target.qube.name, target.volume.name.as_str());
+    let outcome = service::run(world.root(), qube, "root", "qubes.ResizeDisk", volume, DEADLINE);
     let said = match outcome {
         Ok(outcome) if outcome.is_success() => return Ok(()),
         Ok(outcome) => outcome.readable_errors(),

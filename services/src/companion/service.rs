@@ -1,0 +1,52 @@
+//! Services that this machine runs in its qubes (spec 40 §3.6).
+
+use std::io;
+use std::time::Duration;
+
+use common::capture::Finished;
+use common::failure::{Exception, Failure};
+use common::hypervisor::PowerState;
+use common::model::Qube;
+use common::names::QubeName;
+use common::quote::quote;
+use common::root::Root;
+use common::run;
+
+use super::qrexec;
+use crate::property::Context;
+
+/// Whether a service can be run in a qube.
+///
+/// # Errors
+/// `QubesVMNotRunningError` or `QubesVMError`.
+pub fn check(context: &Context<'_>, qube: &Qube) -> Result<(), Failure> {
+    let name = quote(qube.name.as_str());
+    let state = context.hypervisor.domain(&qube.name).map(|domain| domain.state);
+    let (exception, text) = match state {
+        None => (
+            Exception::QubesVMNotRunningError,
+            format!("Domain not running (either powered off or paused): {name}"),
+        ),
+        Some(PowerState::Paused) => (Exception::QubesVMNotRunningError, format!("Domain {name} is paused")),
+        _ if qrexec::is_connected(context.root, &qube.name) => return Ok(()),
+        _ => (Exception::QubesVMError, format!("Domain {name}: qrexec not connected")),
+    };
+    Err(Failure::new(exception, text))
+}
+
+/// Runs a service in a qube, as a user there, with a text as its input.
+///
+/// # Errors
+/// If it cannot be started, or does not end before the deadline.
+pub fn run(
+    root: &Root,
+    qube: &QubeName,
+    user: &str,
+    service: &str,
+    input: &str,
+    deadline: Duration,
+) -> io::Result<Finished> {
+    let program = root.path("/usr/bin/qrexec-client");
+    let command = format!("{user}:QUBESRPC {service} dom0");
+    run::with_input(&program, &["-d", qube.as_str(), &command], input, deadline)
+}
