@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
 use common::failure::{Exception, Failure, Refusal};
-use common::names::VolumeSize;
 use common::log;
+use common::names::VolumeSize;
 
 use super::Asked;
 use super::target::Target;
