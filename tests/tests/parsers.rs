@@ -181,6 +181,108 @@ fn stored_objects_index_and_events() {
     );
 }
 
+/// A report of logical volumes with some of everything.
+fn lvm_report() -> impl Strategy<Value = Vec<u8>> {
+    let field = |name: &str, usual: &str| format!("\"{name}\": \"({usual}|{usual}|[ -!#-\\[\\]-~]{{0,3}})\"");
+    let row = [
+        field("vg_name", "vg"),
+        field("lv_name", "vm-a-root(-[0-9]{1,3}-back|-snap)?"),
+        field("lv_size", "[0-9]{1,20}B"),
+        field("data_percent", "[0-9]{1,3}\\.[0-9]{2}"),
+        field("pool_lv", "pool"),
+        field("lv_attr", "twi-aotz--"),
+        field("lv_metadata_size", "[0-9]{1,5}B"),
+        field("metadata_percent", "[0-9]{1,2}"),
+    ];
+    let row = format!("\\{{{}(, \"more\": 5)?\\}}", row.join(", "));
+    let report = format!(
+        "\\{{\"report\": \\[\\{{\"lv\": \\[({row}(, {row}){{0,2}})?\\]\\}}\\](, \"log\": \\[\\])?\\}}"
+    );
+    prop::string::bytes_regex(&report).unwrap()
+}
+
+/// A callback configuration whose back end is any driver with options that are mostly its own.
+fn callback_configuration() -> impl Strategy<Value = Vec<u8>> {
+    let value = "(\"(/var/lib/qubes/b|True|off|[ -!#-\\[\\]-~]{0,4})\"|true|-?[0-9]{1,2}|null|\\[\\])";
+    let option = "(dir_path|revisions_to_keep|volume_group|thin_pool|container|ephemeral_volatile|conf_id)";
+    let part = format!(
+        "\\{{\"bdriver\": \"(file|file-reflink|lvm_thin|zfs|linux-kernel|callback|x)?\", \
+        \"bdriver_args\": \\{{\"dir_path\": {value}, \"volume_group\": {value}, \"thin_pool\": {value}, \
+        \"container\": {value}(, \"{option}\": {value}){{0,3}}\\}}(, \"(cmd|pre_sinit)\": {value})?\\}}"
+    );
+    prop::string::bytes_regex(&format!("\\{{\"(c|c|c|d)\": ({part}|{part}|{value})\\}}")).unwrap()
+}
+
+#[test]
+fn what_storage_reads() {
+    hold("storage", lvm_report());
+    hold("storage", callback_configuration());
+    let size = "(-|[0-9]{1,20})";
+    let row = format!(
+        "tank/vms(/a/root(@qubes(-clean-[a-z]{{2}}|:before-start:[0-9]{{1,3}}\\.[0-9]{{5,7}}))?)?\t{size}\t{size}\t[0-9]{{1,10}}\t\
+        (on|off|-)\t(-|tank/vms@x)\t(on|off|-)"
+    );
+    hold("storage", prop::string::bytes_regex(&format!("({row}\n){{0,3}}([!-~\t]{{0,9}}\n)?")).unwrap());
+    hold(
+        "storage",
+        prop::string::bytes_regex("\\.[0-9+]{1,3}@[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z?")
+            .unwrap(),
+    );
+    hold("storage", prop::string::bytes_regex("vg/vm-a-root-[0-9+]{1,20}(-[0-9])?-back").unwrap());
+    hold("storage", prop::string::bytes_regex("qubes:[a-z-]{1,12}:[0-9+]{1,15}\\.[0-9+]{5,7}").unwrap());
+    hold("storage", prop::string::bytes_regex("[a-c/-]{1,9}-tpool").unwrap());
+    hold("storage", prop::string::bytes_regex("[ \t]?-?[0-9]{1,21}\n?").unwrap());
+    hold("storage", prop::string::bytes_regex("(ok|fail|[a-z]{0,3})(\n[ -~]{0,9}){0,3}").unwrap());
+    hold("storage", prop::string::bytes_regex("[a-zA-Z0-9]{31,33}").unwrap());
+    hold("storage", pool_options());
+    hold(
+        "storage",
+        mixed(&[
+            "name=",
+            "dir_path=",
+            "revisions_to_keep=",
+            "conf_id=",
+            "p",
+            "/x",
+            "1",
+            "-1",
+            "True",
+            "on",
+            "\n",
+            "\r\n",
+            "\x0b",
+            "=",
+            "{",
+            "}",
+            "\"c\"",
+            ":",
+            ",",
+            "\"bdriver\"",
+            "\"report\"",
+            "[",
+            "]",
+            "\t",
+            "-",
+            "@",
+        ]),
+    );
+}
+
+/// Lines of options, mostly those of some driver.
+fn pool_options() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop::string::string_regex(
+        "(dir_path|conf_id|container|volume_group|thin_pool)=[ -~]{0,6}|revisions_to_keep=-?[0-9]{1,2}|\
+        (ephemeral_volatile|setup_check|snap_on_start_forensics)=(True|off|1|[!-~]{0,4})|[a-z]{0,4}=?[!-~]{0,3}",
+    );
+    let end = prop::sample::select(&["\n", "\r\n", "\r", "\x0c", "\x1e"][..]);
+    let lines = prop::collection::vec((line.unwrap(), end), 0..3);
+    let name = prop::string::string_regex("name=[a-z._ -]{0,4}\n").unwrap();
+    (name, lines).prop_map(|(name, lines)| {
+        let lines = lines.iter().map(|(line, end)| format!("{line}{end}"));
+        format!("{name}{}", lines.collect::<String>()).into_bytes()
+    })
+}
+
 /// A store's file: mostly right words, with any text in their places now and then.
 fn qubes_xml() -> impl Strategy<Value = Vec<u8>> {
     const ODD: &str = "([a-z]{1,3}|[!#-%'-;=?-~]{0,3}|&(#10|#13|#9|lt|quot|#8232);| |\\.\\./x|\u{e9}){0,2}";

@@ -27,7 +27,7 @@ fn refused<T>(text: String) -> Done<T> {
 }
 
 /// A part of the configuration file: what one `conf_id` stands for.
-struct Settings {
+pub struct Settings {
     id: String,
     all: Map<String, Value>,
 }
@@ -36,7 +36,15 @@ impl Settings {
     fn read(root: &Root, id: &str) -> Done<Self> {
         let bytes =
             files::read(&root.path(FILE)).map_err(StorageError::io("reading the callback configuration"))?;
-        let Ok(Value::Object(mut file)) = serde_json::from_slice(&bytes) else {
+        Self::parse(&bytes, id)
+    }
+
+    /// The part of a file's content.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`] with the specification's words.
+    pub fn parse(bytes: &[u8], id: &str) -> Done<Self> {
+        let Ok(Value::Object(mut file)) = serde_json::from_slice(bytes) else {
             return refused(format!("The file {FILE} is supposed to define a dict."));
         };
         match file.remove(id) {
@@ -50,7 +58,10 @@ impl Settings {
     }
 
     /// The pool that does the work, under the name of ours.
-    fn back_end(&self, pool: &Pool) -> Done<Pool> {
+    ///
+    /// # Errors
+    /// What is wrong with its driver or that driver's options.
+    pub fn back_end(&self, pool: &Pool) -> Done<Pool> {
         let Some(name) = self.text("bdriver") else {
             return refused(format!("Missing bdriver for the conf_id {} inside {FILE}.", self.id));
         };
@@ -69,7 +80,7 @@ impl Settings {
     }
 
     /// The command of an event, and whether it is told what happens: one of its own is not.
-    fn command(&self, event: &str) -> Option<(&str, bool)> {
+    pub fn command(&self, event: &str) -> Option<(&str, bool)> {
         let own = self.text(event).map(|command| (command, false));
         own.or_else(|| self.text("cmd").map(|command| (command, true))).filter(|(command, _)| *command != "-")
     }

@@ -1,23 +1,23 @@
 //! Storage pools: the driver trait and the drivers (spec 20).
 
-mod callback;
+pub mod callback;
 mod clone;
 mod error;
 mod file;
-mod file_reflink;
+pub mod file_reflink;
 mod in_use;
 mod layout;
 mod linux_kernel;
 mod loop_device;
-mod lvm_thin;
+pub mod lvm_thin;
 pub mod options;
 mod space;
-mod thin_directory;
+pub mod thin_directory;
 mod token;
 mod transfer;
 pub mod unfinished;
 mod whole;
-mod zfs;
+pub mod zfs;
 
 pub use clone::supports_clone;
 pub use error::StorageError;

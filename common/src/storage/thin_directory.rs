@@ -18,11 +18,11 @@ pub(super) fn thin_pool_of(root: &Root, directory: &Path) -> Option<(String, Str
     })
 }
 
-/// `<group>-<pool>-tpool`, dashes inside the names doubled.
-fn parse_pool(device: &str) -> Option<(String, String)> {
-    // No name holds this character.
+/// Group and pool in `<group>-<pool>-tpool`, dashes inside the names doubled.
+pub fn parse_pool(device: &str) -> Option<(String, String)> {
+    // No name of a device holds this character.
     const DASH: &str = "/";
-    let names = device.strip_suffix("-tpool")?.replace("--", DASH);
+    let names = device.strip_suffix("-tpool").filter(|names| !names.contains(DASH))?.replace("--", DASH);
     let (group, pool) = names.split_once('-').filter(|(_, pool)| !pool.contains('-'))?;
     Some((group.replace(DASH, "-"), pool.replace(DASH, "-")))
 }

@@ -7,26 +7,14 @@ use common::model::Pool;
 use common::names::{Ascii, PoolName};
 use common::root::Root;
 use common::storage;
-use common::storage::options::{self, Driver, SETUP_CHECK};
+use common::storage::options::{self as drivers, SETUP_CHECK};
 use common::store::View;
-use common::untrusted::Untrusted;
 
+use super::options::{self, Request};
 use super::pool_in_use;
 use crate::input;
 
-/// What ends a line, besides CR LF.
-const LINE_ENDS: [char; 7] = ['\n', '\r', '\x0b', '\x0c', '\x1c', '\x1d', '\x1e'];
-
 pub(super) struct Add;
-
-/// What a pool was asked for.
-pub(super) struct Request {
-    driver: &'static Driver,
-    /// None if an empty name was given, which is refused without a word.
-    name: Option<PoolName>,
-    /// Options as given, without the name.
-    options: Vec<(String, String)>,
-}
 
 impl Call for Add {
     const ROW: Row = Row::write(
@@ -42,7 +30,7 @@ impl Call for Add {
     fn sanitise(received: &Received) -> Result<Request, Refusal> {
         let driver = input::argument::<Ascii>(received)?;
         let unknown = || Refusal::denied("Argument not in 'available drivers'");
-        request(options::find(driver.as_str()).ok_or_else(unknown)?, &received.payload)
+        options::parse(drivers::find(driver.as_str()).ok_or_else(unknown)?, &received.payload)
     }
 
     fn facts(request: &Request) -> Values {
@@ -65,37 +53,6 @@ impl Call for Add {
             txn.event(Event::system("pool-add").with("pool", name.as_str()));
             Ok(Content::new())
         })
-    }
-}
-
-/// Rows 2 to 7: lines of options, all of them the driver's, with a name.
-fn request(driver: &'static Driver, payload: &Untrusted) -> Result<Request, Refusal> {
-    let text = payload.sanitise::<Ascii>();
-    let text = text.map_err(|_| Refusal::protocol("Pool parameters contains non-ASCII characters"))?;
-    let mut options = options_of(text.as_str())?;
-    let name = options.iter().position(|(key, _)| key == "name");
-    let name = name.ok_or_else(|| Refusal::protocol("Pool configuration must contain key: name"))?;
-    let (_, name) = options.remove(name);
-    let name = if name.is_empty() { None } else { Some(PoolName::parse(&name)?) };
-    if options.iter().any(|(key, _)| driver.option(key).is_none()) {
-        return Err(Refusal::protocol("Unexpected driver options found"));
-    }
-    Ok(Request { driver, name, options })
-}
-
-/// Rows 3 and 4.
-fn options_of(text: &str) -> Result<Vec<(String, String)>, Refusal> {
-    let text = text.replace("\r\n", "\n");
-    let lines = text.strip_suffix(LINE_ENDS).unwrap_or(&text).split(LINE_ENDS);
-    let pair = |line: &str| line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let options: Option<Vec<_>> = lines.map(pair).collect();
-    let options = options.ok_or_else(|| Refusal::protocol("Options must be separated by equal sign"))?;
-    let is_repeated = |(at, (key, _)): (usize, &(String, String))| {
-        options.iter().take(at).any(|(earlier, _)| earlier == key)
-    };
-    match options.iter().enumerate().any(is_repeated) {
-        true => Err(Refusal::protocol("Options must be unique")),
-        false => Ok(options),
     }
 }
 

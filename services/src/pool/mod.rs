@@ -2,6 +2,7 @@
 
 mod add;
 mod info;
+pub mod options;
 mod remove;
 mod set;
 

@@ -4,6 +4,7 @@ mod frame;
 mod input;
 mod names;
 mod policy;
+mod storage;
 mod stored;
 pub mod whole;
 mod xml;
@@ -20,13 +21,14 @@ pub enum Target {
 }
 
 /// Every parser, in as many groups as there is time for.
-const PARSERS: [Target; 5] = [
+const PARSERS: [Target; 6] = [
     Target::Parsers("names", |bytes| {
         names::check(bytes);
         input::check(bytes);
     }),
     Target::Parsers("frame", frame::check),
     Target::Parsers("policy", policy::check),
+    Target::Parsers("storage", storage::check),
     Target::Parsers("stored", stored::check),
     Target::Parsers("xml", xml::check),
 ];

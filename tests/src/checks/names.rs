@@ -40,7 +40,10 @@ pub(super) fn check(bytes: &[u8]) {
 }
 
 /// The text of what was accepted, if it was: printed and read again, it is the same.
-fn accepted<T: Sanitise + Debug + PartialEq>(bytes: &[u8], print: fn(&T) -> &str) -> Option<String> {
+pub(super) fn accepted<T: Sanitise + Debug + PartialEq>(
+    bytes: &[u8],
+    print: fn(&T) -> &str,
+) -> Option<String> {
     let value = Untrusted::new(bytes.to_vec()).sanitise::<T>().ok()?;
     let text = print(&value).to_owned();
     assert_eq!(Untrusted::new(text.clone().into_bytes()).sanitise::<T>(), Ok(value));

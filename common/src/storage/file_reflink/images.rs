@@ -5,8 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::revision;
 use crate::model::Volume;
-use crate::storage::{Revision, clone, isodate, number};
+use crate::storage::{Revision, clone, isodate};
 use crate::{files, log};
 
 const IMAGE_MODE: u32 = 0o660;
@@ -60,7 +61,7 @@ impl Images {
             let kind = KINDS.iter().find_map(|kind| rest.strip_prefix(kind));
             kind.is_some_and(|rest| {
                 let name = rest.split('~').next().unwrap_or_default();
-                name.is_empty() || parse_revision(name).is_some()
+                name.is_empty() || revision::parse(name).is_some()
             })
         };
         self.matching(belongs)
@@ -98,7 +99,7 @@ impl Images {
     fn links(&self) -> io::Result<Vec<(u64, PathBuf)>> {
         let clean = format!("{}.img", self.stem);
         let number = |path: PathBuf| {
-            let (number, _) = parse_revision(path.to_str()?.strip_prefix(&clean)?)?;
+            let (number, _) = revision::parse(path.to_str()?.strip_prefix(&clean)?)?;
             Some((number, path))
         };
         let mut links: Vec<_> = self.all()?.into_iter().filter_map(number).collect();
@@ -110,7 +111,7 @@ impl Images {
     pub(super) fn described(&self) -> io::Result<Vec<Revision>> {
         let clean = format!("{}.img", self.stem);
         let describe = |(_, path): &(u64, PathBuf)| {
-            let (number, time) = parse_revision(path.to_str()?.strip_prefix(&clean)?)?;
+            let (number, time) = revision::parse(path.to_str()?.strip_prefix(&clean)?)?;
             Some(Revision { id: number.to_string(), time: time.to_owned() })
         };
         Ok(self.revisions()?.iter().filter_map(describe).collect())
@@ -229,13 +230,4 @@ pub(super) fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
 
 fn is_temporary(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().contains('~'))
-}
-
-/// Number and time in `.<number>@<time>Z`.
-fn parse_revision(suffix: &str) -> Option<(u64, &str)> {
-    const TIME: &str = "dddd-dd-ddTdd:dd:dd";
-    let (id, time) = suffix.strip_prefix('.')?.strip_suffix('Z')?.split_once('@')?;
-    let fits = |(byte, form)| if form == b'd' { u8::is_ascii_digit(&byte) } else { byte == form };
-    let is_time = time.len() == TIME.len() && time.bytes().zip(TIME.bytes()).all(fits);
-    Some((number(id)?, time)).filter(|_| is_time)
 }

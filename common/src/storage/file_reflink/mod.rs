@@ -1,6 +1,7 @@
 //! Driver `file-reflink`: image files that share blocks where the file system can (spec 20 §7.2).
 
 mod images;
+pub mod revision;
 
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,7 @@
 //! then is one that was abandoned.
 
 mod commands;
-mod table;
+pub mod table;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -47,7 +47,7 @@ fn import(vid: &str) -> String {
 
 /// Seconds of the revision that a logical volume is, if it is one of this volume's: with more dashes in between it
 /// belongs to a qube whose name goes on where ours ends.
-fn revision_of(vid: &str, name: &str) -> Option<u64> {
+pub fn revision_of(vid: &str, name: &str) -> Option<u64> {
     number(name.strip_prefix(vid)?.strip_prefix('-')?.strip_suffix("-back")?)
 }
 

@@ -10,22 +10,25 @@ pub(super) const COLUMNS: &str =
 
 /// All logical volumes.
 #[derive(Debug, Default)]
-pub(super) struct Table(Vec<Row>);
+pub struct Table(Vec<Row>);
 
 /// One logical volume. Sizes are bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Row {
+pub struct Row {
     /// `<group>/<name>`.
-    pub(super) name: String,
-    pub(super) size: u64,
-    pub(super) usage: u64,
+    pub name: String,
+    /// All bytes.
+    pub size: u64,
+    /// Those that hold data.
+    pub usage: u64,
     /// Name of the thin pool it lies in, without the group.
-    pub(super) pool: String,
-    pub(super) attributes: String,
+    pub pool: String,
+    /// Letters that tell kind and state.
+    pub attributes: String,
     /// Name of the volume it is a snapshot of, without the group.
-    pub(super) origin: String,
+    pub origin: String,
     /// Size and usage of a thin pool's metadata; the usage may be unknown.
-    pub(super) metadata: (u64, Option<u64>),
+    pub metadata: (u64, Option<u64>),
 }
 
 #[derive(Deserialize)]
@@ -62,14 +65,14 @@ struct Raw {
 
 impl Table {
     /// Reads a report; rows without group, name or size are left out. None if it is no report.
-    pub(super) fn parse(json: &[u8]) -> Option<Self> {
+    pub fn parse(json: &[u8]) -> Option<Self> {
         let report: Report = serde_json::from_slice(json).ok()?;
         let section = report.report.into_iter().next()?;
         Some(Self(section.lv.into_iter().filter_map(row).collect()))
     }
 
     /// The volume of that whole name.
-    pub(super) fn find(&self, name: &str) -> Option<&Row> {
+    pub fn find(&self, name: &str) -> Option<&Row> {
         self.0.iter().find(|row| row.name == name)
     }
 
@@ -78,13 +81,14 @@ impl Table {
         self.find(name).is_some()
     }
 
-    pub(super) fn rows(&self) -> impl Iterator<Item = &Row> {
+    /// All volumes in the order of the report.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
         self.0.iter()
     }
 }
 
 fn row(raw: Raw) -> Option<Row> {
-    if raw.vg_name.is_empty() || raw.lv_name.is_empty() {
+    if [&raw.vg_name, &raw.lv_name].iter().any(|name| name.is_empty() || name.contains('/')) {
         return None;
     }
     let size = bytes(&raw.lv_size)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::listing::{self, COLUMNS, Row};
 use crate::root::Root;
 use crate::run;
 use crate::storage::{Capacity, StorageError, number};
@@ -16,49 +17,10 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const APPEARANCE: (u32, Duration) = (1000, Duration::from_millis(10));
 /// The same for a dataset that is busy.
 const BUSY: (u32, Duration) = (20, Duration::from_millis(250));
-const COLUMNS: &str = "name,volsize,logicalreferenced,creation,defer_destroy,origin,org.qubes:dirty";
 /// Property of datasets of which nobody else shall make snapshots.
 pub(super) const NO_SNAPSHOTS: &str = "com.sun:auto-snapshot=false";
 
 type Done<T = ()> = Result<T, StorageError>;
-
-/// One dataset or snapshot. Sizes are bytes, times seconds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) name: String,
-    pub(super) size: u64,
-    pub(super) usage: u64,
-    pub(super) created: u64,
-    /// Goes as soon as nothing depends on it any more.
-    pub(super) is_going: bool,
-    /// The snapshot it is a clone of.
-    pub(super) origin: String,
-    pub(super) is_dirty: bool,
-}
-
-/// What was listed: one line each, fields between tabs. None if any line is something else.
-pub(super) fn parse(listed: &str) -> Option<Vec<Row>> {
-    listed.lines().map(row).collect()
-}
-
-fn row(line: &str) -> Option<Row> {
-    let fields: Vec<&str> = line.split('\t').collect();
-    let [name, size, usage, created, going, origin, dirty] = fields.as_slice() else { return None };
-    Some(Row {
-        name: Some(*name).filter(|name| !name.is_empty())?.to_owned(),
-        size: number_if_any(size)?,
-        usage: number_if_any(usage)?,
-        created: number(created)?,
-        is_going: *going == "on",
-        origin: (*origin).to_owned(),
-        is_dirty: *dirty == "on",
-    })
-}
-
-/// A number, or a dash where a dataset has none.
-fn number_if_any(field: &str) -> Option<u64> {
-    if field == "-" { Some(0) } else { number(field) }
-}
 
 /// The datasets of a container.
 pub(super) struct Zfs {
@@ -103,7 +65,7 @@ impl Zfs {
         let types = "filesystem,volume,snapshot";
         let listed = self.run(ZFS, &["list", "-H", "-p", "-t", types, "-o", COLUMNS, "-r", &self.container]);
         let rows = match listed {
-            Ok(text) => parse(&text).ok_or_else(unreadable)?,
+            Ok(text) => listing::parse(&text).ok_or_else(unreadable)?,
             Err(StorageError::Refused(said)) if said.ends_with("dataset does not exist") => Vec::new(),
             Err(error) => return Err(error),
         };

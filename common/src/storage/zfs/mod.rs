@@ -4,11 +4,13 @@
 //! call killed in between leaves the new content alone, which the next change gives its name.
 
 mod commands;
+pub mod listing;
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use commands::{NO_SNAPSHOTS, Row, Zfs};
+use commands::{NO_SNAPSHOTS, Zfs};
+use listing::Row;
 
 use super::{Capacity, PoolDriver, Revision, StorageError, isodate, number, required};
 use crate::model::{Pool, Volume};
@@ -51,7 +53,7 @@ fn is_clean_mark(snapshot: &str) -> bool {
 }
 
 /// Microseconds in the name of a revision, if it is one: `qubes:<cause>:<seconds>.<six digits>`.
-fn revision_time(snapshot: &str) -> Option<u64> {
+pub fn revision_time(snapshot: &str) -> Option<u64> {
     let (seconds, micros) = snapshot.strip_prefix("qubes:")?.rsplit_once(':')?.1.split_once('.')?;
     let micros =
         Some(micros).filter(|micros| micros.len() == 6 && micros.bytes().all(|it| it.is_ascii_digit()));
