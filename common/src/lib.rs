@@ -15,6 +15,7 @@ pub mod hypervisor;
 pub mod log;
 pub mod model;
 pub mod names;
+pub mod opened;
 pub mod peer;
 pub mod permission;
 pub mod policy;

@@ -21,19 +21,48 @@ pub use crate::spawn::{Process, Stream};
 /// What programs get of an environment: untranslated messages, and where to look for the programs they start.
 const ENVIRONMENT: [&std::ffi::CStr; 2] = [c"LC_ALL=C.UTF-8", c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
 /// How a caller without rights becomes root: dom0's own convention.
-const SUDO: [&str; 3] = ["/usr/bin/sudo", "-n", "--"];
+const SUDO: &str = "/usr/bin/sudo";
 /// How root becomes someone else.
 const RUNUSER: &str = "/usr/sbin/runuser";
 
 /// Runs a program as root: directly if we are root, else through `sudo -n`. Below a throwaway root it is a stand-in,
-/// which needs no rights.
+/// which needs no rights unless there is one for `sudo` too.
 ///
 /// # Errors
 /// If it cannot be started, does not end before the deadline, or prints more than 16 MiB.
 pub fn as_root(root: &Root, program: &str, arguments: &[&str], deadline: Duration) -> io::Result<Finished> {
-    let is_direct = nix::unistd::geteuid().is_root() || !root.is_system();
-    let before = if is_direct { &[] } else { &SUDO[..] };
-    captured(before, &root.path(program), arguments, &[], None, deadline)
+    let sudo = sudo(root);
+    captured(&becoming_root(sudo.as_deref()), &root.path(program), arguments, &[], None, deadline)
+}
+
+/// The program by which we become root, unless there is no need.
+fn sudo(root: &Root) -> Option<String> {
+    let sudo = root.path(SUDO);
+    let is_needed = !nix::unistd::geteuid().is_root() && (root.is_system() || sudo.exists());
+    is_needed.then(|| sudo.display().to_string())
+}
+
+/// What comes before the words of a program that shall run as root.
+fn becoming_root(sudo: Option<&str>) -> Vec<&str> {
+    sudo.map_or_else(Vec::new, |sudo| vec![sudo, "-n", "--"])
+}
+
+/// Runs this executable once more, as root and with a descriptor of ours as its standard input.
+///
+/// # Errors
+/// As [`as_root`].
+pub(crate) fn ourselves_as_root(
+    root: &Root,
+    arguments: &[&str],
+    input: BorrowedFd<'_>,
+    deadline: Duration,
+) -> io::Result<Finished> {
+    let ourselves = nix::fcntl::readlink("/proc/self/exe")?;
+    let sudo = sudo(root);
+    let words = words(&becoming_root(sudo.as_deref()), ourselves.as_ref(), arguments)?;
+    let streams = [Stream::Given(input.as_raw_fd()), Stream::Nothing, Stream::Pipe];
+    let process = spawn::start(&words, &ENVIRONMENT.map(CString::from), streams, Leads::Group)?;
+    capture::finish(process, "", deadline)
 }
 
 /// Runs a program as the desktop user, with these variables too: directly, unless we are root, for whom the first member

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::slice;
 
 use crate::call::Family;
-use crate::{files, serve};
+use crate::{files, opened, serve};
 
 /// Makes the program that serves one [`Family`], in a crate that is `no_main`.
 #[macro_export]
@@ -34,7 +34,10 @@ pub unsafe fn main(family: &Family, count: c_int, words: *const *const c_char) -
     }
     // SAFETY: our caller vouches for both.
     let arguments = unsafe { arguments(count, words) };
-    serve::serve(family, &arguments)
+    match opened::asked(family, &arguments) {
+        Some((purpose, path)) => opened::hand_over(purpose, path),
+        None => serve::serve(family, &arguments),
+    }
 }
 
 /// The arguments, the program's own name first. Not std's, which some C libraries leave empty without std's start.

@@ -24,6 +24,7 @@ pub mod scenario;
 pub mod sim;
 pub mod stepper;
 pub mod tool;
+pub mod users;
 pub mod volumes;
 pub mod watching;
 

@@ -1,95 +1,22 @@
 //! Members of one group as callers, as in dom0: modes, groups, umasks, and one user's killed call finished by another.
 //! Needs root, to become others.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_macros, reason = "test code")]
-#![allow(unsafe_code, reason = "a child gets its umask between fork and exec")]
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Command, Stdio};
 
 use tests::cases::{CASES, Call};
 use tests::fixture::refusal;
 use tests::stepper::{Trouble, run};
+use tests::users::{GROUP, ONE, OTHER, STRANGER, all_below, share};
 use tests::{Fixture, executables};
 
-const GROUP: u32 = 65_100;
-const ONE: User = User { uid: 65_001, gid: GROUP, umask: 0o077 };
-const OTHER: User = User { uid: 65_002, gid: GROUP, umask: 0 };
-const STRANGER: User = User { uid: 65_003, gid: 65_003, umask: 0o022 };
-
-/// Who makes a call.
-#[derive(Clone, Copy)]
-struct User {
-    uid: u32,
-    gid: u32,
-    umask: u32,
-}
-
-impl User {
-    fn becomes(self, command: &mut Command) {
-        command.uid(self.uid).gid(self.gid);
-        // SAFETY: umask is one system call that cannot fail and touches no memory.
-        unsafe {
-            command.pre_exec(move || {
-                libc::umask(self.umask);
-                Ok(())
-            });
-        }
-    }
-
-    /// A call as this user; its request lies in a file.
-    fn command(self, fixture: &Fixture, (call, destination, payload): Call) -> Command {
-        let call = if call.contains('+') { call.to_owned() } else { format!("{call}+") };
-        let method = call.split('+').next().unwrap();
-        let request = fixture.path(&format!("/request-{}", self.uid));
-        fs::write(&request, format!("{call} dom0 name {destination}\0{payload}")).unwrap();
-        let mut command = fixture.command(method);
-        self.becomes(&mut command);
-        command.stdin(fs::File::open(request).unwrap());
-        command
-    }
-
-    fn call(self, fixture: &Fixture, call: Call) -> Output {
-        self.command(fixture, call).output().unwrap()
-    }
-
-    fn ok(self, fixture: &Fixture, call: Call) {
-        let output = self.call(fixture, call);
-        assert!(output.stdout.starts_with(b"0\0"), "{} as {}: {output:?}", call.0, self.uid);
-    }
-}
-
-/// A root that belongs to the group as the installer leaves it.
+/// A root that belongs to the group.
 fn shared() -> Fixture {
     let fixture = Fixture::new();
-    for path in all_below(&fixture.path("/")) {
-        chown(&path, None, Some(GROUP)).unwrap();
-        let mode = match (path.is_dir(), path.starts_with(fixture.path("/etc"))) {
-            (true, true) => 0o755,
-            (true, false) => 0o2770,
-            (false, true) => 0o644,
-            (false, false) => 0o660,
-        };
-        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-    }
-    fs::set_permissions(fixture.path("/"), Permissions::from_mode(0o755)).unwrap();
+    share(&fixture);
     fixture
-}
-
-fn all_below(directory: &Path) -> Vec<PathBuf> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() && !path.is_symlink() {
-            paths.extend(all_below(&path));
-        }
-        if !path.is_symlink() {
-            paths.push(path);
-        }
-    }
-    paths
 }
 
 /// Every file of the store is 0660, every directory 2770, all of the group.

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use crate::files;
+use crate::opened::{self, Purpose};
 
 const SET_CAPACITY: libc::c_ulong = 0x4c07;
 
@@ -24,7 +25,7 @@ pub(super) fn update_sizes(image: &Path) -> io::Result<()> {
         let backing = Path::new(DEVICES).join(device).join("loop/backing_file");
         let Some(backing) = files::read_if_present(&backing)? else { continue };
         if backing.trim_ascii_end() == image.as_os_str().as_encoded_bytes() {
-            let device = files::open(&Path::new("/dev").join(device))?;
+            let device = opened::open(&Path::new("/dev").join(device), Purpose::Writing)?;
             // SAFETY: the descriptor is open, see above; anything but a loop device answers with an error.
             unsafe { set_capacity(device.as_raw_fd()) }?;
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{PoolDriver, StorageError, clone, driver, driver_of, is_running, pool_of};
 use crate::files;
 use crate::model::{Pool, Pools, Volume};
+use crate::opened::{self, Purpose};
 use crate::progress::Progress;
 use crate::root::Root;
 
@@ -56,11 +57,12 @@ pub(super) fn fill<D: PoolDriver + ?Sized>(
 
 /// Begins an import, fills it from a file or block device and ends it.
 fn copy<D: PoolDriver + ?Sized>(driver: &D, volume: &Volume, from: &Path) -> Result<(), StorageError> {
-    let source = files::open(from).map_err(StorageError::io("reading the source of a copy"))?;
+    let source =
+        opened::open(from, Purpose::Reading).map_err(StorageError::io("reading the source of a copy"))?;
     let size = files::length(&source).map_err(StorageError::io("reading the source of a copy"))?;
     let path = driver.import_begin(volume, size)?;
     let mut progress = Progress::of(size);
-    let copied = files::open_to_write(&path)
+    let copied = opened::open(&path, Purpose::Writing)
         .and_then(|mut target| {
             clone::copy(&source, &mut target, &mut |done| progress.tell(done))?;
             target.sync_all()?;

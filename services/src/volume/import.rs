@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use common::call::{Call, Content, Granted, Presence, Received, Reply, Row, Values, World};
 use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
+use common::log;
 use common::names::{Ascii, DataSize, ImportOutcome};
+use common::opened::{self, Purpose};
 use common::store::LifecycleGuard;
 use common::untrusted::Untrusted;
 use common::upload::Upload;
-use common::{files, log};
 
 use super::Asked;
 use super::target::Target;
@@ -190,7 +191,7 @@ impl<T: Announced> Call for Import<T> {
 
 /// Moves the payload into the room made for it; the error is the reason for the client.
 fn fill(upload: &Upload, path: &Path, size: u64) -> Result<(), String> {
-    let file = files::open_to_write(path).map_err(|_| "error copying data".to_owned())?;
+    let file = opened::open(path, Purpose::Writing).map_err(|_| "error copying data".to_owned())?;
     upload.pour(&file, size).map_err(|short| {
         log::line(&format!("import: {short:?}"));
         short.to_string()
