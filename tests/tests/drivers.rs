@@ -386,6 +386,9 @@ fn an_ill_behaved_program_is_told_and_changes_nothing() {
     };
     assert_eq!(usage("fail"), "StoragePoolException: no space left %% _[31m in thin pool");
     assert_eq!(usage("die"), "StoragePoolException: lvm ended with signal SIGABRT");
+    spoil(&fixture, "rubbish", "lvs", 0);
+    let described = fixture.ok("admin.pool.Info+lvm", "dom0", "");
+    assert!(described.ends_with("thin_pool=pool\nvolume_group=vg\n"), "settings without sizes: {described}");
     let unreadable = "StoragePoolException: lvs printed something else than a report";
     assert_eq!(usage("rubbish"), unreadable);
     assert_eq!(usage("megabyte"), unreadable);

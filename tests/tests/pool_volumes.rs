@@ -47,8 +47,42 @@ fn thin_pools_list_what_nobody_owns_and_no_revisions() {
     std::fs::write(fixture.path("/lvm/vg/somebodys"), "pool\n").unwrap();
     let listed = fixture.ok(&format!("{POOL}.List+lvm"), "dom0", "");
     assert_eq!(listed, "vg/somebodys\nvg/vm-new-private\n");
-    let unowned = fixture.refused(&format!("{POOL}.Info+lvm"), "dom0", "vg/somebodys");
-    assert_eq!(unowned, "StoragePoolException: Volume vg/somebodys belongs to no qube");
+}
+
+#[test]
+fn what_nobody_owns_is_told_of_but_not_touched() {
+    let fixture = Fixture::new();
+    add_lvm(&fixture);
+    std::fs::create_dir_all(fixture.path("/dev/vg")).unwrap();
+    std::fs::write(fixture.path("/lvm/vg/root"), "pool\n").unwrap();
+    std::fs::write(fixture.path("/lvm/vg/root-7-back"), "pool\n").unwrap();
+    std::fs::write(fixture.path("/dev/vg/root"), [1; 4096]).unwrap();
+    let ask = |call: &str, pool: &str, vid: &str| fixture.ok(&format!("{POOL}.{call}+{pool}"), "dom0", vid);
+    let told = "pool=lvm\nvid=vg/root\nsize=4096\nusage=1024\nrw=True\nsource=\npath=/dev/mapper/vg-root\n\
+        save_on_stop=True\nsnap_on_start=False\nrevisions_to_keep=0\nephemeral=False\nis_outdated=False\n";
+    assert_eq!(ask("Info", "lvm", "vg/root"), told);
+    assert_eq!(ask("ListSnapshots", "lvm", "vg/root"), "7-back\n");
+    std::fs::create_dir_all(fixture.path("/var/lib/qubes/vm-kernels/2.0")).unwrap();
+    let kernel = "pool=linux-kernel\nvid=2.0\nsize=0\nusage=0\nrw=False\nsource=\n\
+        path=/var/lib/qubes/vm-kernels/2.0/modules.img\nsave_on_stop=False\nsnap_on_start=False\n\
+        revisions_to_keep=0\nephemeral=False\nis_outdated=False\n";
+    assert_eq!(ask("Info", "linux-kernel", "2.0"), kernel);
+    let before = fixture.files();
+    for (call, data) in [
+        ("Snapshot", ""),
+        ("Revert", " 7-back"),
+        ("Resize", " 1"),
+        ("CloneFrom", ""),
+        ("CloneTo", " abcdefghijklmnopqrstuvwxyz012345"),
+        ("Set.rw", " no"),
+        ("Set.revisions_to_keep", " 1"),
+        ("Set.ephemeral", " no"),
+    ] {
+        let refused = fixture.refused(&format!("{POOL}.{call}+lvm"), "dom0", format!("vg/root{data}"));
+        assert_eq!(refused, "StoragePoolException: Volume vg/root belongs to no qube", "{call}");
+    }
+    let after: Vec<_> = fixture.files().into_iter().filter(|(path, _)| !path.ends_with("lvm.log")).collect();
+    assert_eq!(after, before.into_iter().filter(|(path, _)| !path.ends_with("lvm.log")).collect::<Vec<_>>());
 }
 
 #[test]

@@ -178,7 +178,9 @@ fn a_callback_pool_without_its_configuration_can_still_be_removed() {
     std::fs::remove_file(fixture.path("/etc/qubes_callback.json")).unwrap();
     let missing =
         "StoragePoolException: reading the callback configuration: No such file or directory (os error 2)";
-    for call in ["Info", "UsageDetails", "volume.List"] {
+    let told = fixture.ok("admin.pool.Info+callback", "dom0", "");
+    assert_eq!(told, "conf_id=c\ndriver=callback\nname=callback\n");
+    for call in ["UsageDetails", "volume.List"] {
         assert_eq!(fixture.refused(&format!("admin.pool.{call}+callback"), "dom0", ""), missing, "{call}");
     }
     others_are_served(&fixture);

@@ -3,6 +3,7 @@
 
 use common::call::{Call, Content, Destination, Granted, Presence, Received, Row, Values, World};
 use common::failure::{Failure, Refusal};
+use common::log;
 use common::model::{Pool, Pools};
 use common::names::Ascii;
 use common::root::Root;
@@ -55,13 +56,17 @@ fn lines(lines: &[(&str, String)]) -> Result<Content, Failure> {
     Ok(lines.iter().map(|(key, value)| format!("{key}={value}\n")).collect::<String>().into_bytes())
 }
 
+/// The settings, whatever becomes of the pool's driver.
 fn info<'a>(root: &Root, pools: &'a Pools, pool: &'a Pool) -> Result<Vec<(&'a str, String)>, Failure> {
     let mut settings: Vec<(&str, String)> =
         pool.settings.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
     settings.push(("driver", pool.driver.clone()));
     settings.push(("name", pool.name.as_str().to_owned()));
     settings.sort_unstable();
-    let Capacity { size, usage, .. } = capacity(root, pool)?;
+    let Capacity { size, usage, .. } = capacity(root, pool).unwrap_or_else(|failure| {
+        log::line(&format!("the size of pool {} is unknown: {}", pool.name, failure.into_text()));
+        Capacity::default()
+    });
     settings.extend(size.map(|size| ("size", size.to_string())));
     settings.extend(usage.map(|usage| ("usage", usage.to_string())));
     let holder = storage::included_in(root, pools, pool);
@@ -69,7 +74,6 @@ fn info<'a>(root: &Root, pools: &'a Pools, pool: &'a Pool) -> Result<Vec<(&'a st
     Ok(settings)
 }
 
-/// What can be told without the pool's volumes; a driver that fails tells nothing.
 fn capacity(root: &Root, pool: &Pool) -> Result<Capacity, Failure> {
     Ok(storage::driver(root, pool)?.capacity()?)
 }

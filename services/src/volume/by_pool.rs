@@ -1,7 +1,7 @@
 //! `admin.pool.volume.*`: the calls on volumes, which are told by pool and identifier (spec 20 §3).
 //!
 //! Each is the call of `admin.vm.volume.*` made for the qube that the volume belongs to, with all that this call asks
-//! for.
+//! for. Of a volume that belongs to none, which may be dom0's own, things are told but nothing is changed or copied.
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -12,13 +12,15 @@ use common::call::{
     World, entry,
 };
 use common::failure::{Exception, Failure, Refusal};
-use common::model::{Pool, Qube, Value, Volume};
-use common::names::{Ascii, QubeName, VolumeId};
+use common::model::{Pool, Pools, Qube, Value, Volume};
+use common::names::{Ascii, QubeName, VolumeId, VolumeName};
 use common::quote::quote;
-use common::storage;
+use common::root::Root;
+use common::storage::{self, PoolDriver};
 use common::store::View;
 use common::untrusted::Untrusted;
 
+use super::info::Told;
 use super::target::as_named;
 use super::{clone, info, revisions, set, size};
 use crate::input;
@@ -31,8 +33,8 @@ pub const FAMILY: Family = Family {
     name: "admin-pool-volume",
     calls: &[
         entry::<List>(),
-        entry::<ByPool<info::Info>>(),
-        entry::<ByPool<info::ListSnapshots>>(),
+        entry::<ByPool<info::About<info::Info>>>(),
+        entry::<ByPool<info::About<info::ListSnapshots>>>(),
         entry::<ByPool<revisions::Snapshot>>(),
         entry::<ByPool<revisions::Revert>>(),
         entry::<ByPool<size::Resize>>(),
@@ -48,6 +50,21 @@ pub const FAMILY: Family = Family {
 trait OfVolume: Call {
     /// That call's name.
     const NAME: &'static str;
+    /// What it tells of a volume that no qube has, if anything.
+    const TELL: Option<Tell> = None;
+}
+
+/// As [`info::Told::tell`].
+type Tell = fn(&Root, &Pools, &dyn PoolDriver, &Volume) -> Result<Content, Failure>;
+
+impl OfVolume for info::About<info::Info> {
+    const NAME: &'static str = "admin.pool.volume.Info";
+    const TELL: Option<Tell> = Some(info::Info::tell);
+}
+
+impl OfVolume for info::About<info::ListSnapshots> {
+    const NAME: &'static str = "admin.pool.volume.ListSnapshots";
+    const TELL: Option<Tell> = Some(info::ListSnapshots::tell);
 }
 
 /// Gives calls on volumes their other name.
@@ -58,8 +75,6 @@ macro_rules! by_pool {
 }
 
 by_pool!(
-    info::Info => "admin.pool.volume.Info",
-    info::ListSnapshots => "admin.pool.volume.ListSnapshots",
     revisions::Snapshot => "admin.pool.volume.Snapshot",
     revisions::Revert => "admin.pool.volume.Revert",
     size::Resize => "admin.pool.volume.Resize",
@@ -115,14 +130,19 @@ impl<C: OfVolume> Call for ByPool<C> {
     }
 
     /// Makes the other call for the volume's qube, its permission included.
-    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<impl Into<Reply>, Failure> {
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Reply, Failure> {
         let request = granted.input();
-        let (qube, volume) = owner(world, request)?;
+        let pools = world.view().pools()?;
+        let pool = pool::find(&pools, &request.pool)?;
+        let Some((qube, volume)) = owner(world, pool, request.vid.as_str())? else {
+            return tell::<C>(world.root(), &pools, pool, request.vid.as_str()).map(Into::into);
+        };
         let (_, payload) = cut::<C>(&request.payload)?;
         let parties =
             Parties { caller: granted.caller().clone(), destination: qube.name.clone(), class: qube.class };
         let argument = Untrusted::new(volume.name.as_str().as_bytes().to_vec());
-        C::act(Sanitised::<C>::new(&Received { parties, argument, payload })?.authorise()?, world)
+        let sanitised = Sanitised::<C>::new(&Received { parties, argument, payload })?;
+        C::act(sanitised.authorise()?, world).map(Into::into)
     }
 }
 
@@ -171,21 +191,43 @@ fn in_order_of_templates(view: &View<'_>) -> Result<Vec<Rc<Qube>>, Failure> {
     Ok(ordered)
 }
 
-/// The qube and the volume of it that a request is about.
-fn owner(world: &World<'_>, request: &Request) -> Result<(Rc<Qube>, Volume), Failure> {
-    let pools = world.view().pools()?;
-    let pool = pool::find(&pools, &request.pool)?;
+/// The qube that has a volume, and the volume.
+fn owner(world: &World<'_>, pool: &Pool, vid: &str) -> Result<Option<(Rc<Qube>, Volume)>, Failure> {
     let volumes = volumes_in(&world.store().read()?, &Context::of(world), pool)?;
-    let vid = request.vid.as_str();
-    if let Some(found) = volumes.into_iter().find(|(_, volume)| volume.vid == vid) {
-        return Ok(found);
+    Ok(volumes.into_iter().find(|(_, volume)| volume.vid == vid))
+}
+
+/// Tells of a volume that no qube has, if there is one.
+fn tell<C: OfVolume>(root: &Root, pools: &Pools, pool: &Pool, vid: &str) -> Result<Content, Failure> {
+    let driver = storage::driver(root, pool)?;
+    if !driver.volumes()?.is_some_and(|listed| listed.iter().any(|listed| listed == vid)) {
+        let text = format!("Argument not in {}", quote(&format!("{} volumes", pool.name)));
+        return Err(Refusal::denied(text).into());
     }
-    let listed = storage::driver(world.root(), pool)?.volumes()?;
-    if listed.is_some_and(|listed| listed.iter().any(|listed| listed == vid)) {
+    let refused = || {
         let text = format!("Volume {vid} belongs to no qube");
-        return Err(Failure::new(Exception::StoragePoolException, text));
-    }
-    Err(Refusal::denied(format!("Argument not in {}", quote(&format!("{} volumes", pool.name)))).into())
+        Failure::new(Exception::StoragePoolException, text)
+    };
+    C::TELL.ok_or_else(refused)?(root, pools, &*driver, &unowned(pool, &*driver, vid)?)
+}
+
+/// A volume that is told by its identifier alone: kept and written to if its pool holds such at all.
+fn unowned(pool: &Pool, driver: &dyn PoolDriver, vid: &str) -> Result<Volume, Failure> {
+    let mut volume = Volume {
+        name: VolumeName::parse("unowned")?,
+        pool: pool.name.clone(),
+        vid: vid.to_owned(),
+        size: 0,
+        rw: true,
+        save_on_stop: true,
+        snap_on_start: false,
+        source: None,
+        revisions_to_keep: 0,
+        ephemeral: None,
+    };
+    let is_kept = driver.can_hold(&volume).is_ok();
+    (volume.rw, volume.save_on_stop) = (is_kept, is_kept);
+    Ok(volume)
 }
 
 struct List;

@@ -1,12 +1,15 @@
 //! `admin.vm.volume.List`, `.Info` and `.ListSnapshots` (spec 20 §4.1 to §4.3). The store is not locked meanwhile: a driver
 //! may have to run a program.
 
+use std::marker::PhantomData;
 use std::path::Path;
 
 use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
 use common::failure::{Failure, Refusal};
+use common::model::{Pools, Volume};
 use common::names::Ascii;
-use common::storage::{self, options};
+use common::root::Root;
+use common::storage::{self, PoolDriver, options};
 
 use super::target::{self, Target};
 use crate::input;
@@ -34,76 +37,82 @@ impl Call for List {
     }
 }
 
+/// The call that tells something about a volume.
+pub(super) struct About<T>(PhantomData<T>);
+
+/// Something to tell about a volume, whether a qube has it or not.
+pub(super) trait Told {
+    /// The call.
+    const ROW: Row;
+
+    /// Tells it.
+    fn tell(root: &Root, pools: &Pools, driver: &dyn PoolDriver, volume: &Volume)
+    -> Result<Content, Failure>;
+}
+
+impl<T: Told> Call for About<T> {
+    const ROW: Row = T::ROW;
+    type Input = Ascii;
+
+    fn sanitise(received: &Received) -> Result<Ascii, Refusal> {
+        input::argument(received)
+    }
+
+    fn facts(volume: &Ascii) -> Values {
+        Values::argument(volume.as_str())
+    }
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let target = Target::seen(&granted, world, granted.input())?;
+        T::tell(world.root(), &target.pools, &*target.driver, &target.volume)
+    }
+}
+
 pub(super) struct Info;
 
-impl Call for Info {
+impl Told for Info {
     const ROW: Row = Row::read_one(
         "admin.vm.volume.Info",
         "Properties of a volume, `key=value` per line; `size` and `usage` in bytes.",
     )
     .argument(Presence::Required);
-    type Input = Ascii;
 
-    fn sanitise(received: &Received) -> Result<Ascii, Refusal> {
-        input::argument(received)
+    fn tell(
+        root: &Root,
+        pools: &Pools,
+        driver: &dyn PoolDriver,
+        volume: &Volume,
+    ) -> Result<Content, Failure> {
+        let path = driver.path(volume).map(|path| root.without(&path));
+        let mut lines = vec![
+            ("pool", volume.pool.to_string()),
+            ("vid", volume.vid.clone()),
+            ("size", driver.size(volume)?.to_string()),
+            ("usage", driver.usage(volume)?.to_string()),
+            ("rw", options::text_of(volume.rw)),
+            ("source", volume.source.clone().unwrap_or_default()),
+            ("path", path.as_deref().map(Path::display).map(|path| path.to_string()).unwrap_or_default()),
+            ("save_on_stop", options::text_of(volume.save_on_stop)),
+            ("snap_on_start", options::text_of(volume.snap_on_start)),
+            ("revisions_to_keep", driver.revisions_to_keep(volume).to_string()),
+            ("ephemeral", options::text_of(storage::is_ephemeral(root, pools, volume))),
+        ];
+        lines.extend(driver.is_outdated(volume)?.map(|outdated| ("is_outdated", options::text_of(outdated))));
+        Ok(lines.iter().map(|(key, value)| format!("{key}={value}\n")).collect::<String>().into_bytes())
     }
-
-    fn facts(volume: &Ascii) -> Values {
-        Values::argument(volume.as_str())
-    }
-
-    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let target = Target::seen(&granted, world, granted.input())?;
-        let mut content = String::new();
-        for (key, value) in describe(&target, world)? {
-            content.push_str(&format!("{key}={value}\n"));
-        }
-        Ok(content.into_bytes())
-    }
-}
-
-/// The properties of a volume in the order of the specification.
-fn describe(target: &Target, world: &World<'_>) -> Result<Vec<(&'static str, String)>, Failure> {
-    let (volume, driver) = (&target.volume, &target.driver);
-    let path = driver.path(volume).map(|path| world.root().without(&path));
-    let mut lines = vec![
-        ("pool", volume.pool.to_string()),
-        ("vid", volume.vid.clone()),
-        ("size", driver.size(volume)?.to_string()),
-        ("usage", driver.usage(volume)?.to_string()),
-        ("rw", options::text_of(volume.rw)),
-        ("source", volume.source.clone().unwrap_or_default()),
-        ("path", path.as_deref().map(Path::display).map(|path| path.to_string()).unwrap_or_default()),
-        ("save_on_stop", options::text_of(volume.save_on_stop)),
-        ("snap_on_start", options::text_of(volume.snap_on_start)),
-        ("revisions_to_keep", driver.revisions_to_keep(volume).to_string()),
-        ("ephemeral", options::text_of(storage::is_ephemeral(world.root(), &target.pools, volume))),
-    ];
-    lines.extend(driver.is_outdated(volume)?.map(|outdated| ("is_outdated", options::text_of(outdated))));
-    Ok(lines)
 }
 
 pub(super) struct ListSnapshots;
 
-impl Call for ListSnapshots {
+impl Told for ListSnapshots {
     const ROW: Row = Row::read_one(
         "admin.vm.volume.ListSnapshots",
         "Old states of a volume by age, one identifier per line.",
     )
     .argument(Presence::Required);
-    type Input = Ascii;
 
-    fn sanitise(received: &Received) -> Result<Ascii, Refusal> {
-        input::argument(received)
-    }
-
-    fn facts(volume: &Ascii) -> Values {
-        Values::argument(volume.as_str())
-    }
-
-    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let target = Target::seen(&granted, world, granted.input())?;
-        let mut revisions = target.driver.revisions(&target.volume)?;
+    fn tell(_: &Root, _: &Pools, driver: &dyn PoolDriver, volume: &Volume) -> Result<Content, Failure> {
+        let mut revisions = driver.revisions(volume)?;
         revisions.sort_by(|one, other| one.time.cmp(&other.time));
         listing::print(revisions.into_iter().map(|revision| Item::plain(revision.id)), None, "")
     }

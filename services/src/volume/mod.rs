@@ -24,8 +24,8 @@ pub const FAMILY: Family = Family {
     name: "admin-vm-volume",
     calls: &[
         entry::<info::List>(),
-        entry::<info::Info>(),
-        entry::<info::ListSnapshots>(),
+        entry::<info::About<info::Info>>(),
+        entry::<info::About<info::ListSnapshots>>(),
         entry::<revisions::Snapshot>(),
         entry::<revisions::Revert>(),
         entry::<size::Resize>(),
