@@ -236,6 +236,70 @@ fn no_fault_of_a_program_loses_what_a_volume_holds() {
     }
 }
 
+/// Starts a call on the private volume of `new` that stops before one of its programs. Kills both there, or tells that the
+/// call had no such program.
+fn kill_before_program(fixture: &Fixture, call: &str, payload: &str, earlier: u32) -> bool {
+    let hanging = fixture.path("/hanging");
+    let _ = std::fs::remove_file(&hanging);
+    std::fs::write(fixture.path("/request"), format!("{call}+private dom0 name new\0{payload}")).unwrap();
+    let request = std::fs::File::open(fixture.path("/request")).unwrap();
+    spoil(fixture, "hang", "any", earlier);
+    let mut call = fixture.command(call).stdin(request).stdout(Stdio::null()).spawn().unwrap();
+    while !hanging.exists() {
+        if call.try_wait().unwrap().is_some() {
+            std::fs::remove_file(fixture.path("/stand-in")).unwrap();
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    call.kill().unwrap();
+    call.wait().unwrap();
+    let program: i32 = std::fs::read_to_string(hanging).unwrap().parse().unwrap();
+    kill(Pid::from_raw(program), Signal::SIGKILL).unwrap();
+    true
+}
+
+#[test]
+fn a_call_killed_before_any_of_its_programs_leaves_the_old_content_or_the_new() {
+    for pool in ["lvm", "zfs"] {
+        let fixture = Fixture::new();
+        if pool == "lvm" {
+            add_lvm(&fixture)
+        } else {
+            add_zfs(&fixture)
+        }
+        let private = with_one(&fixture, pool);
+        fixture.ok(CREATE, "dom0", format!("name=source label=red pool={pool}"));
+        for name in ["root", "private"] {
+            fixture.ok(&format!("admin.vm.volume.Resize+{name}"), "source", "8192");
+        }
+        rewrite(&fixture, &volume(&fixture, "source", "private"), "src");
+        let newest = || fixture.ok("admin.vm.volume.ListSnapshots+private", "new", "");
+        for (call, after) in [("Clear", ""), ("Revert", "one"), ("Snapshot", "two"), ("CloneTo", "src")] {
+            let mut kills = 0;
+            for earlier in 0.. {
+                rewrite(&fixture, &private, "one");
+                rewrite(&fixture, &private, "two");
+                let payload = match call {
+                    "Revert" => newest().lines().last().unwrap().to_owned(),
+                    "CloneTo" => fixture.ok("admin.vm.volume.CloneFrom+private", "source", ""),
+                    _ => String::new(),
+                };
+                if !kill_before_program(&fixture, &format!("admin.vm.volume.{call}"), &payload, earlier) {
+                    break;
+                }
+                kills += 1;
+                let told = format!("{pool}: {call} killed before program {earlier}");
+                let held = committed(&fixture, &private);
+                assert!(held == "two" || held == after, "{told}: {held}");
+                assert_eq!(tests::pools::read(&start(&fixture, &private)), held, "{told}: at the next start");
+                tests::pools::stop(&fixture, &private);
+            }
+            assert!(kills > 2, "{pool}: {call} was killed {kills} times");
+        }
+    }
+}
+
 #[test]
 fn rubbish_is_no_list_of_datasets() {
     let fixture = Fixture::new();
