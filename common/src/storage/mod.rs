@@ -31,6 +31,7 @@ pub use whole::{check_new, create_all};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::log;
 use crate::model::{Pool, Pools, Volume};
 use crate::root::Root;
 
@@ -238,6 +239,13 @@ fn pool_of<'p>(pools: &'p Pools, volume: &Volume) -> Result<&'p Pool, StorageErr
 pub fn is_ephemeral(root: &Root, pools: &Pools, volume: &Volume) -> bool {
     let worker = |pool| callback::worker(root, pool).ok();
     pools.find(volume.pool.as_str()).and_then(worker).is_some_and(|pool| volume.is_ephemeral(&pool))
+}
+
+/// Logs what could not be tidied up after a change that took effect.
+fn log_untidied(volume: &Volume, done: Result<(), impl std::fmt::Display>) {
+    if let Err(error) = done {
+        log::line(&format!("volume {} is not tidied up: {error}", volume.vid));
+    }
 }
 
 /// A whole number as programs print it.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::revision;
+use crate::files;
 use crate::model::Volume;
-use crate::storage::{Revision, clone, isodate};
-use crate::{files, log};
+use crate::storage::{Revision, clone, isodate, log_untidied};
 
 const IMAGE_MODE: u32 = 0o660;
 const DIRECTORY_MODE: u32 = 0o775;
@@ -154,13 +154,13 @@ impl Images {
     /// a failure is only logged.
     pub(super) fn tidy(&self, volume: &Volume) {
         let keep = usize::try_from(volume.revisions_to_keep).unwrap_or_default();
-        log_failure(volume, self.prune(keep));
+        log_untidied(volume, self.prune(keep));
         self.prepare_start(volume);
     }
 
     /// Copies the clean image for the next start, which does without if this fails.
     pub(super) fn prepare_start(&self, volume: &Volume) {
-        log_failure(volume, self.make_precache(volume));
+        log_untidied(volume, self.make_precache(volume));
     }
 
     /// Removes all but the newest revisions.
@@ -183,12 +183,6 @@ impl Images {
             about.map(|about| Ok((about.len(), about.modified()?))).transpose()
         };
         Ok(stamp(&self.precache())? == stamp(&self.clean())?)
-    }
-}
-
-fn log_failure(volume: &Volume, done: io::Result<()>) {
-    if let Err(error) = done {
-        log::line(&format!("volume {} is not tidied up: {error}", volume.vid));
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use commands::Lvm;
 use table::Table;
 
-use super::{Capacity, PoolDriver, Revision, StorageError, isodate, number, required};
+use super::{Capacity, PoolDriver, Revision, StorageError, isodate, log_untidied, number, required};
 use crate::model::{Pool, Volume};
 use crate::root::Root;
 
@@ -118,7 +118,8 @@ impl LvmThin {
     fn commit(&self, volume: &Volume, finished: &str) -> Done {
         self.step_aside(&volume.vid)?;
         self.lvm.rename(finished, &volume.vid)?;
-        self.prune(volume)
+        log_untidied(volume, self.prune(volume));
+        Ok(())
     }
 
     /// Removes revisions that are too many.
@@ -262,7 +263,7 @@ impl PoolDriver for LvmThin {
     fn snapshot(&self, volume: &Volume) -> Done<String> {
         let (seconds, revision) = self.next_revision(&volume.vid)?;
         self.lvm.clone(&self.current(&volume.vid)?, &revision)?;
-        self.prune(volume)?;
+        log_untidied(volume, self.prune(volume));
         Ok(format!("{seconds}-back"))
     }
 
@@ -279,7 +280,8 @@ impl PoolDriver for LvmThin {
         self.lvm.clone(&revision, &fresh)?;
         let old = self.step_aside(vid)?;
         self.lvm.rename(&fresh, vid)?;
-        old.map_or(Ok(()), |old| self.lvm.remove(&old))
+        log_untidied(volume, old.map_or(Ok(()), |old| self.lvm.remove(&old)));
+        Ok(())
     }
 
     fn resize(&self, volume: &Volume, size: u64) -> Done {

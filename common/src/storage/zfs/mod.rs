@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use commands::{NO_SNAPSHOTS, Zfs};
 use listing::Row;
 
-use super::{Capacity, PoolDriver, Revision, StorageError, isodate, number, required};
+use super::{Capacity, PoolDriver, Revision, StorageError, isodate, log_untidied, number, required};
 use crate::model::{Pool, Volume};
 use crate::random;
 use crate::root::Root;
@@ -146,7 +146,14 @@ impl ZfsPool {
     /// Gives complete content its name.
     fn replace(&self, vid: &str, new: &str) -> Done {
         self.zfs.destroy(vid)?;
-        self.zfs.rename(new, vid)
+        self.zfs.rename(new, vid).or_else(|_| self.restore(vid))
+    }
+
+    /// Makes complete content the committed state.
+    fn commit(&self, volume: &Volume, new: &str, cause: &str) -> Done {
+        self.replace(&volume.vid, new)?;
+        log_untidied(volume, self.keep_revision(volume, cause).and_then(|_| self.mark_clean(volume)));
+        Ok(())
     }
 
     /// Keeps the state as a revision if the volume keeps any, and removes those that are too many.
@@ -157,10 +164,14 @@ impl ZfsPool {
         if keep > 0 {
             self.zfs.change(&["snapshot", &format!("{}@{revision}", volume.vid)])?;
         }
-        for (_, old) in revisions(&self.zfs.rows()?, &volume.vid).iter().rev().skip(keep) {
-            self.zfs.destroy_snapshot(&format!("{}@{old}", volume.vid))?;
-        }
+        log_untidied(volume, self.prune(volume, keep));
         Ok(revision)
+    }
+
+    fn prune(&self, volume: &Volume, keep: usize) -> Done {
+        let revisions = revisions(&self.zfs.rows()?, &volume.vid);
+        let mut old = revisions.iter().rev().skip(keep);
+        old.try_for_each(|(_, old)| self.zfs.destroy_snapshot(&format!("{}@{old}", volume.vid)))
     }
 
     fn take_clean_mark(&self, vid: &str) -> Done<String> {
@@ -328,8 +339,8 @@ impl PoolDriver for ZfsPool {
         };
         let snapshot = format!("{vid}@{revision}");
         self.zfs.change(&["rollback", "-r", &snapshot])?;
-        self.mark_clean(volume)?;
-        self.zfs.destroy_snapshot(&snapshot)
+        log_untidied(volume, self.mark_clean(volume).and_then(|()| self.zfs.destroy_snapshot(&snapshot)));
+        Ok(())
     }
 
     fn resize(&self, volume: &Volume, size: u64) -> Done {
@@ -379,9 +390,7 @@ impl PoolDriver for ZfsPool {
             return refused(format!("No import operation in progress on {}", volume.vid));
         }
         self.zfs.change(&["inherit", "com.sun:auto-snapshot", &importing])?;
-        self.replace(&volume.vid, &importing)?;
-        self.keep_revision(volume, "after-import-data")?;
-        self.mark_clean(volume)
+        self.commit(volume, &importing, "after-import-data")
     }
 
     /// Where the volume has gone to make room for it, the import is all there is.
@@ -406,9 +415,7 @@ impl PoolDriver for ZfsPool {
         self.settle(vid)?;
         let fresh = self.fresh(vid);
         self.clone_of(&source.vid, &fresh, &[])?;
-        self.replace(vid, &fresh)?;
-        self.keep_revision(volume, "after-import-volume")?;
-        self.mark_clean(volume)?;
+        self.commit(volume, &fresh, "after-import-volume")?;
         Ok(true)
     }
 
