@@ -14,7 +14,8 @@ libexec=/usr/lib/qubes/admin
 rpc=/etc/qubes-rpc
 manifest=$libexec/manifest
 units=/usr/lib/systemd/system
-boot=qubes-admin-boot.service
+# Which target starts which unit.
+wanted="sysinit.target/qubes-admin-boot.service multi-user.target/qubes-admin-qubes.service"
 built=
 domain=
 
@@ -83,6 +84,11 @@ give_to_group() {
     fi
 }
 
+# want TARGET/UNIT: the link by which a target starts a unit.
+want() {
+    echo "$units/${1%/*}.wants/${1#*/}"
+}
+
 # keep_foreign PATH: keeps what another package had in a place, for --uninstall to put back.
 keep_foreign() {
     if [ -e "$root$1" ] || [ -L "$root$1" ]; then
@@ -134,9 +140,13 @@ install_files() {
     place "$config/rpc-config/admin" "$libexec/rpc-config" 0644
     place "$config/tmpfiles.d/qubes-admin.conf" /usr/lib/tmpfiles.d/qubes-admin.conf 0644
     place "$config/sysctl.d/qubes-admin.conf" /usr/lib/sysctl.d/qubes-admin.conf 0644
-    place "$config/systemd/$boot" "$units/$boot" 0644
-    mkdir -p "$root$units/sysinit.target.wants"
-    ln -sfn "../$boot" "$root$units/sysinit.target.wants/$boot"
+    for unit in "$config"/systemd/*; do
+        place "$unit" "$units/${unit##*/}" 0644
+    done
+    for link in $wanted; do
+        mkdir -p "$root$units/${link%/*}.wants"
+        ln -sfn "../${link#*/}" "$root$(want "$link")"
+    done
     for policy in "$config"/policy.d/*.policy; do
         place "$policy" "/etc/qubes/policy.d/${policy##*/}" 0664
         give_to_group "$root/etc/qubes/policy.d/${policy##*/}"
@@ -232,7 +242,9 @@ check() {
         wrong "does not run: $tool"
     fi
     check_libraries "$libexec/qubes-domain"
-    [ -e "$root$units/sysinit.target.wants/$boot" ] || wrong "not started at boot: $root$units/$boot"
+    for link in $wanted; do
+        [ -e "$root$(want "$link")" ] || wrong "not started at boot: $root$units/${link#*/}"
+    done
     directories "$here/rpc-config/tmpfiles.d/qubes-admin.conf" | while read -r _ path mode _; do
         check_mode "$path" "$mode" qubes
     done
@@ -246,7 +258,7 @@ check() {
 uninstall() {
     [ -e "$root$manifest" ] || fail "nothing is installed below ${root:-/}"
     links | while read -r link; do rm "$link"; done
-    rm -f "$root$units/sysinit.target.wants/$boot"
+    for link in $wanted; do rm -f "$root$(want "$link")"; done
     while read -r _ _ file; do rm -f "$root$file"; done <"$root$manifest"
     rm "$root$manifest"
     # An include file without rules of the administrator goes too.

@@ -159,8 +159,33 @@ fn everything_has_its_place_and_mode() {
     assert!(root.join("usr/share/man/man1/qubes-admin.1").exists());
     assert!(root.join("usr/lib/tmpfiles.d/qubes-admin.conf").exists());
     assert!(root.join("usr/lib/systemd/system/sysinit.target.wants/qubes-admin-boot.service").is_file());
+    let wants = root.join("usr/lib/systemd/system/multi-user.target.wants");
+    assert!(wants.join("qubes-admin-qubes.service").is_file());
+    assert!(root.join("usr/lib/systemd/system/qubes-vm@.service").is_file());
     assert_eq!(mode("run/qubes-service"), 0o2775);
     assert!(place.done(&["--check"]).contains("as it should be"));
+}
+
+#[test]
+#[cfg_attr(not(systemd), ignore = "systemd's checker of units is not installed")]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let place = Place::new();
+    place.done(&[]);
+    let root = place.path("root");
+    let units = root.join("usr/lib/systemd/system");
+    for target in ["sysinit", "basic", "shutdown", "multi-user"] {
+        std::fs::write(units.join(format!("{target}.target")), "[Unit]\nDescription=A target\n").unwrap();
+    }
+    std::fs::copy(units.join("qubes-vm@.service"), units.join("qubes-vm@sys-net.service")).unwrap();
+    let mut check = Command::new("/usr/bin/systemd-analyze");
+    check.args(["verify", "--man=no", "--root"]).arg(&root).args([
+        "qubes-admin-boot.service",
+        "qubes-admin-qubes.service",
+        "qubes-vm@sys-net.service",
+    ]);
+    let output = check.output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert!(output.status.success());
 }
 
 /// A path below the root, what happens to it, and what a check says of it.

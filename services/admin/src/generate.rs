@@ -14,6 +14,8 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("rpc-config/rpc-config/admin", rpc_config()),
         ("rpc-config/sysctl.d/qubes-admin.conf", limits()),
         ("rpc-config/systemd/qubes-admin-boot.service", boot()),
+        ("rpc-config/systemd/qubes-admin-qubes.service", qubes()),
+        ("rpc-config/systemd/qubes-vm@.service", qube()),
         ("rpc-config/tmpfiles.d/qubes-admin.conf", directories()),
     ];
     for (read, write) in groups {
@@ -112,6 +114,43 @@ fn boot() -> String {
         UMask=0007\n\n\
         [Install]\n\
         WantedBy=sysinit.target\n"
+        .to_owned()
+}
+
+/// What is done for all qubes when services start and before they end. Domains' watchers come before it, so that a
+/// machine that ends leaves them alone until no domain is left.
+fn qubes() -> String {
+    "# Generated, UPDATE=1 cargo test writes this file.\n\
+        [Unit]\n\
+        Description=Clear away what an earlier boot left of disposable qubes, and shut all qubes down at the end\n\
+        ConditionPathExists=/var/lib/qubes/admin/system.json\n\
+        After=qubes-admin-boot.service xenstored.service xenconsoled.service xen-init-dom0.service\n\n\
+        [Service]\n\
+        Type=oneshot\n\
+        RemainAfterExit=yes\n\
+        ExecStart=-/usr/bin/qubes-admin clean-up\n\
+        ExecStop=/usr/bin/qubes-admin shutdown-all\n\
+        TimeoutStopSec=10min\n\
+        UMask=0007\n\n\
+        [Install]\n\
+        WantedBy=multi-user.target\n"
+        .to_owned()
+}
+
+/// Starts one qube at boot: enabled for each whose `autostart` is on.
+fn qube() -> String {
+    "# Generated, UPDATE=1 cargo test writes this file.\n\
+        [Unit]\n\
+        Description=Start the qube %i\n\
+        ConditionKernelCommandLine=!qubes.skip_autostart\n\
+        After=qubes-admin-qubes.service\n\n\
+        [Service]\n\
+        Type=oneshot\n\
+        RemainAfterExit=yes\n\
+        ExecStart=/usr/bin/qubes-admin start -- %i\n\
+        UMask=0007\n\n\
+        [Install]\n\
+        WantedBy=multi-user.target\n"
         .to_owned()
 }
 

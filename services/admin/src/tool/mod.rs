@@ -9,10 +9,12 @@ mod events;
 mod init;
 mod man;
 mod out;
+mod power;
 mod progress;
 mod reply;
 mod service;
 mod show;
+mod shutdown_all;
 mod status;
 mod table;
 mod transfer;
@@ -87,6 +89,22 @@ enum Command {
     /// Within a pool whose volumes share their blocks this takes no time. Elsewhere data is copied, and a terminal is
     /// shown the progress.
     CloneVolume(volume::CloneVolume),
+    /// Start qubes; their netvms before them.
+    Start(power::Named),
+    /// Ask qubes to shut down.
+    Shutdown(power::Shutdown),
+    /// Start every qube whose autostart is on.
+    ///
+    /// At boot a unit of systemd does that for each of them.
+    Autostart,
+    /// Shut all qubes down, clients before those that serve them.
+    ///
+    /// As many as can be at once. One that takes too long is killed. A unit of systemd does that before the machine ends.
+    ShutdownAll(shutdown_all::ShutdownAll),
+    /// Remove disposables that are halted, as a machine that ended under them left them.
+    ///
+    /// One that was just made and is not started yet goes, too. A unit of systemd does that at boot, before any is made.
+    CleanUp,
     /// Print changes as they happen.
     Events(events::Events),
     /// Print every call with the executable that serves it.
@@ -127,6 +145,11 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::Call(call) => call::run(call, root),
         Command::ImportVolume(import) => volume::import(import, root),
         Command::CloneVolume(clone) => volume::clone(clone, root),
+        Command::Start(named) => power::start(named, root),
+        Command::Shutdown(shutdown) => power::shutdown(shutdown, root),
+        Command::Autostart => power::autostart(root),
+        Command::ShutdownAll(shutdown) => shutdown_all::run(shutdown, root),
+        Command::CleanUp => power::clean_up(root),
         Command::Events(events) => events::run(events, root),
         Command::Methods => methods(),
         Command::Completions { shell } => complete::print_script(shell),
