@@ -1,4 +1,6 @@
-//! Lists: one item a line, or a single item when the call names it (the draft's general note).
+//! Lists: one item a line, or a single item when the call names it (the draft's general note); and lines `key=value`.
+
+use std::fmt::Display;
 
 use common::call::Content;
 use common::failure::{Failure, Refusal};
@@ -19,6 +21,11 @@ impl Item {
         let identifier = identifier.into();
         Self { line: identifier.clone(), identifier }
     }
+}
+
+/// Prints lines `key=value`.
+pub fn pairs<K: Display>(pairs: &[(K, String)]) -> Content {
+    pairs.iter().map(|(key, value)| format!("{key}={value}\n")).collect::<String>().into_bytes()
 }
 
 /// Prints all items, or the one the argument names.

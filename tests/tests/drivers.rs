@@ -335,6 +335,15 @@ fn a_thin_pool_must_be_there() {
     install_lvm(&fixture);
     assert_eq!(add("nope"), "StoragePoolException: Thin pool vg/nope does not exist");
     assert_eq!(add("plain"), "StoragePoolException: Volume vg/plain is not a thin pool");
+    for (driver, option, options) in [
+        ("lvm_thin", "volume_group", "volume_group=-y\nthin_pool=pool"),
+        ("lvm_thin", "thin_pool", "volume_group=vg\nthin_pool=--version"),
+        ("zfs", "container", "container=-r"),
+    ] {
+        let refused =
+            fixture.refused(&format!("admin.pool.Add+{driver}"), "dom0", format!("name=p\n{options}"));
+        assert_eq!(refused, format!("QubesValueError: Invalid value for {option}"), "{options}");
+    }
     assert_eq!(
         fixture.refused("admin.pool.Add+zfs", "dom0", "name=p\ncontainer=tank"),
         "StoragePoolException: ZFS is not available on this system"

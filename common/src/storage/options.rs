@@ -40,7 +40,7 @@ pub struct DriverOption {
 /// What an option's value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Any text.
+    /// Any text that names something.
     Text,
     /// An absolute path.
     Directory,
@@ -147,6 +147,8 @@ impl DriverOption {
         let no_switch = || invalid(format!("Invalid literal for boolean property: {}", quote(value)));
         match self.kind {
             _ if value.bytes().any(|byte| byte.is_ascii_control()) => Err(of_option()),
+            // A program would take it for an option.
+            Kind::Text if value.starts_with('-') => Err(of_option()),
             Kind::Text => Ok(value.to_owned()),
             Kind::Directory => Ok(normal(value).display().to_string()),
             Kind::Revisions(most) => {

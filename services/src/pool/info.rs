@@ -10,7 +10,7 @@ use common::root::Root;
 use common::storage::{self, Capacity};
 
 use super::find;
-use crate::input;
+use crate::{input, listing};
 
 const fn row(name: &'static str, help: &'static str) -> Row {
     Row::read_one(name, help).global().on(Destination::Dom0).argument(Presence::Required)
@@ -36,7 +36,7 @@ macro_rules! about {
             fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
                 let pools = world.view().pools()?;
                 let pool = find(&pools, granted.input())?;
-                lines(&$tell(world.root(), &pools, pool)?)
+                Ok(listing::pairs(&$tell(world.root(), &pools, pool)?))
             }
         }
     };
@@ -51,10 +51,6 @@ about!(
 );
 
 type Lines = Vec<(&'static str, String)>;
-
-fn lines(lines: &[(&str, String)]) -> Result<Content, Failure> {
-    Ok(lines.iter().map(|(key, value)| format!("{key}={value}\n")).collect::<String>().into_bytes())
-}
 
 /// The settings, whatever becomes of the pool's driver.
 fn info<'a>(root: &Root, pools: &'a Pools, pool: &'a Pool) -> Result<Vec<(&'a str, String)>, Failure> {

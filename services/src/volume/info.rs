@@ -98,7 +98,7 @@ impl Told for Info {
             ("ephemeral", options::text_of(storage::is_ephemeral(root, pools, volume))),
         ];
         lines.extend(driver.is_outdated(volume)?.map(|outdated| ("is_outdated", options::text_of(outdated))));
-        Ok(lines.iter().map(|(key, value)| format!("{key}={value}\n")).collect::<String>().into_bytes())
+        Ok(listing::pairs(&lines))
     }
 }
 
