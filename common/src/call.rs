@@ -7,6 +7,7 @@ use crate::model::Class;
 use crate::names::QubeName;
 use crate::permission::{self, Facts};
 use crate::root::Root;
+use crate::storage::import;
 use crate::store::{Store, Txn, View};
 use crate::stream::{self, Source};
 use crate::untrusted::Untrusted;
@@ -373,6 +374,7 @@ impl<'s> World<'s> {
         } else {
             txn.refuse()?
         }
+        import::announce_abandoned(self.store);
         outcome
     }
 

@@ -12,4 +12,4 @@ pub use pool::{Pool, Pools};
 pub use qube::{Class, Device, Qube};
 pub use system::System;
 pub use value::Value;
-pub use volume::Volume;
+pub use volume::{Import, Volume};

@@ -30,6 +30,37 @@ pub struct Volume {
     /// Encrypted with a throw-away key, if said explicitly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ephemeral: Option<bool>,
+    /// How far an import is that is under way, or was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Import>,
+}
+
+/// How far an import into a volume is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Import {
+    /// Room is being made for it, and nobody was told yet.
+    Preparing,
+    /// Bytes come.
+    Streaming,
+    /// Another program fills it. It holds no lock, so that nobody can tell whether it still does.
+    Elsewhere,
+    /// All bytes are there; what comes next makes them the volume's.
+    Ending,
+    /// It was killed, and listeners know; what it made is still there.
+    Abandoned,
+}
+
+impl Import {
+    /// Whether it is at work only as long as somebody holds the qube's lifecycle lock.
+    pub fn is_locked(self) -> bool {
+        self != Self::Elsewhere
+    }
+
+    /// Whether listeners were told of its beginning and not of its end.
+    pub fn is_announced(self) -> bool {
+        !matches!(self, Self::Preparing | Self::Abandoned)
+    }
 }
 
 impl Volume {

@@ -290,6 +290,14 @@ impl PoolDriver for Callback {
         self.of_volume("post_volume_export_end", volume, &[&exported.display().to_string()])
     }
 
+    fn check_import(&self, volume: &Volume) -> Done {
+        self.ready()?.check_import(volume)
+    }
+
+    fn has_import(&self, volume: &Volume) -> Done<bool> {
+        self.ready()?.has_import(volume)
+    }
+
     fn import_begin(&self, volume: &Volume, size: u64) -> Done<PathBuf> {
         let back = self.ready()?;
         self.of_volume("pre_volume_import_data", volume, &[&size.to_string()])?;
@@ -299,6 +307,10 @@ impl PoolDriver for Callback {
     fn import_end(&self, volume: &Volume) -> Done {
         self.ready()?.import_end(volume)?;
         self.of_volume("post_volume_import_data_end", volume, &["True"])
+    }
+
+    fn tidy(&self, volume: &Volume) -> Done {
+        self.ready()?.tidy(volume)
     }
 
     fn import_abort(&self, volume: &Volume) -> Done {

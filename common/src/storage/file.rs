@@ -210,14 +210,22 @@ impl PoolDriver for File {
         Ok(!volume.save_on_stop)
     }
 
-    fn import_begin(&self, volume: &Volume, size: u64) -> Result<PathBuf, StorageError> {
-        if !volume.save_on_stop {
-            let text = format!("Can not import into save_on_stop=False volume {}", volume.vid);
-            return Err(StorageError::Refused(text));
+    fn check_import(&self, volume: &Volume) -> Result<(), StorageError> {
+        if volume.save_on_stop {
+            return Ok(());
         }
+        let text = format!("Can not import into save_on_stop=False volume {}", volume.vid);
+        Err(StorageError::Refused(text))
+    }
+
+    fn import_begin(&self, volume: &Volume, size: u64) -> Result<PathBuf, StorageError> {
         let import = self.image(volume, "-import.img");
         self.make_image(&import, size)?;
         Ok(import)
+    }
+
+    fn has_import(&self, volume: &Volume) -> Result<bool, StorageError> {
+        Ok(self.image(volume, "-import.img").exists())
     }
 
     fn import_end(&self, volume: &Volume) -> Result<(), StorageError> {

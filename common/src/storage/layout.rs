@@ -109,6 +109,7 @@ impl Layout<'_> {
             snap_on_start: life == Life::Snapshot,
             source: origin.map(|origin| origin.vid),
             ephemeral: live.and_then(|live| live.ephemeral),
+            import: None,
             name,
         };
         Ok(self.identified(qube, volume))

@@ -5,6 +5,7 @@ mod clone;
 mod error;
 mod file;
 pub mod file_reflink;
+pub mod import;
 mod in_use;
 mod layout;
 mod linux_kernel;
@@ -158,15 +159,32 @@ pub trait PoolDriver {
         Ok(())
     }
 
+    /// Whether the volume can be given new content now. [`StorageError::Refused`] if not.
+    fn check_import(&self, _: &Volume) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported("import"))
+    }
+
     /// Makes room, all zeros, for new content of `size` bytes, in place of an import that was abandoned. The volume
-    /// stays what it is until [`PoolDriver::import_end`].
+    /// stays what it is until [`PoolDriver::import_end`]. The caller has made sure of [`PoolDriver::check_import`].
     fn import_begin(&self, _: &Volume, _size: u64) -> Result<PathBuf, StorageError> {
         Err(StorageError::Unsupported("import_begin"))
     }
 
-    /// Makes the imported content the committed state, and what was one a revision as far as those are kept.
+    /// Whether there is room of an import that did not become the volume's content yet.
+    fn has_import(&self, _: &Volume) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+
+    /// Makes the imported content the committed state, and what was one a revision as far as those are kept. One that
+    /// was killed here is done again as long as there is [`PoolDriver::has_import`].
     fn import_end(&self, _: &Volume) -> Result<(), StorageError> {
         Err(StorageError::Unsupported("import_end"))
+    }
+
+    /// Does what follows when new content became the volume's, as a call that was killed there did not: it changes nothing
+    /// of what the volume holds, and may be done any number of times.
+    fn tidy(&self, _: &Volume) -> Result<(), StorageError> {
+        Ok(())
     }
 
     /// Forgets an import and what came of it; harmless if there is none.

@@ -60,6 +60,7 @@ fn copy<D: PoolDriver + ?Sized>(driver: &D, volume: &Volume, from: &Path) -> Res
     let source =
         opened::open(from, Purpose::Reading).map_err(StorageError::io("reading the source of a copy"))?;
     let size = files::length(&source).map_err(StorageError::io("reading the source of a copy"))?;
+    driver.check_import(volume)?;
     let path = driver.import_begin(volume, size)?;
     let mut progress = Progress::of(size);
     let copied = opened::open(&path, Purpose::Writing)

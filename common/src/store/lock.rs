@@ -40,6 +40,17 @@ pub(super) fn lifecycle(path: &Path) -> Result<LifecycleGuard, StoreError> {
         .map(|file| LifecycleGuard { _file: file })
 }
 
+/// A lifecycle lock that nobody holds now.
+pub(super) fn lifecycle_if_free(path: &Path) -> Result<Option<LifecycleGuard>, StoreError> {
+    let locking = || StoreError::io("locking");
+    let file = files::open_or_create(path, FILE_MODE).map_err(locking())?;
+    match fs2::FileExt::try_lock_exclusive(&file) {
+        Ok(()) => Ok(Some(LifecycleGuard { _file: file })),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(locking()(error)),
+    }
+}
+
 /// Opens the lock file, which is made with the store and never renamed nor removed.
 fn open(state: &Path) -> Result<File, StoreError> {
     files::open_or_create(&state.join("lock"), FILE_MODE).map_err(|error| match error.kind() {

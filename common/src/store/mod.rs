@@ -31,6 +31,7 @@ use crate::failure::{Exception, Failure};
 use crate::log;
 use crate::names::QubeName;
 use crate::root::Root;
+use crate::storage;
 
 /// What one file of the store holds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,6 +134,8 @@ fn io_text(error: &io::Error) -> String {
 
 /// The store at one root.
 pub struct Store {
+    /// Where the volumes lie, for what a killed call left in them.
+    root: Option<Root>,
     vfs: Box<dyn Vfs>,
     state: PathBuf,
     run: PathBuf,
@@ -141,12 +144,13 @@ pub struct Store {
 impl Store {
     /// The store below `root`, on the real file system.
     pub fn at(root: &Root) -> Self {
-        Self::on(Box::new(Disk::shared_by_group()), root.state(), root.run())
+        let store = Self::on(Box::new(Disk::shared_by_group()), root.state(), root.run());
+        Self { root: Some(root.clone()), ..store }
     }
 
     /// A store in two directories of any file layer: `state` survives power loss, `run` does not.
     pub fn on(vfs: Box<dyn Vfs>, state: PathBuf, run: PathBuf) -> Self {
-        Self { vfs, state, run }
+        Self { root: None, vfs, state, run }
     }
 
     /// Makes the directories of an empty store. Existing ones stay.
@@ -161,12 +165,14 @@ impl Store {
     }
 
     /// All directories of the store, parents first.
-    pub fn directories(&self) -> [PathBuf; 10] {
+    pub fn directories(&self) -> [PathBuf; 11] {
         let (state, run) = (&self.state, &self.run);
         let [qubes, journal, unfinished] = ["qubes", "journal", "unfinished"].map(|name| state.join(name));
-        let folders = [events::FOLDER, "locks", "domains", "watchers", crate::storage::TOKENS];
-        let [events, locks, domains, watchers, tokens] = folders.map(|name| run.join(name));
-        [state.clone(), qubes, journal, unfinished, run.clone(), events, locks, domains, watchers, tokens]
+        let (tokens, imports) = (storage::TOKENS, storage::import::FOLDER);
+        let folders = [events::FOLDER, "locks", "domains", "watchers", tokens, imports];
+        let [events, locks, domains, watchers, tokens, imports] = folders.map(|name| run.join(name));
+        let (state, run) = (state.clone(), run.clone());
+        [state, qubes, journal, unfinished, run, events, locks, domains, watchers, tokens, imports]
     }
 
     /// A consistent view of everything, under a lock. Finishes what a killed call left behind.
@@ -218,18 +224,31 @@ impl Store {
     }
 
     /// Waits for the lifecycle lock of one qube: start, stop, creation, removal, import. Always taken before
-    /// the store's lock, never after it.
+    /// the store's lock, never after it. Ends what was killed in the middle of an import.
     ///
     /// # Errors
     /// [`StoreError::Busy`] after the deadline, or what the file system says.
     pub fn lock_lifecycle(&self, name: &QubeName) -> Result<LifecycleGuard, StoreError> {
         self.prepare_run_time()?;
-        lock::lifecycle(&self.run.join("locks").join(name.as_str()))
+        let guard = lock::lifecycle(&self.lifecycle(name))?;
+        if let Some(root) = &self.root {
+            storage::import::settle(self, root, name);
+        }
+        Ok(guard)
+    }
+
+    /// The same lock, if nobody holds it now; ends nothing.
+    pub(crate) fn try_lock_lifecycle(&self, name: &QubeName) -> Result<Option<LifecycleGuard>, StoreError> {
+        lock::lifecycle_if_free(&self.lifecycle(name))
+    }
+
+    fn lifecycle(&self, name: &QubeName) -> PathBuf {
+        self.run.join("locks").join(name.as_str())
     }
 
     /// Whether some call is at work on a qube right now.
     pub fn is_busy(&self, name: &QubeName) -> bool {
-        is_locked_by_another(&self.run.join("locks").join(name.as_str()))
+        is_locked_by_another(&self.lifecycle(name))
     }
 
     /// Makes the directories below `/run` where a boot emptied it.

@@ -224,6 +224,7 @@ fn unowned(pool: &Pool, driver: &dyn PoolDriver, vid: &str) -> Result<Volume, Fa
         source: None,
         revisions_to_keep: 0,
         ephemeral: None,
+        import: None,
     };
     let is_kept = driver.can_hold(&volume).is_ok();
     (volume.rw, volume.save_on_stop) = (is_kept, is_kept);

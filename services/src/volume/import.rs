@@ -5,34 +5,66 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use common::call::{Call, Content, Granted, Presence, Received, Reply, Row, Values, World};
-use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
-use common::log;
+use common::model::Import;
 use common::names::{Ascii, DataSize, ImportOutcome};
 use common::opened::{self, Purpose};
+use common::storage::import;
 use common::store::LifecycleGuard;
 use common::untrusted::Untrusted;
-use common::upload::Upload;
+use common::{log, upload};
 
 use super::Asked;
 use super::target::Target;
 use crate::input;
 use crate::property::Context;
 
-/// The beginning of an import: room for the new content, and its event.
+/// The beginning of an import: room for the new content, and its event. `kind` says who fills it.
 fn begin<C: Call>(
     granted: &Granted<C>,
     world: &mut World<'_>,
     target: &Target,
     size: u64,
+    kind: Import,
 ) -> Result<PathBuf, Failure> {
-    let path = target.driver.import_begin(&target.volume, size)?;
-    let begun = event(target, "domain-volume-import-begin").with("size", size.to_string());
-    if let Err(failure) = world.announce(granted, begun) {
+    let (qube, volume) = (&target.qube.name, &target.volume);
+    target.driver.check_import(volume)?;
+    world.change(granted, |txn| Ok(import::begin(txn, qube, volume)?))?;
+    let begun = make_room(granted, world, target, size, kind);
+    if begun.is_err() {
         abort(target);
-        return Err(failure);
+        // Where this fails too, whoever takes the lifecycle lock next finds the mark.
+        let _ = world.change(granted, |txn| Ok(import::cancel(txn, qube, volume)?));
     }
+    begun
+}
+
+fn make_room<C: Call>(
+    granted: &Granted<C>,
+    world: &mut World<'_>,
+    target: &Target,
+    size: u64,
+    kind: Import,
+) -> Result<PathBuf, Failure> {
+    let (qube, volume) = (&target.qube.name, &target.volume);
+    let path = target.driver.import_begin(volume, size)?;
+    if kind == Import::Elsewhere && shown(world, &path).contains(' ') {
+        return Err(Refusal::protocol("Path contains whitespace").into());
+    }
+    if kind == Import::Streaming {
+        import::take_note(world.store(), qube);
+    }
+    world.change(granted, |txn| {
+        import::mark(txn, qube, volume, Some(kind))?;
+        txn.event(import::event(qube, volume, "domain-volume-import-begin").with("size", size.to_string()));
+        Ok(())
+    })?;
     Ok(path)
+}
+
+/// A path as another program knows it.
+fn shown(world: &World<'_>, path: &Path) -> String {
+    world.root().without(path).display().to_string()
 }
 
 /// The end of an import: the new content takes the place of the old, or is forgotten, and the event says which.
@@ -42,28 +74,53 @@ fn end<C: Call>(
     target: &Target,
     is_complete: bool,
 ) -> Result<(), Failure> {
-    let (driver, volume) = (&target.driver, &target.volume);
-    let ended = if is_complete { driver.import_end(volume) } else { driver.import_abort(volume) };
-    let is_imported = is_complete && ended.is_ok();
+    let (driver, qube, volume) = (&target.driver, &target.qube.name, &target.volume);
+    let has_room = || driver.has_import(volume).unwrap_or(true);
+    let had_room = is_complete && has_room();
+    let ended = match is_complete {
+        true => complete(granted, world, target),
+        false => driver.import_abort(volume).map_err(Failure::from),
+    };
+    // An error may come after the instant at which the content became the volume's.
+    let is_imported = is_complete && (ended.is_ok() || (had_room && !has_room()));
     if is_complete && !is_imported {
-        abort(target);
-    }
-    let size = driver.size(volume);
-    let recorded = world.change(granted, |txn| {
-        if let (true, Ok(size)) = (is_imported, size) {
-            target.edit(txn, |volume| volume.size = size)?;
+        // The room goes after the mark: an import with that mark and no room counts as complete.
+        if mark(granted, world, target, Import::Streaming).is_err() {
+            return ended;
         }
-        let success = common::storage::options::text_of(is_imported);
-        txn.event(event(target, "domain-volume-import-end").with("success", success));
-        Ok(())
-    });
-    if let (true, Err(failure)) = (is_imported, &recorded) {
-        // The volume holds its new content: that is what was asked for, and what its size is read from.
-        log::line(&format!("an import into {} is not recorded: {}", volume.vid, failure.clone().into_text()));
-        return Ok(());
+        abort(target);
+    } else if is_imported && ended.is_err() {
+        // What this leaves undone is done by the next change.
+        let _ = driver.tidy(volume);
     }
-    ended?;
-    recorded
+    let size = is_imported.then(|| driver.size(volume)).transpose().map_err(Failure::from);
+    let recorded =
+        size.and_then(|imported| world.change(granted, |txn| Ok(import::end(txn, qube, volume, imported)?)));
+    if recorded.is_ok() {
+        import::drop_note(world.store(), qube);
+    }
+    if let (true, Err(failure)) = (is_imported, &recorded) {
+        // The volume holds its new content, which is what was asked for; the mark lets the rest be done.
+        log::line(&format!("an import into {} is not recorded: {}", volume.vid, failure.clone().into_text()));
+        return ended;
+    }
+    ended.and(recorded)
+}
+
+/// Makes the imported content the volume's.
+fn complete<C: Call>(granted: &Granted<C>, world: &mut World<'_>, target: &Target) -> Result<(), Failure> {
+    mark(granted, world, target, Import::Ending)?;
+    Ok(target.driver.import_end(&target.volume)?)
+}
+
+fn mark<C: Call>(
+    granted: &Granted<C>,
+    world: &mut World<'_>,
+    target: &Target,
+    import: Import,
+) -> Result<(), Failure> {
+    let (qube, volume) = (&target.qube.name, &target.volume);
+    world.change(granted, |txn| Ok(import::mark(txn, qube, volume, Some(import))?))
 }
 
 /// Forgets an import. What stays of it is cleared by the next one.
@@ -71,10 +128,6 @@ fn abort(target: &Target) {
     if let Err(error) = target.driver.import_abort(&target.volume) {
         log::line(&format!("an import into {} is not forgotten: {error}", target.volume.vid));
     }
-}
-
-fn event(target: &Target, name: &str) -> Event {
-    Event::on(&target.qube.name, name).with("volume", target.volume.name.as_str())
 }
 
 pub(super) struct Clear;
@@ -95,7 +148,7 @@ impl Call for Clear {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (_lifecycle, target) = Target::locked(&granted, world, granted.input())?;
         let size = target.driver.size(&target.volume)?;
-        begin(&granted, world, &target, size)?;
+        begin(&granted, world, &target, size, Import::Streaming)?;
         end(&granted, world, &target, true)?;
         Ok(Content::new())
     }
@@ -127,7 +180,7 @@ pub(super) trait Announced {
 }
 
 /// The call that takes a volume's new content from its payload.
-pub(super) struct Import<T>(PhantomData<T>);
+pub(super) struct Upload<T>(PhantomData<T>);
 
 /// As many bytes as the volume has.
 pub(super) struct OwnSize;
@@ -160,10 +213,10 @@ fn announced(text: &Untrusted) -> Result<Option<DataSize>, Failure> {
 /// A volume, the size announced for it or what is wrong with that, and the bytes still to come.
 pub(super) struct Incoming {
     asked: Asked<Option<DataSize>>,
-    upload: Upload,
+    upload: upload::Upload,
 }
 
-impl<T: Announced> Call for Import<T> {
+impl<T: Announced> Call for Upload<T> {
     const ROW: Row = T::ROW;
     type Input = Incoming;
 
@@ -181,7 +234,7 @@ impl<T: Announced> Call for Import<T> {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Reply, Failure> {
         let asked = &granted.input().asked;
         let (_lifecycle, target) = locked(&granted, world, &asked.volume)?;
-        let (size, path) = begin_halted(&granted, world, &target, asked.payload()?.as_ref())?;
+        let (size, path) = begin_halted(&granted, world, &target, asked, Import::Streaming)?;
         let filled = fill(&granted.input().upload, &path, size);
         let ended = end(&granted, world, &target, filled.is_ok());
         let outcome = filled.map_err(|reason| failed(&reason)).and(ended);
@@ -190,7 +243,7 @@ impl<T: Announced> Call for Import<T> {
 }
 
 /// Moves the payload into the room made for it; the error is the reason for the client.
-fn fill(upload: &Upload, path: &Path, size: u64) -> Result<(), String> {
+fn fill(upload: &upload::Upload, path: &Path, size: u64) -> Result<(), String> {
     let file = opened::open(path, Purpose::Writing).map_err(|_| "error copying data".to_owned())?;
     upload.pour(&file, size).map_err(|short| {
         log::line(&format!("import: {short:?}"));
@@ -203,11 +256,15 @@ fn begin_halted<C: Call>(
     granted: &Granted<C>,
     world: &mut World<'_>,
     target: &Target,
-    size: Option<&DataSize>,
+    asked: &Asked<Option<DataSize>>,
+    kind: Import,
 ) -> Result<(u64, PathBuf), Failure> {
     target.check_halted(&Context::of(world))?;
-    let size = size.map_or_else(|| target.driver.size(&target.volume), |size| Ok(size.0))?;
-    Ok((size, begin(granted, world, target, size)?))
+    let size = match asked.payload()? {
+        Some(size) => size.0,
+        None => target.driver.size(&target.volume)?,
+    };
+    Ok((size, begin(granted, world, target, size, kind)?))
 }
 
 pub(super) struct ImportBegin;
@@ -233,13 +290,8 @@ impl Call for ImportBegin {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let asked = granted.input();
         let (_lifecycle, target) = locked(&granted, world, &asked.volume)?;
-        let (size, path) = begin_halted(&granted, world, &target, asked.payload()?.as_ref())?;
-        let path = world.root().without(&path).display().to_string();
-        if path.contains(' ') {
-            abort(&target);
-            return Err(Refusal::protocol("Path contains whitespace").into());
-        }
-        Ok(format!("{size} {path}").into_bytes())
+        let (size, path) = begin_halted(&granted, world, &target, asked, Import::Elsewhere)?;
+        Ok(format!("{size} {}", shown(world, &path)).into_bytes())
     }
 }
 

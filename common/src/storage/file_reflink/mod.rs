@@ -253,10 +253,15 @@ impl PoolDriver for FileReflink {
         }
     }
 
+    fn check_import(&self, volume: &Volume) -> Done {
+        if volume.save_on_stop { Ok(()) } else { Err(StorageError::Unsupported("import")) }
+    }
+
+    fn has_import(&self, volume: &Volume) -> Done<bool> {
+        Ok(self.images(volume).import().exists())
+    }
+
     fn import_begin(&self, volume: &Volume, size: u64) -> Done<PathBuf> {
-        if !volume.save_on_stop {
-            return Err(StorageError::Unsupported("import"));
-        }
         let images = self.images(volume);
         let cleared =
             images.unfinished().and_then(|left| left.iter().try_for_each(|path| files::remove(path)));
@@ -269,6 +274,11 @@ impl PoolDriver for FileReflink {
     fn import_end(&self, volume: &Volume) -> Done {
         let images = self.images(volume);
         commit(volume, &images, &images.import())
+    }
+
+    fn tidy(&self, volume: &Volume) -> Done {
+        self.images(volume).tidy(volume);
+        Ok(())
     }
 
     fn import_abort(&self, volume: &Volume) -> Done {

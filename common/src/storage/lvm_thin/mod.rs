@@ -306,14 +306,20 @@ impl PoolDriver for LvmThin {
         Ok(self.device(&current))
     }
 
-    fn import_begin(&self, volume: &Volume, size: u64) -> Done<PathBuf> {
+    fn check_import(&self, volume: &Volume) -> Done {
         let vid = &volume.vid;
         if !volume.save_on_stop {
             return Err(StorageError::Unsupported("import"));
         }
-        self.check_clean(volume, || {
-            format!("Cannot import data to dirty volume {vid}, stop the qube first")
-        })?;
+        self.check_clean(volume, || format!("Cannot import data to dirty volume {vid}, stop the qube first"))
+    }
+
+    fn has_import(&self, volume: &Volume) -> Done<bool> {
+        self.has(&import(&volume.vid))
+    }
+
+    fn import_begin(&self, volume: &Volume, size: u64) -> Done<PathBuf> {
+        let vid = &volume.vid;
         self.lvm.remove(&import(vid))?;
         self.make(&import(vid), size)?;
         Ok(self.root.path(&format!("/dev/{}", import(vid))))
@@ -325,6 +331,10 @@ impl PoolDriver for LvmThin {
             return refused(format!("No import operation in progress on {}", volume.vid));
         }
         self.commit(volume, &imported)
+    }
+
+    fn tidy(&self, volume: &Volume) -> Done {
+        self.prune(volume)
     }
 
     fn import_abort(&self, volume: &Volume) -> Done {

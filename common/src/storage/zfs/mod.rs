@@ -371,13 +371,22 @@ impl PoolDriver for ZfsPool {
         self.zfs.dataset(exported).map_or(Ok(()), |clone| self.zfs.destroy(&clone))
     }
 
-    fn import_begin(&self, volume: &Volume, size: u64) -> Done<PathBuf> {
+    fn check_import(&self, volume: &Volume) -> Done {
         let vid = &volume.vid;
         if !volume.save_on_stop {
             return Err(StorageError::Unsupported("import"));
         }
         let text = || format!("Cannot import data to dirty volume {vid} - stop the qube using it first");
-        self.check_clean(volume, text)?;
+        self.check_clean(volume, text)
+    }
+
+    /// Where the volume has gone to make room for it, the import is its content.
+    fn has_import(&self, volume: &Volume) -> Done<bool> {
+        Ok(self.zfs.has(&self.importing(&volume.vid))? && self.zfs.has(&volume.vid)?)
+    }
+
+    fn import_begin(&self, volume: &Volume, size: u64) -> Done<PathBuf> {
+        let vid = &volume.vid;
         self.settle(vid)?;
         let importing = self.importing(vid);
         self.zfs.create(&importing, size, &["-o", NO_SNAPSHOTS])?;
@@ -391,6 +400,11 @@ impl PoolDriver for ZfsPool {
         }
         self.zfs.change(&["inherit", "com.sun:auto-snapshot", &importing])?;
         self.commit(volume, &importing, "after-import-data")
+    }
+
+    fn tidy(&self, volume: &Volume) -> Done {
+        self.restore(&volume.vid)?;
+        self.mark_clean(volume)
     }
 
     /// Where the volume has gone to make room for it, the import is all there is.

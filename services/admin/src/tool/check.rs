@@ -4,7 +4,7 @@ use common::files;
 use common::hypervisor::Published;
 use common::names::QubeName;
 use common::root::Root;
-use common::storage::{self, unfinished};
+use common::storage::{self, import, unfinished};
 use common::store::{Problem, Remedy, Store, View};
 use services::feature;
 
@@ -16,12 +16,16 @@ pub(super) fn run(root: &Root, repair: bool) -> Result<(), Stop> {
     if repair {
         store.repair()?;
         unfinished::settle_abandoned(&store, root)?;
+        abandoned(&store)?.iter().try_for_each(|name| store.lock_lifecycle(name).map(drop))?;
         storage::stop_halted(root, &store, &Published::at(root))?;
     }
     let unfinished = unfinished::abandoned(&store)?;
     let mut problems = store.check()?;
+    let abandoned = abandoned(&store)?;
     let problem = |name| Problem::new(format!("making or removing {name} was not finished"), Remedy::Settle);
     problems.extend(unfinished.iter().map(problem));
+    let problem = |name| Problem::new(format!("an import into {name} was not finished"), Remedy::Settle);
+    problems.extend(abandoned.iter().map(problem));
     problems.extend(services_of_dom0(root, &store, repair)?);
     problems.extend(orphans(root, &store)?);
     for problem in &problems {
@@ -32,6 +36,16 @@ pub(super) fn run(root: &Root, repair: bool) -> Result<(), Stop> {
         1 => Err("1 problem".to_owned().into()),
         count => Err(format!("{count} problems").into()),
     }
+}
+
+/// Qubes with an import that was killed. A qube that cannot be read is a problem of its own.
+fn abandoned(store: &Store) -> Result<Vec<QubeName>, Stop> {
+    let view = store.read()?;
+    let has_abandoned = |name: &QubeName| {
+        let qube = view.qube(name).ok().flatten();
+        qube.is_some_and(|qube| import::has_abandoned(&qube)) && !store.is_busy(name)
+    };
+    Ok(view.names()?.into_iter().filter(has_abandoned).collect())
 }
 
 /// Files of dom0's services that are not as its features say, after they were made so where that was asked for.

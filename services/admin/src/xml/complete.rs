@@ -176,6 +176,7 @@ fn volume(element: &Element, default: Option<&Volume>) -> Result<Volume, ImportE
         source: text("source").or(default.and_then(|default| default.source.clone())),
         revisions_to_keep: revisions.or(default.map(|it| it.revisions_to_keep)).unwrap_or_default(),
         ephemeral: element.attribute("ephemeral").map(is_true).or(default.and_then(|it| it.ephemeral)),
+        import: None,
     })
 }
 

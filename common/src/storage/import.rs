@@ -1,0 +1,195 @@
+//! Imports as the store knows them, so that one that was killed ends as if it had ended itself: its volume has the old
+//! content or the new, listeners are told which, exactly once, and nothing half-made stays.
+//!
+//! An import marks its volume before it makes anything, and takes the mark back in the change that publishes its end.
+//! Whoever takes the qube's lifecycle lock and finds a mark knows that its import was killed, and ends it ([`settle`]).
+//! Whoever changes anything else in the store tells listeners at least ([`announce_abandoned`]): that needs no driver.
+
+use std::path::PathBuf;
+
+use super::{PoolDriver, driver_of, options};
+use crate::event::Event;
+use crate::failure::Failure;
+use crate::log;
+use crate::model::{Import, Qube, Volume};
+use crate::names::QubeName;
+use crate::root::Root;
+use crate::store::{Store, StoreError, Txn};
+
+/// Folder in `/run` with a file for each qube that takes in bytes, so that nobody has to look for them.
+pub const FOLDER: &str = "imports";
+
+/// An event of an import.
+pub fn event(qube: &QubeName, volume: &Volume, name: &str) -> Event {
+    Event::on(qube, name).with("volume", volume.name.as_str())
+}
+
+/// Publishes the end of an import.
+fn announce_end(txn: &mut Txn<'_>, qube: &QubeName, volume: &Volume, success: bool) {
+    let ended = event(qube, volume, "domain-volume-import-end");
+    txn.event(ended.with("success", options::text_of(success)));
+}
+
+/// Marks a volume, or takes its mark back.
+///
+/// # Errors
+/// What the store says.
+pub fn mark(
+    txn: &mut Txn<'_>,
+    qube: &QubeName,
+    volume: &Volume,
+    import: Option<Import>,
+) -> Result<(), StoreError> {
+    edit(txn, qube, volume, |volume| volume.import = import)
+}
+
+fn edit(
+    txn: &mut Txn<'_>,
+    qube: &QubeName,
+    volume: &Volume,
+    edit: impl FnOnce(&mut Volume),
+) -> Result<(), StoreError> {
+    txn.edit_qube(qube, |qube| {
+        if let Some(volume) = qube.volumes.iter_mut().find(|found| found.name == volume.name) {
+            edit(volume);
+        }
+    })
+}
+
+/// Begins an import in the store; one that was never ended ends here.
+///
+/// # Errors
+/// What the store says.
+pub fn begin(txn: &mut Txn<'_>, qube: &QubeName, volume: &Volume) -> Result<(), StoreError> {
+    if volume.import.is_some_and(Import::is_announced) {
+        announce_end(txn, qube, volume, false);
+    }
+    mark(txn, qube, volume, Some(Import::Preparing))
+}
+
+/// Takes back an import that could not begin. Listeners may have been told of it even so, by a change that was made and
+/// could not be confirmed.
+///
+/// # Errors
+/// What the store says.
+pub fn cancel(txn: &mut Txn<'_>, qube: &QubeName, volume: &Volume) -> Result<(), StoreError> {
+    let stored = txn.qube(qube)?;
+    let stored = stored.as_ref().and_then(|qube| qube.volume(&volume.name)?.import);
+    match stored.is_some_and(Import::is_announced) {
+        true => end(txn, qube, volume, None),
+        false => mark(txn, qube, volume, None),
+    }
+}
+
+/// Ends an import in the store: with its new size if the volume has new content.
+///
+/// # Errors
+/// What the store says.
+pub fn end(
+    txn: &mut Txn<'_>,
+    qube: &QubeName,
+    volume: &Volume,
+    imported: Option<u64>,
+) -> Result<(), StoreError> {
+    edit(txn, qube, volume, |volume| {
+        volume.import = None;
+        volume.size = imported.unwrap_or(volume.size);
+    })?;
+    announce_end(txn, qube, volume, imported.is_some());
+    Ok(())
+}
+
+fn note(store: &Store, qube: &QubeName) -> PathBuf {
+    store.run_directory().join(FOLDER).join(qube.as_str())
+}
+
+/// Notes that a qube takes in bytes; its lifecycle lock must be held for as long. Without the note a killed import is
+/// told of later, when somebody takes that lock.
+pub fn take_note(store: &Store, qube: &QubeName) {
+    if let Err(error) = store.vfs().create(&note(store, qube), b"", false) {
+        log::line(&format!("an import into {qube} is not noted: {error}"));
+    }
+}
+
+/// Drops the note.
+pub fn drop_note(store: &Store, qube: &QubeName) {
+    let _ = store.vfs().remove(&note(store, qube));
+}
+
+/// Ends what was killed in the middle of an import into a qube's volumes; its lifecycle lock must be held. What cannot be
+/// ended is logged and left to whoever takes that lock next.
+pub(crate) fn settle(store: &Store, root: &Root, name: &QubeName) {
+    match settle_all(store, root, name) {
+        Ok(()) => drop_note(store, name),
+        Err(failure) => {
+            log::line(&format!("an import into {name} waits to be ended: {}", failure.into_text()));
+        }
+    }
+}
+
+fn settle_all(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure> {
+    let view = store.read_one()?;
+    let Some(qube) = view.qube(name)?.filter(|qube| has_abandoned(qube)) else { return Ok(()) };
+    let pools = view.pools()?;
+    for volume in &qube.volumes {
+        if let Some(import) = volume.import.filter(|import| import.is_locked()) {
+            let driver = driver_of(root, &pools, volume)?;
+            settle_one(store, &*driver, name, volume, import)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an import into one of a qube's volumes was killed, if nobody holds its lifecycle lock.
+pub fn has_abandoned(qube: &Qube) -> bool {
+    qube.volumes.iter().any(|volume| volume.import.is_some_and(Import::is_locked))
+}
+
+fn settle_one(
+    store: &Store,
+    driver: &dyn PoolDriver,
+    qube: &QubeName,
+    volume: &Volume,
+    import: Import,
+) -> Result<(), Failure> {
+    let mut imported = None;
+    if import != Import::Ending {
+        driver.import_abort(volume)?;
+    } else {
+        match driver.has_import(volume)? {
+            true => driver.import_end(volume)?,
+            false => driver.tidy(volume)?,
+        }
+        imported = Some(driver.size(volume)?);
+    }
+    let mut txn = store.write()?;
+    match import.is_announced() {
+        true => end(&mut txn, qube, volume, imported)?,
+        false => mark(&mut txn, qube, volume, None)?,
+    }
+    Ok(txn.commit()?)
+}
+
+/// Tells listeners of imports that were killed while their bytes came. The store's lock must not be held.
+pub(crate) fn announce_abandoned(store: &Store) {
+    let noted = store.vfs().list(&store.run_directory().join(FOLDER)).unwrap_or_default();
+    for name in noted.iter().filter_map(|name| QubeName::parse(name).ok()) {
+        if let Err(error) = announce_one(store, &name) {
+            log::line(&format!("an import into {name} waits to be ended: {error}"));
+        }
+    }
+}
+
+fn announce_one(store: &Store, name: &QubeName) -> Result<(), StoreError> {
+    let Some(_lifecycle) = store.try_lock_lifecycle(name)? else { return Ok(()) };
+    let mut txn = store.write()?;
+    let qube = txn.qube(name)?;
+    let volumes = qube.iter().flat_map(|qube| &qube.volumes);
+    for volume in volumes.filter(|volume| volume.import == Some(Import::Streaming)) {
+        mark(&mut txn, name, volume, Some(Import::Abandoned))?;
+        announce_end(&mut txn, name, volume, false);
+    }
+    txn.commit()?;
+    drop_note(store, name);
+    Ok(())
+}
