@@ -137,6 +137,7 @@ install_files() {
         place "$built/$executable" "$libexec/$executable" 0755
     done
     place "$domain" "$libexec/qubes-domain" 0755
+    place "$built/qubes-run" "$libexec/qubes-run" 0755
     place "$config/rpc-config/admin" "$libexec/rpc-config" 0644
     place "$config/tmpfiles.d/qubes-admin.conf" /usr/lib/tmpfiles.d/qubes-admin.conf 0644
     place "$config/sysctl.d/qubes-admin.conf" /usr/lib/sysctl.d/qubes-admin.conf 0644

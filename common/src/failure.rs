@@ -32,6 +32,8 @@ exceptions!(
     QubesVMInUseError,
     QubesVMNotStartedError,
     QubesVMNotRunningError,
+    QubesVMNotPausedError,
+    QubesVMShutdownTimeoutError,
     QubesVMNotHaltedError,
     QubesMemoryError,
     QubesValueError,

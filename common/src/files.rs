@@ -92,6 +92,21 @@ pub fn open_pipe(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
+/// Opens a log to write at its end; made if it is not there.
+///
+/// # Errors
+/// What the system says.
+pub fn open_log(path: &Path, mode: u32) -> io::Result<fs::File> {
+    fs::OpenOptions::new().append(true).create(true).mode(mode).open(path)
+}
+
+/// Whether a file is the one that has this path now.
+pub fn is_at(file: &fs::File, path: &Path) -> bool {
+    let same =
+        |there: fs::Metadata, open: fs::Metadata| (there.dev(), there.ino()) == (open.dev(), open.ino());
+    fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|open| same(there, open)))
+}
+
 /// Bytes in a file or block device. Moves its position to the beginning.
 ///
 /// # Errors

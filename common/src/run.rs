@@ -4,13 +4,14 @@ use std::ffi::CString;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::{Group, Pid};
 
 use crate::capture::{self, Finished};
 use crate::environment;
+use crate::files;
 use crate::progress;
 use crate::request::{REMOTE_DOMAIN, REQUESTED_TARGET};
 use crate::root::{ROOT_VARIABLE, Root};
@@ -20,6 +21,8 @@ pub use crate::spawn::{Process, Stream};
 
 /// What programs get of an environment: untranslated messages, and where to look for the programs they start.
 const ENVIRONMENT: [&std::ffi::CStr; 2] = [c"LC_ALL=C.UTF-8", c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
+/// Where our executables are installed.
+const INSTALLED: &str = "/usr/lib/qubes/admin";
 /// How a caller without rights becomes root: dom0's own convention.
 const SUDO: &str = "/usr/bin/sudo";
 /// How root becomes someone else.
@@ -88,6 +91,24 @@ fn desktop_user() -> Option<String> {
     Group::from_name("qubes").ok().flatten()?.mem.into_iter().next()
 }
 
+/// Runs an executable of ours on the same root, with our own rights.
+///
+/// # Errors
+/// As [`as_root`].
+pub fn of_ours(root: &Root, name: &str, arguments: &[&str], deadline: Duration) -> io::Result<Finished> {
+    let variables = [(ROOT_VARIABLE, root.path("/").display().to_string())];
+    captured(&[], &ours(root, name)?, arguments, &variables, None, deadline)
+}
+
+/// An executable of ours: they lie in one folder where they are installed, and where they are built.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn ours(root: &Root, name: &str) -> io::Result<PathBuf> {
+    let beside = files::real_path("/proc/self/exe".as_ref())?.with_file_name(name);
+    Ok(if files::exists(&beside) { beside } else { root.path(INSTALLED).join(name) })
+}
+
 /// Runs a program with our own rights and a text on its standard input.
 ///
 /// # Errors
@@ -135,15 +156,24 @@ fn variable(name: &str, value: &Path) -> io::Result<CString> {
     Ok(CString::new([name.as_bytes(), b"=", value.as_os_str().as_bytes()].concat())?)
 }
 
-/// Starts a program that outlives us, in a session of its own, with one end of a conversation as its standard input.
-/// It gets the root that it works on.
+/// Starts a program as [`as_root`] does that outlives us, in a session of its own, with one end of a conversation as its
+/// standard input, and a log that whoever waits for the end of ours has nothing to do with. It gets the root that it works
+/// on.
 ///
 /// # Errors
 /// If it cannot be started.
-pub fn detached(program: &Path, arguments: &[&str], root: &Root, input: BorrowedFd<'_>) -> io::Result<Pid> {
-    let streams = [Stream::Given(input.as_raw_fd()), Stream::Nothing, Stream::Ours];
+pub fn detached(
+    program: &Path,
+    arguments: &[&str],
+    root: &Root,
+    input: BorrowedFd<'_>,
+    log: Option<BorrowedFd<'_>>,
+) -> io::Result<Pid> {
+    let log = log.map_or(Stream::Nothing, |log| Stream::Given(log.as_raw_fd()));
+    let streams = [Stream::Given(input.as_raw_fd()), Stream::Nothing, log];
     let environment = [c"LC_ALL=C".to_owned(), root_variable(root)?];
-    let words = words(&[], program, arguments)?;
+    let sudo = sudo(root);
+    let words = words(&becoming_root(sudo.as_deref()), program, arguments)?;
     Ok(spawn::start(&words, &environment, streams, Leads::Session)?.id())
 }
 

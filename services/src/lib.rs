@@ -9,6 +9,7 @@ pub mod events;
 pub mod feature;
 pub mod input;
 pub mod label;
+pub mod lifecycle;
 pub mod listing;
 pub mod notes;
 pub mod pool;
@@ -23,6 +24,7 @@ pub const FAMILIES: &[&Family] = &[
     &events::FAMILY,
     &feature::FAMILY,
     &label::FAMILY,
+    &lifecycle::FAMILY,
     &notes::FAMILY,
     &pool::FAMILY,
     &property::GLOBAL,
@@ -31,6 +33,7 @@ pub const FAMILIES: &[&Family] = &[
     &vm::DISPOSABLE,
     &vm::LIFETIME,
     &vm::LIST,
+    &vm::REMOVAL,
     &volume::BY_POOL,
     &volume::FAMILY,
 ];

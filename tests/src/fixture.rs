@@ -3,16 +3,22 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use common::event::Event;
+use common::hypervisor::Connection;
 use common::model::{Class, Labels, Pool, Pools, Qube, System, Value, Volume};
 use common::names::{PoolName, QubeName, QubeUuid, TagName};
 use common::root::Root;
 use common::storage::Layout;
 use common::store::{LoggedEvent, Store, View};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::Pid;
 
 use crate::executables;
 
@@ -22,6 +28,28 @@ pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 /// A throwaway root.
 pub struct Fixture {
     scratch: tempfile::TempDir,
+}
+
+/// Ends the domains of the root, their watchers first, which would go on to work in it.
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let names = |folder: &str| {
+            let entries = std::fs::read_dir(self.path("/run/qubes/admin").join(folder));
+            entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
+        };
+        let watchers = names("watchers").into_iter().filter_map(|socket| listening(&socket));
+        let guest = |file: &PathBuf| Some(Pid::from_raw(file.file_name()?.to_str()?.parse().ok()?));
+        let alive = |file: &PathBuf| common::store::is_locked_by_another(file);
+        watchers.for_each(|watcher| kill(watcher, Signal::SIGKILL).unwrap_or_default());
+        let guests = names("simulated").into_iter().filter(alive).filter_map(|file| guest(&file));
+        guests.for_each(|guest| kill(guest, Signal::SIGKILL).unwrap_or_default());
+    }
+}
+
+/// The process that listens at a socket.
+pub fn listening(socket: &Path) -> Option<Pid> {
+    let connection = Connection::to(socket).ok()?;
+    getsockopt(&connection.as_fd(), sockopt::PeerCredentials).ok().map(|peer| Pid::from_raw(peer.pid()))
 }
 
 impl Default for Fixture {

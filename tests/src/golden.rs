@@ -138,7 +138,9 @@ fn is_token(text: &str) -> bool {
 type Belongs = fn(char) -> bool;
 
 /// What is drawn at random when qubes are made, and where it stands.
-const RANDOM: [(&str, Belongs); 5] = [
+const RANDOM: [(&str, Belongs); 7] = [
+    ("xid default=True type=int ", |character| character.is_ascii_digit()),
+    ("start_time default=True type=str ", |character| character.is_ascii_digit() || character == '.'),
     ("uuid=", |character| character.is_ascii_hexdigit() || character == '-'),
     ("0·uuid:", |character| character.is_ascii_hexdigit() || character == '-'),
     ("uuid default=False type=str ", |character| character.is_ascii_hexdigit() || character == '-'),
@@ -158,8 +160,9 @@ pub fn masked(bytes: &[u8]) -> String {
         while let Some(at) = rest.find(before) {
             let (kept, value) = rest.split_at(at + before.len());
             let end = value.find(|character| !belongs(character)).unwrap_or(value.len());
-            let known = before.starts_with("uuid")
-                && (STORE.contains(&value[..end]) || value.starts_with("00000000-"));
+            let known = end == 0
+                || before.starts_with("uuid")
+                    && (STORE.contains(&value[..end]) || value.starts_with("00000000-"));
             out.push_str(kept);
             out.push_str(if known { &value[..end] } else { "(random)" });
             rest = &value[end..];
@@ -195,14 +198,22 @@ fn drawn_name(events: &str) -> Option<String> {
     (end > 0).then(|| format!("disp{}", &behind[..end]))
 }
 
-/// A text in which the numbers behind some `name=` are masked; the names stand in a list after its reason's colon.
+/// A text with its lines in the order of their letters.
+pub fn in_order(text: &str) -> String {
+    let mut lines: Vec<&str> = text.split('⏎').collect();
+    lines.sort_unstable();
+    lines.join("⏎")
+}
+
+/// A text in which the numbers behind some `name=` are masked; the names stand in a list after its reason's colon. A number
+/// that stands alone is listed as `value`.
 pub fn without_numbers(text: &str, listed: &str) -> String {
     let names: Vec<&str> = listed.rsplit(": ").next().unwrap().split(' ').collect();
     let masked = |word: &str| {
         let value = word.trim_end_matches([' ', '⏎']);
-        let (name, number) = value.split_once('=').unwrap_or((value, "not a number"));
+        let (name, number) = value.split_once('=').unwrap_or(("value", value));
         let is_listed = names.contains(&name.rsplit('·').next().unwrap());
-        let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         let rest = &word[value.len()..];
         if is_listed && is_number { format!("{name}=(number){rest}") } else { word.to_owned() }
     };

@@ -22,6 +22,7 @@ pub mod numbers;
 pub mod pools;
 pub mod scenario;
 pub mod sim;
+pub mod startable;
 pub mod stepper;
 pub mod tool;
 pub mod users;

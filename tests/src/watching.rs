@@ -31,8 +31,25 @@ pub fn plain(cmdline: &str) -> Box<DomainConfig> {
 }
 
 impl Watching {
-    /// Starts a watcher of `test-vm1` and gives its first answer.
+    /// Starts a watcher of `test-vm1` that begins a run, and gives its answer to what it is asked then.
     pub fn begin(fixture: &Fixture, variables: &[(&str, &str)], request: &Request) -> (Self, Option<Reply>) {
+        let (watching, reply) = Self::started(fixture, variables, &Request::Begin);
+        assert_eq!(reply, Some(Reply::Done));
+        let reply = watching.connection.ask(request).unwrap();
+        (watching, reply)
+    }
+
+    /// Starts a watcher of `test-vm1` in place of one that was killed, and gives its answer.
+    pub fn settle(fixture: &Fixture) -> (Self, Option<Reply>) {
+        Self::started(fixture, &[], &Request::Settle(None))
+    }
+
+    /// Starts a watcher of `test-vm1` and gives its first answer.
+    pub fn started(
+        fixture: &Fixture,
+        variables: &[(&str, &str)],
+        request: &Request,
+    ) -> (Self, Option<Reply>) {
         let (ours, theirs) = Connection::pair().unwrap();
         let mut command = Command::new(executables::executable("qubes-domain"));
         command.arg("test-vm1").env_clear().env("QUBES_ADMIN_ROOT", fixture.path("/"));
@@ -64,9 +81,16 @@ impl Watching {
         is_locked_by_another(&self.state)
     }
 
+    /// Leaves the watcher as a start does that is killed, and gives its exit status.
+    pub fn abandoned(self) -> Option<i32> {
+        let Self { mut process, connection, .. } = self;
+        drop(connection);
+        process.wait().unwrap().code()
+    }
+
     /// Waits until the watcher is done and gives its exit status.
     pub fn ended(mut self) -> Option<i32> {
-        assert!(self.connection.closes_within(Some(DEADLINE)).unwrap(), "the watcher goes on");
+        assert!(self.connection.is_heard_within(DEADLINE).unwrap(), "the watcher goes on");
         self.process.wait().unwrap().code()
     }
 }

@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use common::hypervisor::{DomainConfig, Domid, PowerState, Reply, Request};
-use common::names::QubeUuid;
 use serde_json::{Value, json};
 use tests::Fixture;
+use tests::fixture::uuid;
 use tests::watching::{Watching, plain, published, until};
 
 /// The library that stands in front of the real one, compiled once.
@@ -49,10 +49,28 @@ impl Xen {
         std::fs::rename(temporary, self.folder.path().join(name)).unwrap();
     }
 
+    /// A watcher that begins a run, and its answer to a request then.
     fn begin(&self, request: &Request) -> (Watching, Option<Reply>) {
+        let (watching, reply) = self.started(&Request::Begin);
+        if reply != Some(Reply::Done) {
+            return (watching, reply);
+        }
+        let reply = watching.connection.ask(request).unwrap();
+        (watching, reply)
+    }
+
+    /// A watcher in place of one that was killed.
+    fn settle(&self) -> (Watching, Option<Reply>) {
+        let left =
+            r#"{"state": "Running", "domid": 5, "start_time_us": 1, "memory_kib": 1, "cpu_time_ns": 1}"#;
+        std::fs::write(self.fixture.path("/run/qubes/admin/domains/test-vm1"), left).unwrap();
+        self.started(&Request::Settle(None))
+    }
+
+    fn started(&self, request: &Request) -> (Watching, Option<Reply>) {
         let folder = self.folder.path().to_str().unwrap();
         let variables = [("LD_PRELOAD", fake().to_str().unwrap()), ("FAKE_LIBXL", folder)];
-        Watching::begin(&self.fixture, &variables, request)
+        Watching::started(&self.fixture, &variables, request)
     }
 
     fn running(&self) -> Watching {
@@ -228,7 +246,7 @@ fn what_the_library_does_not_take_is_told_before_a_domain_is_made() {
         let (watching, reply) = xen.begin(&request);
         let text = format!("the hypervisor's library does not take this {what}");
         assert_eq!(reply, Some(Reply::Refused(text)));
-        assert_eq!(watching.ended(), Some(0));
+        assert_eq!(watching.abandoned(), Some(0));
         assert_eq!(xen.calls(), "ctx_alloc");
     }
 }
@@ -290,22 +308,19 @@ fn a_domain_that_someone_else_destroys_is_noticed() {
 #[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
 fn a_domain_is_found_by_its_uuid_but_not_while_it_goes() {
     let xen = Xen::new();
-    let uuid = QubeUuid::parse("00000000-0000-4000-8000-000000000002").unwrap();
     xen.tell("there", "");
-    let (watching, reply) = xen.begin(&Request::Adopt(uuid));
+    let (watching, reply) = xen.settle();
     assert_eq!(reply, Some(Reply::Domain(Domid(5))));
     xen.tell("gone", "");
     assert_eq!(watching.ended(), Some(0));
-    let other = QubeUuid::parse("00000000-0000-4000-8000-000000000003").unwrap();
-    for (uuid, gone) in
-        [(other, false), (QubeUuid::parse("00000000-0000-4000-8000-000000000002").unwrap(), true)]
-    {
+    for (number, gone) in [(3, false), (2, true)] {
         let xen = Xen::new();
+        xen.fixture.edit("test-vm1", |qube| qube.uuid = uuid(number));
         xen.tell("there", "");
         if gone {
             xen.tell("gone", "");
         }
-        assert_eq!(xen.begin(&Request::Adopt(uuid)).1, Some(Reply::Gone));
+        assert_eq!(xen.settle().1, Some(Reply::Gone));
     }
 }
 
@@ -319,7 +334,7 @@ fn each_failure_of_the_library_is_told_in_its_own_words() {
         xen.tell("fails", failing);
         let (watching, reply) = xen.begin(&Request::Create(plain("")));
         assert_eq!(reply, Some(Reply::Refused(text.to_owned())));
-        assert_eq!(watching.ended(), Some(0));
+        assert_eq!(watching.abandoned(), Some(0));
         assert_eq!(published(&xen.fixture), None, "{failing}");
     }
     for (failing, request) in [

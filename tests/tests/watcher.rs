@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
 use common::hypervisor::{Domain, PowerState, Reply, Request};
-use common::names::QubeUuid;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::Fixture;
@@ -16,10 +15,6 @@ fn state(fixture: &Fixture) -> Option<PowerState> {
 /// The process that stands in for the guest.
 fn guest(fixture: &Fixture) -> Pid {
     Pid::from_raw(i32::try_from(published(fixture).unwrap().domid.0).unwrap())
-}
-
-fn uuid() -> QubeUuid {
-    QubeUuid::parse("00000000-0000-4000-8000-000000000002").unwrap()
 }
 
 /// Files that tell of domains, which are gone with them.
@@ -118,7 +113,10 @@ fn a_domain_that_cannot_be_made_leaves_nothing() {
     let fixture = Fixture::new();
     let (watching, reply) = Watching::begin(&fixture, &[], &Request::Create(plain("simulated.refuses")));
     assert_eq!(reply, Some(Reply::Refused("the domain refuses to be made".to_owned())));
+    let fail = Request::Fail("a reason".to_owned());
+    assert_eq!(watching.connection.ask(&fail).unwrap(), Some(Reply::Done));
     assert_eq!(watching.ended(), Some(0));
+    assert_eq!(fixture.events(), ["test-vm1 domain-start-failed reason=a reason"]);
     assert_eq!(traces(&fixture), [""; 0]);
 }
 
@@ -148,7 +146,7 @@ fn a_domain_outlives_its_watcher_and_another_takes_over() {
     first.process.wait().unwrap();
     assert!(!first.is_watched());
     assert_eq!(published(&fixture).as_ref(), Some(&before), "a domain that runs counts as running");
-    let (second, reply) = Watching::begin(&fixture, &[], &Request::Adopt(uuid()));
+    let (second, reply) = Watching::settle(&fixture);
     assert_eq!(reply, Some(Reply::Domain(before.domid)));
     assert!(second.is_watched());
     let started = published(&fixture).unwrap().start_time_us;
@@ -173,13 +171,16 @@ fn an_end_that_no_watcher_saw_is_noticed_by_the_next() {
         first.process.kill().unwrap();
         first.process.wait().unwrap();
         kill(guest, signal).unwrap();
-        let (second, reply) = Watching::begin(&fixture, &[], &Request::Adopt(uuid()));
-        assert!(matches!(reply, Some(Reply::Domain(_))), "{reply:?}");
+        let (second, reply) = Watching::settle(&fixture);
+        // The guest may take its time to end.
+        assert!(matches!(reply, Some(Reply::Domain(_) | Reply::Gone)), "{reply:?}");
         assert_eq!(second.ended(), Some(0));
         assert_eq!(traces(&fixture), [""; 0], "{signal}");
-        let (third, reply) = Watching::begin(&fixture, &[], &Request::Adopt(uuid()));
+        let (third, reply) = Watching::settle(&fixture);
         assert_eq!(reply, Some(Reply::Gone));
         assert_eq!(third.ended(), Some(0));
+        let stopped = fixture.events().iter().filter(|event| event.ends_with("domain-stopped")).count();
+        assert_eq!(stopped, 1);
     }
 }
 
@@ -197,7 +198,7 @@ fn a_paused_guest_that_is_killed_from_outside_is_noticed() {
 fn a_watcher_that_cannot_be_reached_makes_no_domain() {
     let fixture = Fixture::new();
     std::fs::create_dir(fixture.path("/run/qubes/admin/watchers/test-vm1")).unwrap();
-    let (ours, reply) = Watching::begin(&fixture, &[], &Request::Create(plain("")));
+    let (ours, reply) = Watching::started(&fixture, &[], &Request::Begin);
     assert_eq!(reply, None);
     assert_eq!(ours.ended(), Some(1));
     assert_eq!(published(&fixture), None);

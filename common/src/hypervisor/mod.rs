@@ -1,14 +1,17 @@
 //! What the calls ask of the hypervisor: is a qube running, how much memory has it, how large is the host.
 
 mod config;
+mod launch;
 mod published;
 mod watcher;
 
 pub use config::{Clock, Disk, DomainConfig, Emulator, Nic, Pci, PciAddress, VirtMode};
+pub use launch::launch;
 pub use published::{Kind, Published};
 pub use watcher::{Connection, Listener, Reply, Request};
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +67,65 @@ pub struct Domain {
     /// Its helper domain, if it has one.
     #[serde(default)]
     pub stubdom: Option<Stubdom>,
+    /// The run it belongs to.
+    #[serde(default)]
+    pub run: Run,
+}
+
+impl Domain {
+    /// What is published before there is a domain: nothing but that a run has begun.
+    pub fn to_come(run: Run) -> Self {
+        Self {
+            state: PowerState::Halted,
+            domid: Domid(0),
+            start_time_us: 0,
+            memory_kib: 0,
+            memory_max_kib: None,
+            guest_memory: None,
+            cpu_time_ns: 0,
+            vcpus: 1,
+            stubdom: None,
+            run,
+        }
+    }
+
+    /// Whether there has been a domain in this run, which may have ended since.
+    pub fn has_been(&self) -> bool {
+        self.domid != Domid(0)
+    }
+}
+
+/// One run of a qube: from before the first thing that a start makes until all is cleared away again. It is published
+/// for all of that time, as [`PowerState::Halted`] where there is no domain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u64, bool, Option<String>)", into = "(u64, bool, Option<String>)")]
+pub struct Run {
+    /// When it began, microseconds since the epoch: tells it from others of the same qube.
+    pub begun_us: u64,
+    /// Whether its start is not complete.
+    pub is_starting: bool,
+    /// Why its start failed, if it has.
+    pub failed: Option<String>,
+}
+
+impl From<(u64, bool, Option<String>)> for Run {
+    fn from((begun_us, is_starting, failed): (u64, bool, Option<String>)) -> Self {
+        Self { begun_us, is_starting, failed }
+    }
+}
+
+impl From<Run> for (u64, bool, Option<String>) {
+    fn from(run: Run) -> Self {
+        (run.begun_us, run.is_starting, run.failed)
+    }
+}
+
+impl Run {
+    /// One that begins now.
+    pub fn now() -> Self {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_micros());
+        Self { begun_us: u64::try_from(elapsed).unwrap_or_default(), ..Self::default() }
+    }
 }
 
 fn one() -> u32 {

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Domain, Domid, Host, Hypervisor, PowerState};
+use super::{Domain, Domid, Host, Hypervisor, PowerState, Run};
 use crate::files;
 use crate::names::QubeName;
 use crate::root::Root;
+use crate::store::is_locked_by_another;
 
 /// The hypervisors there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -48,6 +49,21 @@ impl Published {
         self.configuration().hypervisor.unwrap_or(found)
     }
 
+    /// What is published of a qube's run, also where it has no domain yet or no longer.
+    pub fn run(&self, name: &QubeName) -> Option<Domain> {
+        let bytes = files::read_if_present(&self.file(name)).ok().flatten()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Whether a watcher lives that publishes a qube's run.
+    pub fn is_watched(&self, name: &QubeName) -> bool {
+        is_locked_by_another(&self.file(name))
+    }
+
+    fn file(&self, name: &QubeName) -> PathBuf {
+        self.domains.join(name.as_str())
+    }
+
     fn configuration(&self) -> Configuration {
         let bytes = files::read_if_present(&self.configuration).ok().flatten();
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
@@ -63,8 +79,7 @@ impl Hypervisor for Published {
     }
 
     fn domain(&self, name: &QubeName) -> Option<Domain> {
-        let bytes = files::read_if_present(&self.domains.join(name.as_str())).ok().flatten()?;
-        serde_json::from_slice(&bytes).ok()
+        self.run(name).filter(|domain| domain.state != PowerState::Halted)
     }
 
     fn running(&self) -> Vec<String> {
@@ -84,6 +99,7 @@ impl Hypervisor for Published {
             cpu_time_ns: machine_cpu_time_ns(),
             vcpus: host.cpus,
             stubdom: None,
+            run: Run::default(),
         }
     }
 

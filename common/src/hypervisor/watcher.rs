@@ -1,33 +1,40 @@
 //! How calls talk to the watcher of a domain: one message each way over a local socket, the connection then stays until
 //! the watcher is done with its domain.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::cmsg_space;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, recv,
-    send, socket, socketpair,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    accept4, bind, connect, listen, recv, recvmsg, send, sendmsg, socket, socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{DomainConfig, Domid};
 use crate::files;
-use crate::names::QubeUuid;
 
 /// What a watcher is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Make a domain, paused, and watch it. Comes first, on the watcher's standard input.
+    /// Publish that a run of the qube has begun. Comes first, with the lifecycle lock's descriptor, by which the lock is
+    /// held until that is done even if whoever asked is killed; from then on the run ends with that one, unless it is told
+    /// to [`Request::Keep`].
+    Begin,
+    /// Take the place of a watcher that was killed: watch the domain if its start was complete and it is still there,
+    /// else clear away what is left of the run. The text is why its start failed, if that is known. Comes first likewise.
+    Settle(Option<String>),
+    /// Make the domain, paused.
     Create(Box<DomainConfig>),
-    /// Watch the domain that is there, in place of a watcher that was killed. Comes first likewise.
-    Adopt(QubeUuid),
     /// The start is complete: from now on the domain goes on without the one who began it.
     Keep,
+    /// The start failed, for this reason: clear all away. The one who asks gives up the lifecycle lock then.
+    Fail(String),
     /// Let the domain go on.
     Unpause,
     /// Stop its processors.
@@ -54,7 +61,7 @@ pub enum Reply {
     Done,
     /// The domain that is watched from now on.
     Domain(Domid),
-    /// There is no domain to watch.
+    /// There is nothing (any more).
     Gone,
     /// The path of the console's terminal.
     Console(PathBuf),
@@ -64,6 +71,13 @@ pub enum Reply {
 
 /// The largest message: a configuration with some hundred disks.
 const LARGEST: usize = 64 * 1024;
+/// How long a hypervisor may take for one thing. Making a large domain takes it some seconds.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn is_ready_within(end: BorrowedFd<'_>, deadline: Duration) -> io::Result<bool> {
+    let timeout = PollTimeout::try_from(deadline).unwrap_or(PollTimeout::MAX);
+    Ok(poll(&mut [PollFd::new(end, PollFlags::POLLIN)], timeout)? > 0)
+}
 
 /// One end of a conversation.
 #[derive(Debug)]
@@ -104,6 +118,36 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends one message, and with it a descriptor that the other end has then, too.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    pub fn send_with(&self, message: &impl Serialize, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let bytes = serde_json::to_vec(message)?;
+        let handed = [descriptor.as_raw_fd()];
+        let handed = [ControlMessage::ScmRights(&handed)];
+        sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(&bytes)], &handed, MsgFlags::MSG_NOSIGNAL, None)?;
+        Ok(())
+    }
+
+    /// Waits for one message, which may come with a descriptor; nothing once the other end is closed.
+    ///
+    /// # Errors
+    /// As [`Connection::receive`].
+    pub fn receive_with<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+        let mut bytes = vec![0; LARGEST];
+        let mut space = cmsg_space!(RawFd);
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let received = recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+        let handed = received.cmsgs()?.find_map(handed_over);
+        let length = received.bytes;
+        if length == 0 {
+            return Ok(None);
+        }
+        Ok(Some((serde_json::from_slice(bytes.get(..length).unwrap_or_default())?, handed)))
+    }
+
     /// Waits for one message; nothing once the other end is closed.
     ///
     /// # Errors
@@ -120,21 +164,31 @@ impl Connection {
     /// Asks, and waits for the answer; a watcher that is killed meanwhile gives none.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says, and if there is no answer at the deadline.
     pub fn ask(&self, request: &Request) -> io::Result<Option<Reply>> {
         self.send(request)?;
-        self.receive()
+        self.answer()
     }
 
-    /// Waits until the other end is closed; tells whether it was within the deadline, which none makes endless.
+    /// The same with a descriptor that the other end has then, too.
+    ///
+    /// # Errors
+    /// As [`Connection::ask`].
+    pub fn ask_with(&self, request: &Request, descriptor: BorrowedFd<'_>) -> io::Result<Option<Reply>> {
+        self.send_with(request, descriptor)?;
+        self.answer()
+    }
+
+    fn answer(&self) -> io::Result<Option<Reply>> {
+        if self.is_heard_within(DEADLINE)? { self.receive() } else { Err(io::ErrorKind::TimedOut.into()) }
+    }
+
+    /// Waits for a message or until the other end is closed; tells whether that was within the deadline.
     ///
     /// # Errors
     /// What the system says.
-    pub fn closes_within(&self, deadline: Option<Duration>) -> io::Result<bool> {
-        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
-            PollTimeout::try_from(deadline).unwrap_or(PollTimeout::MAX)
-        });
-        Ok(poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], timeout)? > 0)
+    pub fn is_heard_within(&self, deadline: Duration) -> io::Result<bool> {
+        is_ready_within(self.as_fd(), deadline)
     }
 }
 
@@ -148,6 +202,18 @@ impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// The descriptor that came with a message.
+fn handed_over(message: ControlMessageOwned) -> Option<OwnedFd> {
+    let ControlMessageOwned::ScmRights(descriptors) = message else { return None };
+    descriptors.first().map(|descriptor| owned(*descriptor))
+}
+
+#[allow(unsafe_code, reason = "nix gives plain numbers for descriptors that come from others")]
+fn owned(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: the system has just given us this descriptor, and nobody else knows its number.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
 
 /// Where calls reach a watcher; gone with it.
@@ -172,13 +238,17 @@ impl Listener {
         Ok(Self { socket, path: path.to_owned() })
     }
 
+    /// A caller, if one comes within the deadline.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn accept_within(&self, deadline: Duration) -> io::Result<Option<Connection>> {
+        Ok(if is_ready_within(self.as_fd(), deadline)? { self.accept() } else { None })
+    }
+
     /// A caller who waits, if there is one.
     pub fn accept(&self) -> Option<Connection> {
-        use std::os::fd::FromRawFd;
-        let accepted = accept4(self.socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC).ok()?;
-        #[allow(unsafe_code, reason = "nix gives a plain number here")]
-        // SAFETY: the system has just given us this descriptor.
-        Some(Connection(unsafe { OwnedFd::from_raw_fd(accepted) }))
+        accept4(self.socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC).ok().map(|end| Connection(owned(end)))
     }
 }
 

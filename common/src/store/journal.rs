@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Index, Key, Store, StoreError, decode, encode};
 use crate::event::Event;
+use crate::hypervisor::Domain;
 use crate::log;
 
 /// Exists exactly while a change of several objects is committed and not yet applied.
@@ -35,6 +36,9 @@ pub(super) struct ObjectChange {
 pub(super) struct Change {
     pub(super) objects: Vec<ObjectChange>,
     pub(super) events: Vec<Event>,
+    /// The run that ends with this change: its qube, and when it began.
+    #[serde(default)]
+    pub(super) ended: Option<(String, u64)>,
 }
 
 /// Events of one generation that recovery has yet to publish.
@@ -66,6 +70,7 @@ impl Store {
         let applied = if several { self.apply(&change.objects) } else { Ok(()) };
         // The index first: who hears of an event looks its qubes up there, without a lock.
         let finished = applied
+            .and_then(|()| self.end_run(change))
             .and_then(|()| self.save_index(index, entries_changed))
             .and_then(|()| self.publish(generation, &change.events, false))
             .and_then(|()| if several { self.retire() } else { self.drop_pending() });
@@ -150,6 +155,19 @@ impl Store {
         self.vfs.sync_directory(&self.state.join("journal"))
     }
 
+    /// Removes what is published of a run that ends with a change. A later run of the qube may have begun since.
+    fn end_run(&self, change: &Change) -> Result<(), StoreError> {
+        let Some((qube, begun_us)) = &change.ended else { return Ok(()) };
+        let ending = || StoreError::io("ending a run");
+        let path = self.run.join("domains").join(qube);
+        let published = self.vfs.read(&path).map_err(ending())?.unwrap_or_default();
+        let published = serde_json::from_slice::<Domain>(&published);
+        match published.is_ok_and(|published| published.run.begun_us == *begun_us) {
+            true => self.vfs.remove(&path).map_err(ending()),
+            false => Ok(()),
+        }
+    }
+
     /// Drops the record in `journal/`, if there is one, for good.
     fn retire(&self) -> Result<(), StoreError> {
         let (commit, retired) = (self.state.join(COMMIT), self.state.join(RETIRED));
@@ -204,10 +222,12 @@ impl Store {
             }
             self.sync_directory_of("qubes/")?;
             self.sync_directory_of("")?;
+            self.end_run(&change)?;
             unpublished.push((generation, change.events));
         }
         if let Some((generation, change)) = self.record(self.run.join(PENDING))? {
             if self.took_effect(&change)? {
+                self.end_run(&change)?;
                 unpublished.push((generation, change.events));
             } else {
                 self.unstage(&change.objects);

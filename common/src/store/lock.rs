@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,14 @@ pub struct Guard {
 /// A qube's lifecycle lock; given back when dropped.
 #[derive(Debug)]
 pub struct LifecycleGuard {
-    _file: File,
+    file: File,
+}
+
+/// Whoever has the descriptor has the lock, as long as any has it.
+impl AsFd for LifecycleGuard {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 pub(super) fn shared(state: &Path) -> Result<Guard, StoreError> {
@@ -36,8 +44,7 @@ pub(super) fn exclusive(state: &Path) -> Result<Guard, StoreError> {
 
 pub(super) fn lifecycle(path: &Path) -> Result<LifecycleGuard, StoreError> {
     let file = files::open_or_create(path, FILE_MODE).map_err(StoreError::io("opening a lifecycle lock"))?;
-    wait(file, LIFECYCLE_DEADLINE, fs2::FileExt::try_lock_exclusive)
-        .map(|file| LifecycleGuard { _file: file })
+    wait(file, LIFECYCLE_DEADLINE, fs2::FileExt::try_lock_exclusive).map(|file| LifecycleGuard { file })
 }
 
 /// A lifecycle lock that nobody holds now.
@@ -45,7 +52,7 @@ pub(super) fn lifecycle_if_free(path: &Path) -> Result<Option<LifecycleGuard>, S
     let locking = || StoreError::io("locking");
     let file = files::open_or_create(path, FILE_MODE).map_err(locking())?;
     match fs2::FileExt::try_lock_exclusive(&file) {
-        Ok(()) => Ok(Some(LifecycleGuard { _file: file })),
+        Ok(()) => Ok(Some(LifecycleGuard { file })),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(locking()(error)),
     }
@@ -120,7 +127,13 @@ impl LiveFile {
 
 /// Whether another process holds an exclusive lock on a file: how a live watcher is told from a dead one's file.
 pub fn is_locked_by_another(path: &Path) -> bool {
-    files::open(path).is_ok_and(|file| {
-        fs2::FileExt::try_lock_shared(&file).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    })
+    while let Ok(file) = files::open(path) {
+        match fs2::FileExt::try_lock_shared(&file) {
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            // Replaced before it was looked at, its writer has given up its lock.
+            Ok(()) if !files::is_at(&file, path) => {}
+            Ok(()) => return false,
+        }
+    }
+    false
 }

@@ -8,6 +8,7 @@ use super::index::Entry;
 use super::journal::{Change, ObjectChange};
 use super::{Index, Key, StoreError, View, encode};
 use crate::event::Event;
+use crate::hypervisor::Run;
 use crate::model::{Labels, Pools, Qube, System};
 use crate::names::QubeName;
 
@@ -17,6 +18,7 @@ pub struct Txn<'s> {
     edited: BTreeSet<Key>,
     events: Vec<Event>,
     entries_changed: bool,
+    ended: Option<(String, u64)>,
 }
 
 impl<'s> Deref for Txn<'s> {
@@ -29,12 +31,17 @@ impl<'s> Deref for Txn<'s> {
 
 impl<'s> Txn<'s> {
     pub(super) fn new(view: View<'s>) -> Self {
-        Self { view, edited: BTreeSet::new(), events: Vec::new(), entries_changed: false }
+        Self { view, edited: BTreeSet::new(), events: Vec::new(), entries_changed: false, ended: None }
     }
 
     /// Adds an event, published when the change commits, in the order added.
     pub fn event(&mut self, event: Event) {
         self.events.push(event);
+    }
+
+    /// Removes what is published of a qube's run, together with this change's events: both once, or neither.
+    pub fn end_run(&mut self, qube: &QubeName, run: &Run) {
+        self.ended = Some((qube.as_str().to_owned(), run.begun_us));
     }
 
     /// Changes a qube that exists; does nothing if it does not.
@@ -156,7 +163,7 @@ impl<'s> Txn<'s> {
     }
 
     fn commit_objects(&mut self, keys: &BTreeSet<Key>) -> Result<(), StoreError> {
-        if keys.is_empty() && self.events.is_empty() {
+        if keys.is_empty() && self.events.is_empty() && self.ended.is_none() {
             return Ok(());
         }
         let generation = self.view.listed()?.generation.saturating_add(1);
@@ -164,7 +171,8 @@ impl<'s> Txn<'s> {
             .iter()
             .map(|key| self.encoded(key, generation).map(|content| ObjectChange::of(key, content)))
             .collect();
-        let change = Change { objects: objects?, events: std::mem::take(&mut self.events) };
+        let (events, ended) = (std::mem::take(&mut self.events), self.ended.take());
+        let change = Change { objects: objects?, events, ended };
         let store = self.view.store;
         let entries_changed = self.entries_changed;
         let index = self.index_mut()?;

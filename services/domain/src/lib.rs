@@ -1,8 +1,11 @@
 //! The watcher of one qube's domain, over Xen's own library or over processes that stand in for domains.
 
 pub mod control;
+mod door;
 #[cfg(libxl)]
 pub mod libxl;
+pub mod place;
+mod published;
 pub mod simulated;
 pub mod watcher;
 
@@ -18,6 +21,7 @@ use common::root::Root;
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use control::{Control, Done, Refused};
+use place::Place;
 use simulated::{Simulated, guest};
 
 /// Does what this process was started for: watches a domain, or is a simulated one.
@@ -27,17 +31,25 @@ use simulated::{Simulated, guest};
 pub fn run() -> io::Result<()> {
     log::catch_panics();
     let root = Root::from_environment();
-    let argument = environment::arguments().get(1).and_then(|word| word.to_str()).map(str::to_owned);
-    match (argument, conversation()) {
-        (Some(word), Some(hypervisor)) if word == guest::ARGUMENT => guest::run(&root, hypervisor),
-        (Some(name), Some(starter)) => watch(&root, &name, starter),
-        _ => Err(io::ErrorKind::InvalidInput.into()),
+    let words = environment::arguments();
+    let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
+    match (words.next(), conversation(words.next())?) {
+        (Some(guest::ARGUMENT), hypervisor) => guest::run(&root, hypervisor),
+        (Some(name), starter) => watch(&root, name, starter),
+        (None, _) => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 
-/// Standard input, if it is a conversation.
+/// The conversation with whoever started this: at the place that is told, else on standard input.
+fn conversation(place: Option<&str>) -> io::Result<Connection> {
+    match place {
+        Some(place) => Connection::to(place.as_ref()),
+        None => on_standard_input().ok_or_else(|| io::ErrorKind::InvalidInput.into()),
+    }
+}
+
 #[allow(unsafe_code, reason = "the process owns its standard input, which std gives out only to borrow")]
-fn conversation() -> Option<Connection> {
+fn on_standard_input() -> Option<Connection> {
     getsockopt(&io::stdin(), sockopt::SockType).ok().filter(|kind| *kind == SockType::SeqPacket)?;
     // SAFETY: nothing else in this process uses descriptor 0, which is open.
     Some(Connection::on(unsafe { OwnedFd::from_raw_fd(0) }))
@@ -46,9 +58,11 @@ fn conversation() -> Option<Connection> {
 fn watch(root: &Root, name: &str, starter: Connection) -> io::Result<()> {
     let name = QubeName::parse(name).map_err(|_| io::ErrorKind::InvalidInput)?;
     // Read before anything can fail: an answer would be lost where a question lies unread.
-    let request = starter.receive()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let (request, lifecycle) = starter.receive_with()?.ok_or(io::ErrorKind::UnexpectedEof)?;
     match hypervisor(root) {
-        Ok(mut control) => watcher::watch(root, &name, control.as_mut(), starter, &request),
+        Ok(mut control) => {
+            watcher::watch(&Place::of(root, &name), control.as_mut(), starter, &request, lifecycle)
+        }
         Err(Refused(text)) => starter.send(&Reply::Refused(text)),
     }
 }

@@ -1,195 +1,181 @@
-//! The watcher of one domain: makes it, tells its state, does what calls ask, and sees it end. Killed at any moment it
-//! leaves a domain that goes on and a file that is no longer locked, by which the next call knows to start another.
+//! The watcher of one qube's run, from before its domain is made: makes it, tells its state, does what calls ask, sees it
+//! end, and clears away what the run leaves. Killed at any moment it leaves a domain that goes on and a file that is no
+//! longer locked, by which the next call knows to start another.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::os::fd::{AsFd, OwnedFd};
 
-use common::hypervisor::{Connection, Domain, DomainConfig, Domid, Listener, PowerState, Reply, Request};
+use common::hypervisor::{Connection, Domain, DomainConfig, Domid, PowerState, Reply, Request, Run};
 use common::log;
-use common::names::{QubeName, QubeUuid};
-use common::root::Root;
-use common::store::LiveFile;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::control::{Control, Done, Info, Refused, Woken};
+use crate::control::{Control, Done, Info, Refused};
+use crate::door::{Came, Door, number};
+use crate::place::Place;
+use crate::published::Published;
 
-/// Watches one domain to its end, for the call whose first request this is.
+/// Watches one run to its end, for the call whose first request this is. It may have come with the lifecycle lock, which
+/// is held until the run is published.
 ///
 /// # Errors
-/// What the system says, before there is a domain; without it there is nothing to be done then.
+/// What the system says, before there is anything to watch.
 pub fn watch(
-    root: &Root,
-    name: &QubeName,
+    place: &Place<'_>,
     control: &mut dyn Control,
     starter: Connection,
     request: &Request,
+    lifecycle: Option<OwnedFd>,
 ) -> io::Result<()> {
-    let places = Places::of(root, name);
-    // All that may fail comes before there is a domain.
-    let door = Door::at(&places.socket)?;
-    let found = match request {
-        Request::Create(config) => begin(&places, control, config).map(Some),
-        Request::Adopt(uuid) => adopt(&places, control, uuid),
+    match request {
+        Request::Begin => {
+            let watcher = Watcher::begin(place, control, starter)?;
+            drop(lifecycle);
+            watcher.work();
+        }
+        Request::Settle(reason) => match settled(place, control, reason.as_deref()) {
+            Ok(Some(watcher)) => {
+                let _ = starter.send(&Reply::Domain(watcher.domid()));
+                drop(starter);
+                watcher.work();
+            }
+            Ok(None) => starter.send(&Reply::Gone)?,
+            Err(Refused(text)) => starter.send(&Reply::Refused(text))?,
+        },
         _ => return Err(io::ErrorKind::InvalidInput.into()),
-    };
-    match found {
-        Ok(Some(published)) => {
-            let is_kept = matches!(request, Request::Adopt(_));
-            Watcher::new(door, control, published, starter, is_kept).work();
-            Ok(())
-        }
-        Ok(None) => starter.send(&Reply::Gone),
-        Err(Refused(text)) => starter.send(&Reply::Refused(text)),
     }
+    Ok(())
 }
 
-/// Where a watcher tells of its domain and listens to calls.
-struct Places {
-    state: PathBuf,
-    socket: PathBuf,
-}
-
-impl Places {
-    fn of(root: &Root, name: &QubeName) -> Self {
-        let run = root.run();
-        Self {
-            state: run.join("domains").join(name.as_str()),
-            socket: run.join("watchers").join(name.as_str()),
+/// Takes over what a killed watcher left: a domain that goes on is watched again, anything else cleared away.
+fn settled<'a>(
+    place: &'a Place<'a>,
+    control: &'a mut dyn Control,
+    reason: Option<&str>,
+) -> Done<Option<Watcher<'a>>> {
+    let held = place.lock()?;
+    let Some(left) = place.left() else { return Ok(None) };
+    let found = place.uuid()?.map_or(Ok(None), |uuid| control.find(&uuid))?;
+    let alive = found.and_then(|domid| control.info(domid).map(|info| (domid, info)));
+    match alive.filter(|(_, info)| !left.run.is_starting && !has_stopped(info.state)) {
+        Some((domid, info)) => {
+            let known = informed(&Domain { domid, ..left }, info);
+            Watcher::new(place, control, known, None).map(Some).map_err(|error| Refused(error.to_string()))
+        }
+        None => {
+            found.map_or(Ok(()), |domid| control.destroy(domid))?;
+            place.clear(held, left, reason).map(|()| None)
         }
     }
 }
 
-/// What is published of a domain.
-struct Published {
-    file: LiveFile,
-    domain: Domain,
+fn has_stopped(state: PowerState) -> bool {
+    matches!(state, PowerState::Halting | PowerState::Crashed | PowerState::Dying)
 }
 
-impl Published {
-    fn new(places: &Places, domain: Domain) -> Done<Self> {
-        let content = serde_json::to_vec(&domain).map_err(|error| Refused(error.to_string()))?;
-        let file = LiveFile::write(&places.state, &content).map_err(|error| Refused(error.to_string()))?;
-        Ok(Self { file, domain })
-    }
-
-    /// Tells what is known now, where that is news.
-    fn update(&mut self, info: Info) {
-        let known = Domain {
-            state: info.state,
-            memory_kib: info.memory_kib,
-            cpu_time_ns: info.cpu_time_ns,
-            ..self.domain.clone()
-        };
-        if known == self.domain {
-            return;
-        }
-        let told = serde_json::to_vec(&known)
-            .map_err(io::Error::from)
-            .and_then(|content| self.file.replace(&content));
-        match told {
-            Ok(()) => self.domain = known,
-            Err(error) => log::line(&format!("publishing a domain's state: {error}")),
-        }
-    }
+/// The domain with what the hypervisor tells of it.
+fn informed(domain: &Domain, info: Info) -> Domain {
+    Domain { state: info.state, memory_kib: info.memory_kib, cpu_time_ns: info.cpu_time_ns, ..domain.clone() }
 }
 
-fn begin(places: &Places, control: &mut dyn Control, config: &DomainConfig) -> Done<Published> {
-    // Made by a watcher that was killed before it could tell.
-    if let Some(forgotten) = control.find(&config.uuid)? {
-        control.destroy(forgotten)?;
-    }
-    let domid = control.create(config)?;
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_micros());
-    let domain = Domain {
+/// A domain that was just made.
+fn made(config: &DomainConfig, domid: Domid, run: Run) -> Domain {
+    Domain {
         state: PowerState::Paused,
         domid,
-        start_time_us: u64::try_from(started).unwrap_or_default(),
+        start_time_us: Run::now().begun_us,
         memory_kib: config.memory_kib,
         memory_max_kib: Some(config.max_memory_kib.max(config.hotplug_max_kib.unwrap_or_default())),
-        guest_memory: None,
-        cpu_time_ns: 0,
         vcpus: config.vcpus,
-        stubdom: None,
-    };
-    let published = Published::new(places, domain);
-    if published.is_err() {
-        control.destroy(domid)?;
-    }
-    published
-}
-
-/// Takes over what a killed watcher published, if its domain is still there.
-fn adopt(places: &Places, control: &mut dyn Control, uuid: &QubeUuid) -> Done<Option<Published>> {
-    let Some(domid) = control.find(uuid)? else { return Ok(None) };
-    let Some(info) = control.info(domid) else { return Ok(None) };
-    let known = common::files::read_if_present(&places.state).ok().flatten();
-    let known = known.and_then(|bytes| serde_json::from_slice::<Domain>(&bytes).ok());
-    let domain = known.filter(|known| known.domid == domid).unwrap_or(Domain {
-        state: info.state,
-        domid,
-        start_time_us: 0,
-        memory_kib: info.memory_kib,
-        memory_max_kib: None,
-        guest_memory: None,
-        cpu_time_ns: info.cpu_time_ns,
-        vcpus: info.vcpus,
-        stubdom: None,
-    });
-    let mut published = Published::new(places, domain)?;
-    published.update(info);
-    Ok(Some(published))
-}
-
-/// Where calls come in, and what wakes the watcher for them.
-struct Door {
-    listener: Listener,
-    wakes: Epoll,
-}
-
-impl Door {
-    fn at(path: &Path) -> io::Result<Self> {
-        let door =
-            Self { listener: Listener::at(path)?, wakes: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)? };
-        door.heed(&door.listener)?;
-        Ok(door)
-    }
-
-    /// Wakes for this end, too.
-    fn heed(&self, end: &impl AsFd) -> io::Result<()> {
-        Ok(self.wakes.add(end, EpollEvent::new(EpollFlags::EPOLLIN, number(end)))?)
+        ..Domain::to_come(run)
     }
 }
 
 struct Watcher<'a> {
+    place: &'a Place<'a>,
     control: &'a mut dyn Control,
     published: Published,
     door: Door,
-    /// The call that began this; unless the domain is to be kept, it ends with it.
-    starter: u64,
-    is_kept: bool,
+    /// The call that began the run, which ends with it until it is complete.
+    starter: Option<u64>,
     calls: Vec<Connection>,
 }
 
 impl<'a> Watcher<'a> {
+    /// The run is published before anything else of it is there, so that nothing is ever left unseen.
     fn new(
-        door: Door,
+        place: &'a Place<'a>,
         control: &'a mut dyn Control,
-        published: Published,
-        starter: Connection,
-        is_kept: bool,
-    ) -> Self {
+        known: Domain,
+        starter: Option<u64>,
+    ) -> io::Result<Self> {
+        let published = Published::new(&place.state(), known)?;
+        let door = Door::at(&place.socket())?;
+        Ok(Self { place, control, published, door, starter, calls: Vec::new() })
+    }
+
+    fn begin(place: &'a Place<'a>, control: &'a mut dyn Control, starter: Connection) -> io::Result<Self> {
+        let known = Domain::to_come(Run { is_starting: true, ..Run::now() });
+        let mut watcher = Self::new(place, control, known, Some(number(&starter)))?;
         // One that has gone already is noticed when its end is heard of.
-        let _ = starter.send(&Reply::Domain(published.domain.domid));
-        let mut watcher =
-            Self { control, published, door, starter: number(&starter), is_kept, calls: Vec::new() };
+        let _ = starter.send(&Reply::Done);
         watcher.hold(starter);
-        watcher
+        Ok(watcher)
     }
 
     fn domid(&self) -> Domid {
-        self.published.domain.domid
+        self.published.domain().domid
+    }
+
+    /// Works until the run is over, and tells so by closing everything.
+    fn work(mut self) {
+        while !self.is_over() {
+            if let Err(Refused(text)) = self.wait() {
+                log::line(&format!("watching domain {}: {text}", self.domid().0));
+                return;
+            }
+            self.serve();
+        }
+        let Self { place, published, door, .. } = self;
+        drop(door);
+        place.finish(published.domain());
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&mut self) -> Done {
+        if self.published.has_domain() {
+            return self.control.wait(self.domid(), self.door.as_fd()).map(drop);
+        }
+        let waited = poll(&mut [PollFd::new(self.door.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+        waited.map(drop).map_err(|error| Refused(error.desc().to_owned()))
+    }
+
+    /// Whether there is no domain, and nobody who goes on with the start.
+    fn is_over(&mut self) -> bool {
+        self.look();
+        !self.published.has_domain() && self.starter.is_none()
+    }
+
+    /// Publishes what is so now; gives back what an ended domain still holds.
+    fn look(&mut self) {
+        if !self.published.has_domain() {
+            return;
+        }
+        let info = self.control.info(self.domid());
+        if let Some(info) = info {
+            self.published.update(informed(self.published.domain(), info));
+        }
+        if info.is_none_or(|info| has_stopped(info.state) && self.is_cleared_away()) {
+            let gone = Domain { state: PowerState::Halted, ..self.published.domain().clone() };
+            self.published.update(gone);
+        }
+    }
+
+    fn is_cleared_away(&mut self) -> bool {
+        let domid = self.domid();
+        self.control.destroy(domid).is_ok() || {
+            log::line(&format!("domain {} is not cleared away", domid.0));
+            self.control.info(domid).is_none()
+        }
     }
 
     fn hold(&mut self, call: Connection) {
@@ -204,68 +190,33 @@ impl<'a> Watcher<'a> {
 
     /// What follows from a call's end: a start that died half-way leaves no domain.
     fn forget(&mut self, call: &Connection) {
-        if number(call) == self.starter && !self.is_kept {
-            self.is_kept = true;
-            if let Err(Refused(text)) = self.control.destroy(self.domid()) {
-                log::line(&format!("ending the domain of a start that was cut off: {text}"));
-            }
+        if self.starter == Some(number(call))
+            && let Err(Refused(text)) = self.give_up()
+        {
+            log::line(&format!("ending the domain of a start that was cut off: {text}"));
         }
     }
 
-    /// Works until the domain is gone, and tells so by closing everything.
-    fn work(mut self) {
-        loop {
-            let woken = self.control.wait(self.domid(), self.door.wakes.0.as_fd());
-            match woken {
-                Ok(Woken::Request) => self.serve(),
-                Ok(Woken::Domain) => {}
-                Err(Refused(text)) => {
-                    log::line(&format!("watching domain {}: {text}", self.domid().0));
-                    return;
-                }
-            }
-            if self.has_ended() {
-                break;
-            }
+    /// Ends a run whose start is not complete and does not go on.
+    fn give_up(&mut self) -> Done {
+        self.starter = None;
+        if self.published.has_domain() {
+            self.control.destroy(self.domid())?;
         }
-        let _ = self.published.file.remove();
-    }
-
-    /// Publishes what is so now; gives back what an ended domain still holds.
-    fn has_ended(&mut self) -> bool {
-        let domid = self.domid();
-        match self.control.info(domid) {
-            None => true,
-            Some(info)
-                if matches!(info.state, PowerState::Halting | PowerState::Crashed | PowerState::Dying) =>
-            {
-                self.published.update(info);
-                match self.control.destroy(domid) {
-                    Ok(()) => true,
-                    Err(Refused(text)) => {
-                        log::line(&format!("clearing domain {} away: {text}", domid.0));
-                        self.control.info(domid).is_none()
-                    }
-                }
-            }
-            Some(info) => {
-                self.published.update(info);
-                false
-            }
-        }
+        self.look();
+        Ok(())
     }
 
     /// Takes in who waits at the door, then answers who has something to ask.
     fn serve(&mut self) {
-        let mut ready = [EpollEvent::empty(); 16];
-        let count = self.door.wakes.wait(&mut ready, EpollTimeout::ZERO).unwrap_or_default();
-        for event in ready.iter().take(count) {
-            if event.data() == number(&self.door.listener) {
-                if let Some(call) = self.door.listener.accept() {
-                    self.hold(call);
+        for came in self.door.came() {
+            match came {
+                Came::New(call) => self.hold(call),
+                Came::Known(end) => {
+                    if let Some(place) = self.calls.iter().position(|call| number(call) == end) {
+                        self.answer(place);
+                    }
                 }
-            } else if let Some(place) = self.calls.iter().position(|call| number(call) == event.data()) {
-                self.answer(place);
             }
         }
     }
@@ -284,9 +235,39 @@ impl<'a> Watcher<'a> {
     }
 
     fn done(&mut self, request: &Request) -> Done<Reply> {
+        match request {
+            Request::Create(config) => self.create(config),
+            Request::Fail(reason) => {
+                self.published.update_run(|run| run.failed = Some(reason.clone()));
+                self.give_up().map(|()| Reply::Done)
+            }
+            Request::Begin | Request::Settle(_) => Err(Refused("there is a watcher already".to_owned())),
+            _ if !self.published.has_domain() => Err(Refused("there is no domain".to_owned())),
+            _ => self.done_to_domain(request),
+        }
+    }
+
+    fn create(&mut self, config: &DomainConfig) -> Done<Reply> {
+        let Domain { state, run, .. } = self.published.domain().clone();
+        if state != PowerState::Halted || !run.is_starting {
+            return Err(Refused("there is a domain already".to_owned()));
+        }
+        // Made by a watcher that was killed before it could tell.
+        if let Some(forgotten) = self.control.find(&config.uuid)? {
+            self.control.destroy(forgotten)?;
+        }
+        let domid = self.control.create(config)?;
+        self.published.update(made(config, domid, run));
+        Ok(Reply::Domain(domid))
+    }
+
+    fn done_to_domain(&mut self, request: &Request) -> Done<Reply> {
         let domid = self.domid();
         match request {
-            Request::Keep => self.is_kept = true,
+            Request::Keep => {
+                self.starter = None;
+                self.published.update_run(|run| run.is_starting = false);
+            }
             Request::Unpause => self.control.unpause(domid)?,
             Request::Pause => self.control.pause(domid)?,
             Request::Shutdown => self.control.shutdown(domid)?,
@@ -294,19 +275,10 @@ impl<'a> Watcher<'a> {
             Request::Resume => self.control.resume(domid)?,
             Request::Destroy => self.control.destroy(domid)?,
             Request::Console => return self.control.console(domid).map(Reply::Console),
-            Request::Publish => {}
-            Request::Create(_) | Request::Adopt(_) => {
-                return Err(Refused("there is a domain already".to_owned()));
-            }
+            _ => {}
         }
         // The caller finds the new state published when it gets its answer.
-        if let Some(info) = self.control.info(domid) {
-            self.published.update(info);
-        }
+        self.look();
         Ok(Reply::Done)
     }
-}
-
-fn number(end: &impl AsFd) -> u64 {
-    u64::try_from(end.as_fd().as_raw_fd()).unwrap_or(u64::MAX)
 }

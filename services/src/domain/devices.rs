@@ -38,6 +38,14 @@ pub(super) fn pci(case: &Case<'_>, qube: &Qube) -> Result<Vec<Pci>, Failure> {
     required.map(found).collect()
 }
 
+/// Checks that the devices are there without which a qube cannot be.
+pub(super) fn check(root: &Root, qube: &Qube) -> Result<(), Failure> {
+    let is_there =
+        |device: &Device| find(root, &device.id).is_some_and(|address| files::exists(&folder(root, address)));
+    let mut required = assigned(qube).filter(|device| device.mode == "required");
+    required.find(|device| !is_there(device)).map_or(Ok(()), |device| Err(missing(device)))
+}
+
 fn assigned(qube: &Qube) -> impl Iterator<Item = &Device> {
     qube.devices.iter().filter(|device| device.class == "pci")
 }

@@ -13,6 +13,7 @@ mod overrides;
 use common::failure::Failure;
 use common::hypervisor::DomainConfig;
 use common::model::Qube;
+use common::root::Root;
 use common::storage::Started;
 
 use crate::property::Case;
@@ -46,6 +47,14 @@ pub fn config(case: &Case<'_>, qube: &Qube, volumes: &[Started]) -> Result<Domai
         emulator: emulator::of(case, mode)?,
     };
     overrides::apply(case.context.root, config)
+}
+
+/// Checks that the devices of the host are there without which a qube cannot be.
+///
+/// # Errors
+/// `QubesException` for the first that is missing.
+pub fn check_devices(root: &Root, qube: &Qube) -> Result<(), Failure> {
+    devices::check(root, qube)
 }
 
 /// MiB as KiB.

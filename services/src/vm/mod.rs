@@ -14,6 +14,7 @@ use common::call::{Family, entry};
 use common::model::Class;
 
 use create::{Create, CreateInPool};
+pub use remove::discard;
 
 /// The family of lists and states.
 pub const LIST: Family = Family {
@@ -21,7 +22,7 @@ pub const LIST: Family = Family {
     calls: &[entry::<list::Classes>(), entry::<list::List>(), entry::<state::CurrentState>()],
 };
 
-/// The family that makes and removes qubes.
+/// The family that makes qubes.
 pub const LIFETIME: Family = Family {
     name: "admin-vm-create",
     calls: &[
@@ -37,9 +38,11 @@ pub const LIFETIME: Family = Family {
         entry::<CreateInPool<{ Class::RemoteVM as u8 }>>(),
         entry::<CreateInPool<{ Class::StandaloneVM as u8 }>>(),
         entry::<CreateInPool<{ Class::TemplateVM as u8 }>>(),
-        entry::<remove::Remove>(),
     ],
 };
+
+/// The family that removes qubes.
+pub const REMOVAL: Family = Family { name: "admin-vm-remove", calls: &[entry::<remove::Remove>()] };
 
 /// The family that hands out disposables.
 pub const DISPOSABLE: Family =

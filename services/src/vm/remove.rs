@@ -14,6 +14,7 @@ use common::quote::quote;
 use common::storage::unfinished;
 use common::store::{LifecycleGuard, Store, Txn, View};
 
+use crate::lifecycle;
 use crate::property::{self, Context};
 
 pub(super) struct Remove;
@@ -32,10 +33,10 @@ impl Call for Remove {
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (context, store, name) = (Context::of(world), world.store(), granted.destination());
-        let _lifecycle = store.lock_lifecycle(name)?;
+        let _lifecycle = lifecycle::lock(store, context.root, name)?;
         let waiting = preloaded(world.view(), &context, name)?;
-        let _lifecycles: Vec<LifecycleGuard> =
-            waiting.iter().map(|name| store.lock_lifecycle(name)).collect::<Result<_, _>>()?;
+        let lock = |name| lifecycle::lock(store, context.root, name);
+        let _lifecycles: Vec<LifecycleGuard> = waiting.iter().map(lock).collect::<Result<_, _>>()?;
         let removed = world.change(&granted, |txn| remove(txn, store, &context, name, &waiting));
         for name in waiting.iter().chain([name]) {
             // What cannot be cleared away is logged, and left to the next call of that name.
@@ -68,6 +69,21 @@ fn remove(
         take_out(txn, store, context, name)?;
     }
     Ok(())
+}
+
+/// Removes a disposable qube whose run is over, with its events. The caller holds its lifecycle lock, and ends with
+/// [`unfinished::settle`].
+///
+/// # Errors
+/// What the store says.
+pub fn discard(
+    txn: &mut Txn<'_>,
+    store: &Store,
+    context: &Context<'_>,
+    name: &QubeName,
+) -> Result<(), Failure> {
+    txn.event(Event::system("domain-pre-delete").with("vm", name.as_str()));
+    take_out(txn, store, context, name)
 }
 
 fn find(view: &View<'_>, name: &QubeName) -> Result<Rc<Qube>, Failure> {

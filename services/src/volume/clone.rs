@@ -14,7 +14,7 @@ use common::store::{LifecycleGuard, Store, Txn};
 use super::Asked;
 use super::target::Target;
 use crate::property::Context;
-use crate::{feature, input};
+use crate::{feature, input, lifecycle};
 
 pub(super) struct CloneFrom;
 
@@ -69,7 +69,7 @@ impl Call for CloneTo {
         let asked = granted.input();
         Target::seen(&granted, world, &asked.volume)?;
         let source = redeem(world.store(), asked.payload()?)?;
-        let _lifecycles = lock_both(world.store(), granted.destination(), &source.qube)?;
+        let _lifecycles = lock_both(world, granted.destination(), &source.qube)?;
         let context = Context::of(world);
         let (target, from) = {
             let view = world.store().read()?;
@@ -99,11 +99,11 @@ fn redeem(store: &Store, token: &CloneToken) -> Result<CloneSource, Failure> {
 }
 
 /// The lifecycle locks of one or two qubes, always in the same order.
-fn lock_both(store: &Store, one: &QubeName, other: &QubeName) -> Result<Vec<LifecycleGuard>, Failure> {
+fn lock_both(world: &World<'_>, one: &QubeName, other: &QubeName) -> Result<Vec<LifecycleGuard>, Failure> {
     let mut names = vec![one, other];
     names.sort();
     names.dedup();
-    names.into_iter().map(|name| Ok(store.lock_lifecycle(name)?)).collect()
+    names.into_iter().map(|name| lifecycle::lock(world.store(), world.root(), name)).collect()
 }
 
 /// The volume as it is now, if it is still the one the token was made for.

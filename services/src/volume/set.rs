@@ -12,6 +12,7 @@ use common::untrusted::Sanitise;
 
 use super::Asked;
 use super::target::{Target, check_halted};
+use crate::lifecycle;
 use crate::property::Context;
 
 /// The call that sets what `T` stands for.
@@ -57,7 +58,7 @@ impl<T: Setting> Call for Set<T> {
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let context = Context::of(world);
-        let _lifecycle = world.store().lock_lifecycle(granted.destination())?;
+        let _lifecycle = lifecycle::lock(world.store(), world.root(), granted.destination())?;
         world.change(&granted, |txn| {
             let target = Target::find(txn, &context, granted.destination(), &granted.input().volume)?;
             let value = granted.input().payload()?;

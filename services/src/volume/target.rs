@@ -11,6 +11,7 @@ use common::quote::quote;
 use common::storage::{self, PoolDriver};
 use common::store::{LifecycleGuard, Txn, View};
 
+use crate::lifecycle;
 use crate::property::{self, Context};
 
 /// A volume with all that an operation on it needs.
@@ -93,7 +94,7 @@ impl Target {
         world: &World<'_>,
         volume: &Ascii,
     ) -> Result<(LifecycleGuard, Self), Failure> {
-        let lifecycle = world.store().lock_lifecycle(granted.destination())?;
+        let lifecycle = lifecycle::lock(world.store(), world.root(), granted.destination())?;
         let view = world.store().read()?;
         let target = Self::find(&view, &Context::of(world), granted.destination(), volume)?;
         Ok((lifecycle, target))

@@ -46,10 +46,12 @@ pub fn run(root: &Root, hypervisor: Connection) -> io::Result<()> {
     let (uuid, memory_kib, vcpus) = (config.uuid, config.memory_kib, config.vcpus);
     let mut state = State { uuid, memory_kib, vcpus, asleep: false, ending: None };
     let mut file = LiveFile::write(&path(root), &serde_json::to_vec(&state)?)?;
+    let words = config.cmdline.unwrap_or_default();
+    let is_told = |told: &str| words.split_ascii_whitespace().any(|word| word == told);
+    while is_told("simulated.hangs") && orders.wait()? != Signal::SIGUSR2 {}
     hypervisor.send(&())?;
     drop(hypervisor);
-    let words = config.cmdline.unwrap_or_default();
-    let ignores_shutdown = words.split_ascii_whitespace().any(|word| word == "simulated.ignores-shutdown");
+    let ignores_shutdown = is_told("simulated.ignores-shutdown");
     while state.ending.is_none() {
         match orders.wait()? {
             Signal::SIGUSR1 => state.asleep = true,

@@ -1,8 +1,8 @@
 //! The hypervisor of machines without Xen: each domain is a process, which lives on when its watcher dies, is stopped
 //! when paused, may ignore a request to shut down, and may crash. Its number is the domain's.
 //!
-//! Words of the guest's command line make it behave badly: `simulated.refuses` cannot be made,
-//! `simulated.ignores-shutdown` goes on.
+//! Words of the guest's command line make it behave badly: `simulated.refuses` cannot be made, `simulated.hangs` is not
+//! made until its process gets the signal to wake, `simulated.ignores-shutdown` goes on.
 
 pub mod guest;
 
@@ -93,15 +93,15 @@ impl Control for Simulated {
         }
         let (ours, theirs) = Connection::pair().map_err(|error| refused(&error))?;
         let myself = Path::new("/proc/self/exe");
-        let process = run::detached(myself, &[guest::ARGUMENT], &self.root, theirs.as_fd());
+        let process = run::detached(myself, &[guest::ARGUMENT], &self.root, theirs.as_fd(), None);
         let process = process.map_err(|error| refused(&error))?;
         drop(theirs);
-        ours.send(config).map_err(|error| refused(&error))?;
-        // The guest answers once its file is there and locked.
-        let ready: Option<()> = ours.receive().map_err(|error| refused(&error))?;
-        ready.ok_or_else(|| Refused("the domain's process did not begin".to_owned()))?;
         let domid = Domid(u32::try_from(process.as_raw()).unwrap_or_default());
-        self.pause(domid).map(|()| domid)
+        let begun = begin(&ours, config).and_then(|()| self.pause(domid));
+        if begun.is_err() {
+            self.destroy(domid)?;
+        }
+        begun.map(|()| domid)
     }
 
     fn find(&mut self, uuid: &QubeUuid) -> Done<Option<Domid>> {
@@ -172,6 +172,13 @@ impl Control for Simulated {
             }
         }
     }
+}
+
+/// Tells a guest what it is, and waits until its file is there and locked.
+fn begin(guest: &Connection, config: &DomainConfig) -> Done {
+    guest.send(config).map_err(|error| refused(&error))?;
+    let ready: Option<()> = guest.receive().map_err(|error| refused(&error))?;
+    ready.ok_or_else(|| Refused("the domain's process did not begin".to_owned()))
 }
 
 fn refused(error: &std::io::Error) -> Refused {

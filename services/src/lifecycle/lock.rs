@@ -1,0 +1,100 @@
+//! A qube's lifecycle lock, given only where no run of it is left half-way, and the way to its watcher.
+
+use std::time::{Duration, Instant};
+
+use common::failure::Failure;
+use common::hypervisor::{Connection, Domain, Hypervisor, PowerState, Published, Run};
+use common::names::QubeName;
+use common::root::Root;
+use common::store::{LifecycleGuard, Store, StoreError};
+
+use super::program::settle;
+use super::refused;
+
+/// How long an end may take that a watcher is handling.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// How often it is tried to clear a run away whose watcher was killed.
+const ATTEMPTS: usize = 3;
+
+/// Waits for a qube's lifecycle lock: creation, start, end, removal, import. What a run left whose watcher was killed is
+/// cleared away before; a domain that goes on has a watcher then. Taken before the store's lock.
+///
+/// # Errors
+/// `QubesException` after the deadline, or where something cannot be cleared away.
+pub fn lock(store: &Store, root: &Root, name: &QubeName) -> Result<LifecycleGuard, Failure> {
+    lock_after(store, root, name, None)
+}
+
+/// The same after a start that failed for a reason which its watcher may not have heard.
+pub(super) fn lock_after(
+    store: &Store,
+    root: &Root,
+    name: &QubeName,
+    reason: Option<&str>,
+) -> Result<LifecycleGuard, Failure> {
+    let published = Published::at(root);
+    let begun = Instant::now();
+    let mut attempts = 0..ATTEMPTS;
+    while begun.elapsed() < DEADLINE {
+        let held = store.lock_lifecycle(name)?;
+        let Some(known) = published.run(name) else { return Ok(held) };
+        match (published.is_watched(name), is_ending(&known)) {
+            (true, false) => return Ok(held),
+            (true, true) => {
+                drop(held);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            (false, _) if attempts.next().is_some() => {
+                drop(held);
+                settle(root, name, reason).map_err(refused::by_hypervisor)?;
+            }
+            (false, _) => {
+                return Err(refused::by_hypervisor(format!("The last run of {name} is not cleared away")));
+            }
+        }
+    }
+    Err(StoreError::Busy.into())
+}
+
+/// Whether a run whose lifecycle lock is free is about to be cleared away.
+fn is_ending(known: &Domain) -> bool {
+    known.state == PowerState::Halted || known.run.is_starting
+}
+
+/// A qube's domain and its watcher; nothing if it has no domain.
+pub(super) fn reach(
+    store: &Store,
+    root: &Root,
+    name: &QubeName,
+) -> Result<Option<(Domain, Connection)>, Failure> {
+    let published = Published::at(root);
+    let socket = root.run().join("watchers").join(name.as_str());
+    for _ in 0..ATTEMPTS {
+        let Some(domain) = published.domain(name) else { return Ok(None) };
+        if let Ok(watcher) = Connection::to(&socket) {
+            return Ok(Some((domain, watcher)));
+        }
+        drop(lock(store, root, name)?);
+    }
+    Err(StoreError::Busy.into())
+}
+
+/// Waits until a run is over and all is done that follows; tells whether it was within the deadline.
+pub(super) fn await_end(
+    store: &Store,
+    root: &Root,
+    name: &QubeName,
+    run: &Run,
+    watcher: &Connection,
+    deadline: Duration,
+) -> Result<bool, Failure> {
+    if !watcher.is_heard_within(deadline).map_err(refused::by_hypervisor)? {
+        return Ok(false);
+    }
+    let published = Published::at(root);
+    while published.run(name).is_some_and(|known| known.run.begun_us == run.begun_us) {
+        // Killed, or at the end of its means.
+        drop(lock(store, root, name)?);
+    }
+    Ok(true)
+}

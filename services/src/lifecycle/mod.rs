@@ -1,0 +1,45 @@
+//! `admin.vm.Start`, `.Shutdown`, `.Kill`, `.Pause`, `.Unpause`, `.Suspend` and `.Resume`: a qube's runs (spec 40 §1 to §5).
+//!
+//! A run begins with the first thing that a start makes and ends when all of that is cleared away. It is published for
+//! that long by its watcher (`services/domain`), which makes, watches and ends the domain and has the end handled. What a
+//! killed watcher leaves is handled by another one, which the next call starts that takes the qube's lifecycle lock.
+
+mod finish;
+mod lock;
+mod pause;
+mod program;
+mod refused;
+mod shutdown;
+mod start;
+mod steps;
+mod suspend;
+
+use common::call::{Family, entry};
+use common::event::Event;
+use common::failure::Failure;
+use common::store::Store;
+
+pub use lock::lock;
+pub use program::program;
+pub use start::{Start, start};
+
+/// The family.
+pub const FAMILY: Family = Family {
+    name: "admin-vm-lifecycle",
+    calls: &[
+        entry::<start::StartCall>(),
+        entry::<shutdown::Shutdown>(),
+        entry::<shutdown::Kill>(),
+        entry::<pause::Pause>(),
+        entry::<pause::Unpause>(),
+        entry::<suspend::Suspend>(),
+        entry::<suspend::Resume>(),
+    ],
+};
+
+/// Publishes events that go with no change of the stored state.
+fn announce(store: &Store, events: impl IntoIterator<Item = Event>) -> Result<(), Failure> {
+    let mut txn = store.write()?;
+    events.into_iter().for_each(|event| txn.event(event));
+    Ok(txn.commit()?)
+}

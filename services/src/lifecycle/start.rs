@@ -1,0 +1,159 @@
+//! `admin.vm.Start`: a start under the qube's lifecycle lock, which leaves a complete run or nothing (spec 40 §3).
+
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+use common::call::{Call, Content, Granted, Received, Row, Values, World, no_such_domain};
+use common::event::Event;
+use common::failure::{Exception, Failure, Refusal};
+use common::hypervisor::{Connection, Domain, Hypervisor, Published, Reply, Request, launch};
+use common::model::{Class, Qube};
+use common::names::QubeName;
+use common::root::Root;
+use common::storage::Started;
+use common::store::{LifecycleGuard, Store};
+
+use super::lock::{lock, lock_after};
+use super::steps::STEPS;
+use super::{announce, refused};
+use crate::property::{Case, Context};
+
+pub(super) struct StartCall;
+
+impl Call for StartCall {
+    const ROW: Row = Row::write("admin.vm.Start", "Starts a qube, and its netvm before it.");
+    type Input = ();
+
+    fn sanitise(_: &Received) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn facts((): &()) -> Values {
+        Values::default()
+    }
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        start(world.store(), world.root(), granted.destination())?;
+        Ok(Content::new())
+    }
+}
+
+/// Starts a qube. One that has a domain already, in whatever state, is left as it is.
+///
+/// # Errors
+/// Those of spec 40 §3; nothing of the start is left then.
+pub fn start(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure> {
+    let class = store.read_one()?.qube(name)?.ok_or_else(|| no_such_domain(name.as_str()))?.class;
+    refused::unless_local(class, Exception::QubesVMNotHaltedError, "start")?;
+    let held = lock(store, root, name)?;
+    let hypervisor = Published::at(root);
+    let context = Context { hypervisor: &hypervisor, root };
+    let mut start = Start { store, context, name, watcher: None, volumes: Vec::new() };
+    start.look(|case, qube| check_template(case, qube))?;
+    if hypervisor.domain(name).is_some() {
+        return Ok(());
+    }
+    let started = start.begin(&held).and_then(|()| STEPS.iter().try_for_each(|step| step(&mut start)));
+    match started {
+        Ok(()) => Ok(()),
+        Err(failure) => {
+            start.fail(held, &failure)?;
+            Err(failure)
+        }
+    }
+}
+
+/// The template of a disposable qube may have stopped being one for such.
+fn check_template(case: &Case<'_>, qube: &Qube) -> Result<(), Failure> {
+    if qube.class != Class::DispVM {
+        return Ok(());
+    }
+    let Some(template) = case.template()? else { return Ok(()) };
+    if case.at(&template).is_on("template_for_dispvms")? {
+        return Ok(());
+    }
+    let text = format!("template for disposable ({}) needs to have template_for_dispvms=True", template.name);
+    Err(Failure::new(Exception::QubesException, text))
+}
+
+/// A start as its steps see it.
+pub struct Start<'a> {
+    /// The store, whose lock no step keeps.
+    pub store: &'a Store,
+    /// Hypervisor and root.
+    pub context: Context<'a>,
+    /// The qube.
+    pub name: &'a QubeName,
+    watcher: Option<Connection>,
+    /// The volumes that its domain is given.
+    pub(super) volumes: Vec<Started>,
+}
+
+impl Start<'_> {
+    /// Reads the state as it is now, under the store's lock.
+    ///
+    /// # Errors
+    /// If the qube is gone; what `look` says.
+    pub fn look<T>(
+        &self,
+        look: impl FnOnce(&Case<'_>, &Rc<Qube>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let view = self.store.read()?;
+        let qube = view.qube(self.name)?.ok_or_else(|| no_such_domain(self.name.as_str()))?;
+        look(&Case { view: &view, context: self.context, qube: Some(&qube) }, &qube)
+    }
+
+    /// Publishes events of this qube.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn announce(&self, events: impl IntoIterator<Item = Event>) -> Result<(), Failure> {
+        announce(self.store, events)
+    }
+
+    /// The domain, once it is made.
+    pub fn domain(&self) -> Option<Domain> {
+        self.context.hypervisor.domain(self.name)
+    }
+
+    /// Asks the watcher for something.
+    ///
+    /// # Errors
+    /// `Start failed: …` with the hypervisor's words.
+    pub fn ask(&self, request: &Request) -> Result<(), Failure> {
+        let Some(watcher) = &self.watcher else { return Err(failed("there is no watcher")) };
+        done(watcher.ask(request))
+    }
+
+    /// From here on something may have to be cleared away, and there is somebody who does.
+    fn begin(&mut self, held: &LifecycleGuard) -> Result<(), Failure> {
+        let watcher = launch(self.context.root, self.name).map_err(|error| failed(&error.to_string()))?;
+        let begun = watcher.ask_with(&Request::Begin, held.as_fd());
+        self.watcher = Some(watcher);
+        done(begun)
+    }
+
+    /// Leaves the rest to the watcher, or to another one if that was killed, and waits until all is cleared away.
+    fn fail(&self, held: LifecycleGuard, failure: &Failure) -> Result<(), Failure> {
+        let reason = failure.clone().into_text();
+        let _ = self.ask(&Request::Fail(reason.clone().into_owned()));
+        drop(held);
+        lock_after(self.store, self.context.root, self.name, Some(&reason)).map(drop)
+    }
+}
+
+/// What a watcher's answer means for a start.
+fn done(answer: io::Result<Option<Reply>>) -> Result<(), Failure> {
+    match answer.map_err(|error| failed(&error.to_string()))? {
+        Some(Reply::Refused(text)) => Err(failed(&text)),
+        Some(_) => Ok(()),
+        None => Err(failed("the domain's watcher has ended")),
+    }
+}
+
+/// `Start failed: …` with the hypervisor's words.
+fn failed(text: &str) -> Failure {
+    let log = "/var/log/libvirt/libxl/libxl-driver.log";
+    Failure::new(Exception::QubesException, format!("Start failed: {text}, see {log} for details"))
+}

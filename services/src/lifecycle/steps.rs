@@ -1,0 +1,87 @@
+//! The steps of a start in their order (spec 40 §3). Whatever fails, all that was made until then is cleared away.
+
+use common::event::Event;
+use common::failure::{Exception, Failure};
+use common::hypervisor::Request;
+use common::storage;
+
+use super::finish::changed_numbers;
+use super::start::Start;
+use crate::{domain, volume};
+
+/// One step. The store's lock is held by none of them for longer than it looks something up or announces something.
+pub(super) type Step = fn(&mut Start<'_>) -> Result<(), Failure>;
+
+/// All steps; the numbers are the specification's.
+pub(super) const STEPS: &[Step] = &[
+    check_prohibition,                                        // 4
+    |start| tell(start, "domain-pre-start", &[GUID, MEMORY]), // 6
+    check_required_devices,                                   // 7
+    verify_volumes,                                           // 8
+    start_netvm,                                              // 9
+    start_volumes,                                            // 11
+    |start| tell(start, "domain-pre-spawn", &[GUID]),         // 12
+    create_domain,                                            // 13, 14
+    |start| start.announce(changed_numbers(start.name)),      // 16
+    |start| tell(start, "domain-spawn", &[GUID]),             // 19
+    |start| tell(start, "domain-qdb-create", &[]),            // 21
+    |start| tell(start, "domain-pre-unpaused", &[]),          // 23
+    |start| start.ask(&Request::Unpause),                     // 24
+    |start| tell(start, "domain-unpaused", &[]),              // 25
+    |start| tell(start, "domain-start", &[GUID]),             // 28
+    |start| start.ask(&Request::Keep),
+];
+
+const GUID: (&str, &str) = ("start_guid", "True");
+const MEMORY: (&str, &str) = ("mem_required", "None");
+
+fn tell(start: &Start<'_>, event: &str, details: &[(&str, &str)]) -> Result<(), Failure> {
+    let event = Event::on(start.name, event);
+    start.announce([details.iter().fold(event, |event, (key, value)| event.with(key, *value))])
+}
+
+fn check_prohibition(start: &mut Start<'_>) -> Result<(), Failure> {
+    let rationale = start.look(|_, qube| Ok(qube.feature("prohibit-start").map(str::to_owned)))?;
+    match rationale.filter(|rationale| !rationale.is_empty()) {
+        Some(rationale) => {
+            let text = format!("Qube start is prohibited. Rationale: {rationale}");
+            Err(Failure::new(Exception::QubesException, text))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Devices without which the qube cannot be: those of the host's bus.
+fn check_required_devices(start: &mut Start<'_>) -> Result<(), Failure> {
+    start.look(|case, qube| domain::check_devices(case.context.root, qube))
+}
+
+fn verify_volumes(start: &mut Start<'_>) -> Result<(), Failure> {
+    let (qube, pools) =
+        start.look(|case, qube| volume::with_volumes_named(case.view, &case.context, qube))?;
+    storage::verify_all(start.context.root, &pools, &qube)?;
+    tell(start, "domain-verify-files", &[])
+}
+
+/// The netvm is started before, with all that belongs to its own start. dom0, which has no number, needs none.
+fn start_netvm(start: &mut Start<'_>) -> Result<(), Failure> {
+    let netvm = start.look(|case, _| case.named_by("netvm"))?;
+    match netvm.filter(|netvm| netvm.qid != 0) {
+        Some(netvm) => super::start(start.store, start.context.root, &netvm.name),
+        None => Ok(()),
+    }
+}
+
+fn start_volumes(start: &mut Start<'_>) -> Result<(), Failure> {
+    let (qube, pools) = start.look(|case, qube| {
+        storage::check_sources(case.context.root, case.view, qube)?;
+        volume::with_volumes_named(case.view, &case.context, qube)
+    })?;
+    start.volumes = storage::start_all(start.context.root, &pools, &qube)?;
+    Ok(())
+}
+
+fn create_domain(start: &mut Start<'_>) -> Result<(), Failure> {
+    let config = start.look(|case, qube| domain::config(case, qube, &start.volumes))?;
+    start.ask(&Request::Create(Box::new(config)))
+}
