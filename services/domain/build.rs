@@ -16,5 +16,6 @@ fn main() {
     }
     cc::Build::new().file("src/libxl/shim.c").warnings_into_errors(true).extra_warnings(true).compile("shim");
     println!("cargo::rustc-link-lib=xenlight");
+    println!("cargo::rustc-link-lib=xenstore");
     println!("cargo::rustc-cfg=libxl");
 }

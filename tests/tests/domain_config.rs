@@ -300,6 +300,17 @@ fn options_of_required_devices_are_those_that_attaching_takes() {
 }
 
 #[test]
+fn a_guest_reports_its_use_of_memory_where_that_is_balanced() {
+    let fixture = Fixture::new();
+    let reports = |fixture: &Fixture| configured(fixture, "test-vm1").unwrap()["memory_reports"].clone();
+    assert_eq!(reports(&fixture), Value::Null);
+    std::fs::write(fixture.path("/run/qubes/qmemman.sock"), "").unwrap();
+    assert_eq!(reports(&fixture), true);
+    fixture.edit("test-vm1", |qube| set(qube, "maxmem", 0));
+    assert_eq!(reports(&fixture), Value::Null);
+}
+
+#[test]
 fn the_administrator_changes_single_fields_of_one_domain() {
     let fixture = Fixture::new();
     let plain = configured(&fixture, "test-vm1").unwrap();

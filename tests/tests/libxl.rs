@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use common::hypervisor::{DomainConfig, Domid, PowerState, Reply, Request};
+use common::hypervisor::{DomainConfig, Domid, PowerState, Reply, Request, Stubdom};
 use serde_json::{Value, json};
 use tests::Fixture;
 use tests::fixture::uuid;
@@ -22,7 +22,18 @@ fn fake() -> &'static Path {
         let path = folder.path().join("fake.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/fakes/libxl.c");
         let mut cc = Command::new("cc");
-        cc.args(["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", source, "-lxenlight", "-o"]).arg(&path);
+        cc.args([
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-shared",
+            "-fPIC",
+            source,
+            "-lxenlight",
+            "-lxenstore",
+            "-o",
+        ])
+        .arg(&path);
         assert!(cc.status().unwrap().success(), "the stand-in does not compile");
         (folder, path)
     });
@@ -378,4 +389,48 @@ fn a_domain_that_nobody_tells_of_makes_room_for_the_next() {
     assert_eq!(xen.calls(), "ctx_alloc destroy create watch unpause");
     assert_eq!(watching.connection.ask(&Request::Destroy).unwrap(), Some(Reply::Done));
     assert_eq!(watching.ended(), Some(0));
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn the_domain_that_emulates_devices_is_published_with_the_one_it_serves() {
+    let xen = Xen::new();
+    xen.tell("stubdom", "6");
+    let watching = xen.running();
+    let stubdom = Stubdom {
+        domid: Domid(6),
+        uuid: "00000000-0000-4000-8000-000000000099".to_owned(),
+        cpu_time_ns: 88,
+        vcpus: 2,
+    };
+    assert_eq!(published(&xen.fixture).unwrap().stubdom, Some(stubdom));
+    assert_eq!(watching.connection.ask(&Request::Destroy).unwrap(), Some(Reply::Done));
+    assert_eq!(watching.ended(), Some(0));
+}
+
+/// A plain configuration whose memory is balanced.
+fn balanced(hotplug_max_kib: Option<u64>) -> Request {
+    Request::Create(Box::new(DomainConfig { memory_reports: true, hotplug_max_kib, ..*plain("") }))
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_guest_whose_memory_is_balanced_has_room_for_its_reports() {
+    let reports = "xs_open /local/domain/5/memory/meminfo= owner:5 /local/domain/5/memory/swapinfo= owner:5";
+    for (hotplug, more) in [(None, ""), (Some(4_096), " /local/domain/5/memory/hotplug-max=4096")] {
+        let xen = Xen::new();
+        let (watching, reply) = xen.begin(&balanced(hotplug));
+        assert_eq!(reply, Some(Reply::Domain(Domid(5))));
+        assert!(xen.calls().starts_with(&format!("ctx_alloc create {reports}{more}")), "{}", xen.calls());
+        assert_eq!(watching.abandoned(), Some(0));
+    }
+    for failing in ["xs_open", "/local/domain/5/memory/swapinfo=", "owner:5"] {
+        let xen = Xen::new();
+        xen.tell("fails", failing);
+        let (watching, reply) = xen.begin(&balanced(None));
+        assert_eq!(reply, Some(Reply::Refused("cannot write to XenStore".to_owned())), "{failing}");
+        assert_eq!(watching.abandoned(), Some(0));
+        assert!(xen.calls().ends_with(&format!("{failing} destroy")), "{}", xen.calls());
+        assert_eq!(published(&xen.fixture), None);
+    }
 }

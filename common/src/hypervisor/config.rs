@@ -34,6 +34,9 @@ pub struct DomainConfig {
     /// Where memory hotplug ends, KiB; none where it is not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hotplug_max_kib: Option<u64>,
+    /// Whether the guest reports its use of memory, for it to be balanced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub memory_reports: bool,
     /// Processors.
     pub vcpus: u32,
     /// Changes to the host's processor features: `vmx=0` for example.

@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
-use common::hypervisor::{DomainConfig, Domid, PowerState};
+use common::hypervisor::{DomainConfig, Domid, PowerState, Stubdom};
 use common::names::QubeUuid;
 
 /// Why a hypervisor refused, in its own words.
@@ -14,7 +14,7 @@ pub struct Refused(pub String);
 pub type Done<T = ()> = Result<T, Refused>;
 
 /// What there is to know of a domain now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
     /// Its state. [`PowerState::Running`] whether or not it is of use yet.
     pub state: PowerState,
@@ -24,6 +24,8 @@ pub struct Info {
     pub cpu_time_ns: u64,
     /// Processors in use.
     pub vcpus: u32,
+    /// The domain that emulates its devices, if there is one.
+    pub stubdom: Option<Stubdom>,
 }
 
 /// What a wait ended with.

@@ -74,7 +74,13 @@ fn has_stopped(state: PowerState) -> bool {
 
 /// The domain with what the hypervisor tells of it.
 fn informed(domain: &Domain, info: Info) -> Domain {
-    Domain { state: info.state, memory_kib: info.memory_kib, cpu_time_ns: info.cpu_time_ns, ..domain.clone() }
+    Domain {
+        state: info.state,
+        memory_kib: info.memory_kib,
+        cpu_time_ns: info.cpu_time_ns,
+        stubdom: info.stubdom,
+        ..domain.clone()
+    }
 }
 
 /// A domain that was just made.
@@ -161,10 +167,11 @@ impl<'a> Watcher<'a> {
             return;
         }
         let info = self.control.info(self.domid());
+        let state = info.as_ref().map(|info| info.state);
         if let Some(info) = info {
             self.published.update(informed(self.published.domain(), info));
         }
-        if info.is_none_or(|info| has_stopped(info.state) && self.is_cleared_away()) {
+        if state.is_none_or(|state| has_stopped(state) && self.is_cleared_away()) {
             let gone = Domain { state: PowerState::Halted, ..self.published.domain().clone() };
             self.published.update(gone);
         }
@@ -258,6 +265,7 @@ impl<'a> Watcher<'a> {
         }
         let domid = self.control.create(config)?;
         self.published.update(made(config, domid, run));
+        self.look();
         Ok(Reply::Domain(domid))
     }
 

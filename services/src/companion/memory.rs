@@ -5,11 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use common::failure::{Exception, Failure};
-use common::log;
 use common::names::QubeName;
-use common::peer;
 use common::quote::quote;
 use common::root::Root;
+use common::{files, log, peer};
 
 use crate::property::Case;
 
@@ -44,6 +43,14 @@ pub fn amount(case: &Case<'_>) -> Result<u64, Failure> {
         tables,
     ];
     Ok(parts.into_iter().fold(0, u64::saturating_add))
+}
+
+/// Whether the memory of a qube changes while it runs, as it needs it.
+///
+/// # Errors
+/// What the store says.
+pub fn is_balanced(case: &Case<'_>) -> Result<bool, Failure> {
+    Ok(files::exists(&case.context.root.path(SOCKET)) && case.number("maxmem")? > 0)
 }
 
 fn stubdom(case: &Case<'_>) -> Result<u64, Failure> {

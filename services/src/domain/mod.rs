@@ -16,6 +16,7 @@ use common::model::Qube;
 use common::root::Root;
 use common::storage::Started;
 
+use crate::companion;
 use crate::property::Case;
 
 /// The configuration of a qube's domain, with the administrator's changes to it.
@@ -33,6 +34,7 @@ pub fn config(case: &Case<'_>, qube: &Qube, volumes: &[Started]) -> Result<Domai
         memory_kib: memory.initial_kib,
         max_memory_kib: memory.max_kib,
         hotplug_max_kib: memory.hotplug_max_kib,
+        memory_reports: companion::memory::is_balanced(case)?,
         vcpus: u32::try_from(case.number("vcpus")?).unwrap_or(1),
         cpuid: machine::cpuid(case, mode),
         kernel: boot.kernel,

@@ -2,8 +2,8 @@
  *
  * The folder FAKE_LIBXL holds `calls`, a line for each call, and `config.json`, what the domain was made from, in the
  * library's own words. The test writes there what shall happen: `fails` holds the name of a function that fails;
- * `shutdown` the reason of a guest's end; `there` is a domain
- * from before, `gone` none at all. */
+ * `shutdown` the reason of a guest's end; `there` is a domain from before, `gone` none at all; `stubdom` the number of the
+ * domain that emulates its devices. */
 
 #define _GNU_SOURCE
 #include <stdarg.h>
@@ -15,8 +15,10 @@
 #include <libxl.h>
 #include <libxl_event.h>
 #include <libxl_utils.h>
+#include <xenstore.h>
 
 enum { DOMID = 5 };
+#define OWN_UUID "00000000-0000-4000-8000-000000000002"
 
 static xentoollog_logger *logger;
 static int paused, exists, has_told;
@@ -175,9 +177,16 @@ int libxl_domain_info(libxl_ctx *ctx, libxl_dominfo *info, uint32_t domid) {
     info->shutdown = reason != NULL;
     info->shutdown_reason = reason ? atoi(reason) : LIBXL_SHUTDOWN_REASON_UNKNOWN;
     info->current_memkb = 409600;
-    info->cpu_time = 77;
+    libxl_uuid_from_string(&info->uuid, domid == DOMID ? OWN_UUID : "00000000-0000-4000-8000-000000000099");
+    info->cpu_time = domid == DOMID ? 77 : 88;
     info->vcpu_online = 2;
     return 0;
+}
+
+int libxl_get_stubdom_id(libxl_ctx *ctx, int domid) {
+    (void)ctx;
+    const char *stubdom = told("stubdom");
+    return domid == DOMID && stubdom ? atoi(stubdom) : 0;
 }
 
 /* One that is about to go, and the one of the test's UUID. */
@@ -186,7 +195,7 @@ libxl_dominfo *libxl_list_domain(libxl_ctx *ctx, int *count) {
     libxl_dominfo *all = calloc(2, sizeof *all);
     for (*count = 0; *count < 2; ++*count) {
         libxl_dominfo_init(&all[*count]);
-        libxl_uuid_from_string(&all[*count].uuid, "00000000-0000-4000-8000-000000000002");
+        libxl_uuid_from_string(&all[*count].uuid, OWN_UUID);
         all[*count].domid = DOMID - 1 + (uint32_t)*count;
         all[*count].dying = *count == 0 || !is_there();
     }
@@ -242,4 +251,35 @@ void libxl_osevent_afterpoll(libxl_ctx *ctx, int count, const struct pollfd *pol
     (void)count;
     (void)polled;
     (void)now;
+}
+
+/* XenStore: what is written there and to whom it belongs. */
+
+struct xs_handle *xs_open(unsigned long flags) {
+    (void)flags;
+    static int store;
+    return fails("xs_open") ? NULL : (struct xs_handle *)&store;
+}
+
+void xs_close(struct xs_handle *store) {
+    (void)store;
+}
+
+bool xs_write(struct xs_handle *store, xs_transaction_t transaction, const char *path, const void *value,
+              unsigned length) {
+    (void)store;
+    (void)transaction;
+    char call[256];
+    snprintf(call, sizeof call, "%s=%.*s", path, (int)length, (const char *)value);
+    return !fails(call);
+}
+
+bool xs_set_permissions(struct xs_handle *store, xs_transaction_t transaction, const char *path,
+                        struct xs_permissions *permissions, unsigned count) {
+    (void)store;
+    (void)transaction;
+    (void)path;
+    char call[64];
+    snprintf(call, sizeof call, "owner:%u%s", permissions->id, count == 1 && !permissions->perms ? "" : " and others");
+    return !fails(call);
 }

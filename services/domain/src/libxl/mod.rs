@@ -9,7 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 
-use common::hypervisor::{Clock, Disk, DomainConfig, Domid, Emulator, Nic, Pci, PowerState, VirtMode};
+use common::hypervisor::{
+    Clock, Disk, DomainConfig, Domid, Emulator, Nic, Pci, PowerState, Stubdom, VirtMode,
+};
 use common::names::QubeUuid;
 
 use crate::control::{Control, Done, Info, Refused, Woken};
@@ -50,6 +52,31 @@ impl Libxl {
         self.done(failed)
     }
 
+    /// Makes the places where the guest reports its use of memory (spec 40 §3.3).
+    fn take_memory_reports(&mut self, domid: Domid, hotplug_max_kib: Option<u64>) -> Done {
+        let most = hotplug_max_kib.unwrap_or_default();
+        // SAFETY: the connection is ours, the rest are plain numbers.
+        let failed = unsafe { shim::shim_memory_reports(self.shim.as_ptr(), domid.0, most) };
+        self.done(failed)
+    }
+
+    /// The domain that emulates another's devices.
+    fn stubdom(&mut self, domid: Domid) -> Option<Stubdom> {
+        let (mut number, mut uuid, mut info) = (0, [0; 40], shim::Info::default());
+        let (number_place, uuid_place, info_place) = (&raw mut number, uuid.as_mut_ptr(), &raw mut info);
+        // SAFETY: the connection is ours; the shim fills in the places it is given, of which the text has room for a UUID
+        // and its NUL.
+        let missing =
+            unsafe { shim::shim_stubdom(self.shim.as_ptr(), domid.0, number_place, uuid_place, info_place) };
+        if missing != 0 {
+            return None;
+        }
+        // SAFETY: the shim has written a text that ends with NUL.
+        let uuid = unsafe { CStr::from_ptr(uuid.as_ptr()) }.to_string_lossy().into_owned();
+        let (cpu_time_ns, vcpus) = (info.cpu_time_ns, u32::try_from(info.vcpus).unwrap_or(1));
+        Some(Stubdom { domid: Domid(number), uuid, cpu_time_ns, vcpus })
+    }
+
     fn raw_info(&mut self, domid: Domid) -> Option<shim::Info> {
         let mut info = shim::Info::default();
         // SAFETY: the connection is ours; the shim fills in the structure it is given.
@@ -60,11 +87,19 @@ impl Libxl {
 
 impl Control for Libxl {
     fn create(&mut self, config: &DomainConfig) -> Done<Domid> {
-        let config = Config::of(self, config)?;
+        let made = Config::of(self, config)?;
         let mut domid = u32::MAX;
         // SAFETY: connection and configuration are ours; the shim writes the number.
-        let failed = unsafe { shim::shim_create(self.shim.as_ptr(), config.0.as_ptr(), &raw mut domid) };
-        self.done(failed).map(|()| Domid(domid))
+        let failed = unsafe { shim::shim_create(self.shim.as_ptr(), made.0.as_ptr(), &raw mut domid) };
+        self.done(failed)?;
+        let domid = Domid(domid);
+        if config.memory_reports
+            && let Err(refused) = self.take_memory_reports(domid, config.hotplug_max_kib)
+        {
+            self.destroy(domid)?;
+            return Err(refused);
+        }
+        Ok(domid)
     }
 
     fn find(&mut self, uuid: &QubeUuid) -> Done<Option<Domid>> {
@@ -120,6 +155,7 @@ impl Control for Libxl {
             memory_kib: info.memory_kib,
             cpu_time_ns: info.cpu_time_ns,
             vcpus: u32::try_from(info.vcpus).unwrap_or(1),
+            stubdom: self.stubdom(domid),
         })
     }
 

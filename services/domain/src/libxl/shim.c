@@ -18,6 +18,7 @@
 #include <libxl_event.h>
 #include <libxl_utils.h>
 #include <libxl_uuid.h>
+#include <xenstore.h>
 #include <xentoollog.h>
 
 struct shim {
@@ -268,6 +269,28 @@ int shim_destroy(struct shim *shim, uint32_t domid) {
     return libxl_domain_destroy(shim->ctx, domid, NULL);
 }
 
+static bool put(struct xs_handle *store, uint32_t domid, const char *key, const char *value) {
+    char path[64];
+    snprintf(path, sizeof path, "/local/domain/%u/memory/%s", domid, key);
+    struct xs_permissions owner = {.id = domid, .perms = XS_PERM_NONE};
+    return xs_write(store, XBT_NULL, path, value, (unsigned)strlen(value)) &&
+           (*value || xs_set_permissions(store, XBT_NULL, path, &owner, 1));
+}
+
+/* Where the guest reports its use of memory, and where its memory ends if more can be plugged in. */
+int shim_memory_reports(struct shim *shim, uint32_t domid, uint64_t hotplug_max_kib) {
+    char most[24];
+    snprintf(most, sizeof most, "%llu", (unsigned long long)hotplug_max_kib);
+    struct xs_handle *store = xs_open(0);
+    bool done = store && put(store, domid, "meminfo", "") && put(store, domid, "swapinfo", "") &&
+                (!hotplug_max_kib || put(store, domid, "hotplug-max", most));
+    if (store)
+        xs_close(store);
+    if (!done)
+        snprintf(shim->message, sizeof shim->message, "cannot write to XenStore");
+    return !done;
+}
+
 /* The terminal of a domain's console; the caller frees it. */
 char *shim_console(struct shim *shim, uint32_t domid) {
     char *path = NULL;
@@ -282,6 +305,19 @@ int shim_info(struct shim *shim, uint32_t domid, struct shim_info *found) {
                                 info.current_memkb, info.cpu_time, info.vcpu_online};
     libxl_dominfo_dispose(&info);
     return failed;
+}
+
+/* The domain that emulates another's devices; 0 if there is one. */
+int shim_stubdom(struct shim *shim, uint32_t domid, uint32_t *stubdom, char uuid[40], struct shim_info *found) {
+    libxl_dominfo info;
+    *stubdom = (uint32_t)libxl_get_stubdom_id(shim->ctx, (int)domid);
+    if (!*stubdom)
+        return 1;
+    libxl_dominfo_init(&info);
+    int failed = libxl_domain_info(shim->ctx, &info, *stubdom);
+    snprintf(uuid, 40, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info.uuid));
+    libxl_dominfo_dispose(&info);
+    return failed ? failed : shim_info(shim, *stubdom, found);
 }
 
 /* The domain of a UUID; one that is being torn down counts for nothing any more. */

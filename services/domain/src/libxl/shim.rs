@@ -67,6 +67,7 @@ unsafe extern "C" {
     );
 
     pub(super) fn shim_create(shim: *mut Shim, config: *mut Config, domid: *mut u32) -> c_int;
+    pub(super) fn shim_memory_reports(shim: *mut Shim, domid: u32, hotplug_max_kib: u64) -> c_int;
     pub(super) fn shim_unpause(shim: *mut Shim, domid: u32) -> c_int;
     pub(super) fn shim_pause(shim: *mut Shim, domid: u32) -> c_int;
     pub(super) fn shim_shutdown(shim: *mut Shim, domid: u32) -> c_int;
@@ -75,6 +76,13 @@ unsafe extern "C" {
     pub(super) fn shim_destroy(shim: *mut Shim, domid: u32) -> c_int;
     pub(super) fn shim_console(shim: *mut Shim, domid: u32) -> *mut c_char;
     pub(super) fn shim_info(shim: *mut Shim, domid: u32, found: *mut Info) -> c_int;
+    pub(super) fn shim_stubdom(
+        shim: *mut Shim,
+        domid: u32,
+        stubdom: *mut u32,
+        uuid: *mut c_char,
+        found: *mut Info,
+    ) -> c_int;
     pub(super) fn shim_find(shim: *mut Shim, uuid: Text, domid: *mut u32) -> c_int;
     pub(super) fn shim_watch(shim: *mut Shim, domid: u32) -> c_int;
     pub(super) fn shim_wait(shim: *mut Shim, other: c_int) -> c_int;

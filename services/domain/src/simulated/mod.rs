@@ -153,6 +153,7 @@ impl Control for Simulated {
             memory_kib: state.memory_kib,
             cpu_time_ns: cpu_time_ns(domid),
             vcpus: state.vcpus,
+            stubdom: None,
         })
     }
 
