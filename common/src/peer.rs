@@ -51,6 +51,14 @@ pub fn end(path: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::Unsupported.into());
     }
     kill(Pid::from_raw(daemon), Signal::SIGTERM)?;
-    while connection.read(&mut [0; 64])? > 0 {}
-    Ok(())
+    loop {
+        match connection.read(&mut [0; 64]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            // Closed, or never taken in.
+            Ok(0) | Err(_) => return Ok(()),
+            Ok(_) => {}
+        }
+    }
 }

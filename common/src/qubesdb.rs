@@ -6,10 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::log;
 use crate::names::QubeName;
-use crate::peer;
 use crate::root::Root;
+use crate::{files, log, peer};
 
 /// The longest key and the longest value.
 const KEY_MAX: usize = 63;
@@ -105,6 +104,11 @@ fn message(number: u8, key: &str, value: &str) -> io::Result<Vec<u8>> {
 /// Where the daemon of a qube's database listens.
 fn socket(root: &Root, qube: &QubeName) -> PathBuf {
     root.path(&format!("/run/qubes/qubesdb.{qube}.sock"))
+}
+
+/// Whether a qube seems to have a database now.
+pub fn exists(root: &Root, qube: &QubeName) -> bool {
+    files::exists(&socket(root, qube))
 }
 
 /// Ends the daemon of a qube's database, if it still runs.

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
 use tests::tool::{command, error, install, on_terminal, text, tool};
-use tests::{Fixture, executables};
+use tests::{Fixture, companions, executables};
 
 const GOLDEN: &str = include_str!("../conformance/initial.qubes.xml");
 
@@ -218,6 +218,7 @@ fn status_tells_versions_hypervisor_qubes_and_health() {
     for line in [
         "version     0.1.0, store format 1",
         "hypervisor  simulated: processes stand in for domains",
+        "companions  none; qubes start without QubesDB, qrexec, memory daemon",
         "qubes       4: 1 AdminVM, 2 AppVM, 1 TemplateVM",
         "running     0",
         "unfinished  nothing",
@@ -225,6 +226,9 @@ fn status_tells_versions_hypervisor_qubes_and_health() {
     ] {
         assert!(status.lines().any(|it| it == line), "{line}\n{status}");
     }
+    companions::install(&fixture);
+    let status = text(&tool(&fixture, &["status"]));
+    assert!(status.contains("companions  QubesDB, qrexec; qubes start without memory daemon"), "{status}");
     // As a killed call leaves it: recorded, and not yet seen to be whole.
     std::fs::write(fixture.path("/run/qubes/admin/pending.json"), "").unwrap();
     assert!(

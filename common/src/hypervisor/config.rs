@@ -59,6 +59,9 @@ pub struct DomainConfig {
     /// Whether a paravirtualised guest sees the host's memory map, which devices need.
     #[serde(default)]
     pub e820_host: bool,
+    /// Whether it is of use only while its qrexec agent is connected.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_agent: bool,
     /// Its disks.
     #[serde(default)]
     pub disks: Vec<Disk>,

@@ -7,7 +7,7 @@ mod watcher;
 
 pub use config::{Clock, Disk, DomainConfig, Emulator, Nic, Pci, PciAddress, VirtMode};
 pub use launch::launch;
-pub use published::{Kind, Published};
+pub use published::{Kind, Published, agent_socket};
 pub use watcher::{Connection, Listener, Reply, Request};
 
 use std::fmt;
@@ -67,6 +67,9 @@ pub struct Domain {
     /// Its helper domain, if it has one.
     #[serde(default)]
     pub stubdom: Option<Stubdom>,
+    /// Whether it is of use only while its qrexec agent is connected.
+    #[serde(default)]
+    pub needs_agent: bool,
     /// The run it belongs to.
     #[serde(default)]
     pub run: Run,
@@ -85,6 +88,7 @@ impl Domain {
             cpu_time_ns: 0,
             vcpus: 1,
             stubdom: None,
+            needs_agent: false,
             run,
         }
     }
@@ -169,6 +173,8 @@ pub trait Hypervisor {
     fn name(&self) -> &'static str;
     /// The running domain of a qube, or nothing.
     fn domain(&self, name: &QubeName) -> Option<Domain>;
+    /// The same with the figures of this moment, as far as they can be had at once.
+    fn domain_now(&self, name: &QubeName) -> Option<Domain>;
     /// Names of all qubes that may have a domain.
     fn running(&self) -> Vec<String>;
     /// dom0's own domain.

@@ -1,10 +1,11 @@
 //! What the domains' watchers publish: all that calls need to know of a hypervisor, which they never ask themselves.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Domain, Domid, Host, Hypervisor, PowerState, Run};
+use super::{Connection, Domain, Domid, Host, Hypervisor, PowerState, Request, Run};
 use crate::files;
 use crate::names::QubeName;
 use crate::root::Root;
@@ -25,7 +26,24 @@ pub enum Kind {
 pub struct Published {
     domains: PathBuf,
     configuration: PathBuf,
+    agents: PathBuf,
+    watchers: PathBuf,
     has_xen: bool,
+}
+
+/// Where the qrexec daemons of running qubes listen while their agents are connected.
+const AGENTS: &str = "/run/qubes";
+
+/// How long the figures of this moment are waited for.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+fn agent_file(name: &str) -> String {
+    format!("qrexec.{name}")
+}
+
+/// The socket of the qrexec daemon of what is called `name`.
+pub fn agent_socket(root: &Root, name: &str) -> PathBuf {
+    root.path(AGENTS).join(agent_file(name))
 }
 
 /// The optional file `/etc/qubes/admin.json`.
@@ -40,7 +58,8 @@ impl Published {
     pub fn at(root: &Root) -> Self {
         let has_xen = root.is_system() && files::exists("/proc/xen/privcmd".as_ref());
         let configuration = root.path("/etc/qubes/admin.json");
-        Self { domains: root.run().join("domains"), configuration, has_xen }
+        let [domains, watchers] = ["domains", "watchers"].map(|folder| root.run().join(folder));
+        Self { domains, watchers, configuration, agents: root.path(AGENTS), has_xen }
     }
 
     /// The hypervisor that the administrator chose; without a choice Xen where it is, else the simulated one.
@@ -58,6 +77,10 @@ impl Published {
     /// Whether a watcher lives that publishes a qube's run.
     pub fn is_watched(&self, name: &QubeName) -> bool {
         is_locked_by_another(&self.file(name))
+    }
+
+    fn has_agent(&self, name: &QubeName) -> bool {
+        files::exists(&self.agents.join(agent_file(name.as_str())))
     }
 
     fn file(&self, name: &QubeName) -> PathBuf {
@@ -79,7 +102,23 @@ impl Hypervisor for Published {
     }
 
     fn domain(&self, name: &QubeName) -> Option<Domain> {
-        self.run(name).filter(|domain| domain.state != PowerState::Halted)
+        let mut domain = self.run(name).filter(|domain| domain.state != PowerState::Halted)?;
+        if domain.state == PowerState::Running && domain.needs_agent && !self.has_agent(name) {
+            domain.state = PowerState::Transient;
+        }
+        Some(domain)
+    }
+
+    /// What its watcher publishes when asked: otherwise it does where a state changes, not as time goes by.
+    fn domain_now(&self, name: &QubeName) -> Option<Domain> {
+        self.domain(name)?;
+        if let Ok(watcher) = Connection::to(&self.watchers.join(name.as_str()))
+            && watcher.send(&Request::Publish).is_ok()
+        {
+            // A watcher that is busy, or gone, keeps nobody waiting.
+            let _ = watcher.is_heard_within(PATIENCE);
+        }
+        self.domain(name)
     }
 
     fn running(&self) -> Vec<String> {
@@ -99,6 +138,7 @@ impl Hypervisor for Published {
             cpu_time_ns: machine_cpu_time_ns(),
             vcpus: host.cpus,
             stubdom: None,
+            needs_agent: false,
             run: Run::default(),
         }
     }

@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
-use common::hypervisor::{DomainConfig, Domid, PowerState, Stubdom};
+use common::hypervisor::{DomainConfig, Domid, GuestMemory, PowerState, Stubdom};
 use common::names::QubeUuid;
 
 /// Why a hypervisor refused, in its own words.
@@ -26,6 +26,8 @@ pub struct Info {
     pub vcpus: u32,
     /// The domain that emulates its devices, if there is one.
     pub stubdom: Option<Stubdom>,
+    /// What the guest itself reports of its memory, if it does.
+    pub guest_memory: Option<GuestMemory>,
 }
 
 /// What a wait ended with.

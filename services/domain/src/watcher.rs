@@ -79,6 +79,7 @@ fn informed(domain: &Domain, info: Info) -> Domain {
         memory_kib: info.memory_kib,
         cpu_time_ns: info.cpu_time_ns,
         stubdom: info.stubdom,
+        guest_memory: info.guest_memory,
         ..domain.clone()
     }
 }
@@ -92,6 +93,7 @@ fn made(config: &DomainConfig, domid: Domid, run: Run) -> Domain {
         memory_kib: config.memory_kib,
         memory_max_kib: Some(config.max_memory_kib.max(config.hotplug_max_kib.unwrap_or_default())),
         vcpus: config.vcpus,
+        needs_agent: config.needs_agent,
         ..Domain::to_come(run)
     }
 }

@@ -73,6 +73,25 @@ pub fn of(case: &Case<'_>, qube: &Qube) -> Result<Vec<Entry>, Failure> {
     }
     entries.extend(qube.features.iter().flat_map(|(name, value)| of_feature(name.as_str(), value.as_str())));
     entries.extend(clients::of_provider(case, qube)?);
+    entries.extend(relayed(case, qube)?);
+    Ok(entries)
+}
+
+/// Qubes on other hosts that are reached through this one, and their names there.
+fn relayed(case: &Case<'_>, qube: &Qube) -> Result<Vec<Entry>, Failure> {
+    let index = case.view.index()?;
+    let mut entries = Vec::new();
+    for entry in index.entries().iter().filter(|entry| entry.class() == Class::RemoteVM) {
+        let Some(remote) = case.view.qube_named(entry.name())? else { continue };
+        let there = case.at(&remote);
+        if there.named_by("relayvm")?.is_some_and(|relay| relay.name == qube.name) {
+            let name = Some(there.text("remote_name")?).filter(|name| !name.is_empty());
+            entries.push(Entry::new(
+                format!("/remote/{}", remote.name),
+                name.unwrap_or(remote.name.to_string()),
+            ));
+        }
+    }
     Ok(entries)
 }
 

@@ -12,7 +12,8 @@ use common::{files, log, peer};
 
 use crate::property::Case;
 
-const SOCKET: &str = "/run/qubes/qmemman.sock";
+/// Where the daemon listens.
+pub const SOCKET: &str = "/run/qubes/qmemman.sock";
 /// How long the others may take to give memory up.
 const DEADLINE: Duration = Duration::from_secs(60);
 

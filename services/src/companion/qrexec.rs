@@ -1,10 +1,9 @@
 //! The qrexec daemon of a running qube, and of its helper domain (spec 40 §3.5).
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use common::failure::{Exception, Failure};
-use common::hypervisor::{Domid, Stubdom};
+use common::hypervisor::{Domid, Stubdom, agent_socket};
 use common::model::Qube;
 use common::names::QubeName;
 use common::root::Root;
@@ -17,6 +16,14 @@ use crate::property::Case;
 pub const DAEMON: &str = "/usr/sbin/qrexec-daemon";
 /// What it ends with when the agent did not connect in time.
 const NO_AGENT: i32 = 3;
+
+/// Whether a qube is of use only once its agent is connected: where there is qrexec, and the qube says that it has an agent.
+///
+/// # Errors
+/// What the store says.
+pub fn is_needed(case: &Case<'_>) -> Result<bool, Failure> {
+    Ok(files::exists(&case.context.root.path(DAEMON)) && case.has_feature("qrexec")?)
+}
 
 /// What a daemon is started with.
 pub struct Agent {
@@ -104,19 +111,15 @@ fn socket_name(qube: &QubeName, is_stubdom: bool) -> String {
     if is_stubdom { format!("{qube}-dm") } else { qube.to_string() }
 }
 
-fn socket(root: &Root, name: &str) -> PathBuf {
-    root.path(&format!("/run/qubes/qrexec.{name}"))
-}
-
 /// Whether services of a qube can be run.
 pub fn is_connected(root: &Root, qube: &QubeName) -> bool {
-    files::exists(&socket(root, qube.as_str()))
+    files::exists(&agent_socket(root, qube.as_str()))
 }
 
 /// Ends the daemons of a qube whose domain is gone, and clears away what killed ones left.
 pub fn stop(root: &Root, qube: &QubeName) {
     for is_stubdom in [false, true] {
-        let socket = socket(root, &socket_name(qube, is_stubdom));
+        let socket = agent_socket(root, &socket_name(qube, is_stubdom));
         if let Err(error) = peer::end(&socket).and_then(|()| files::remove(&socket)) {
             log::line(&format!("ending {}: {error}", socket.display()));
         }

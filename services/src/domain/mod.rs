@@ -43,6 +43,7 @@ pub fn config(case: &Case<'_>, qube: &Qube, volumes: &[Started]) -> Result<Domai
         uefi: machine::uefi(case, mode)?,
         clock: machine::clock(case, mode)?,
         e820_host: case.has_pci() && qube.feature("pci-e820-host") != Some(""),
+        needs_agent: companion::qrexec::is_needed(case)?,
         disks: disks::all(case, qube, volumes)?,
         nics: devices::nics(case)?,
         pci: devices::pci(case, qube)?,

@@ -108,12 +108,12 @@ impl Rounds {
     fn domains(&self, hypervisor: &dyn Hypervisor) -> Result<Vec<(QubeName, Domain)>, Ended> {
         let name = &self.destination;
         if !name.is_dom0() {
-            let domain = hypervisor.domain(name).ok_or_else(|| Ended(format!("{name} stopped")))?;
+            let domain = hypervisor.domain_now(name).ok_or_else(|| Ended(format!("{name} stopped")))?;
             return Ok(vec![(name.clone(), domain)]);
         }
         let running = hypervisor.running().into_iter().filter_map(|name| QubeName::parse(&name).ok());
         let mut domains: Vec<_> =
-            running.filter_map(|name| hypervisor.domain(&name).map(|domain| (name, domain))).collect();
+            running.filter_map(|name| hypervisor.domain_now(&name).map(|domain| (name, domain))).collect();
         domains.sort_by_key(|(_, domain)| domain.domid.0);
         domains.insert(0, (name.clone(), hypervisor.dom0()));
         Ok(domains)

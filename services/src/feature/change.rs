@@ -8,6 +8,7 @@ use common::names::{Ascii, FeatureName, FeatureValue, QubeName};
 use common::store::Txn;
 
 use super::{checks, dom0, not_set};
+use crate::companion::live;
 use crate::input;
 use crate::property::{self, Context};
 
@@ -132,8 +133,10 @@ impl Call for Set {
         let context = Context::of(world);
         let Assignment { name, value } = granted.input();
         let qube = granted.destination();
+        let seen = live::before_feature(world, name.as_str())?;
         let refused = world.change(&granted, |txn| assign(txn, &context, qube, name, value))?;
         follow_service(world, qube, name);
+        seen.follow(world);
         refused.map_or(Ok(Content::new()), Err)
     }
 }
@@ -198,8 +201,10 @@ impl Call for Remove {
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (qube, feature) = (granted.destination(), granted.input());
+        let seen = live::before_feature(world, feature.as_str())?;
         world.change(&granted, |txn| remove(txn, qube, feature))?;
         follow_service(world, qube, feature);
+        seen.follow(world);
         Ok(Content::new())
     }
 }

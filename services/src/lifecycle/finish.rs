@@ -10,7 +10,7 @@ use common::storage;
 use common::store::{Store, Txn};
 
 use crate::property::{self, Context};
-use crate::{vm, volume};
+use crate::{companion, vm, volume};
 
 /// Where a paused qube's interface still was, which nobody needs to know after its end.
 const DEFERRED: &str = "deferred-netvm-original";
@@ -33,6 +33,7 @@ pub(super) fn end(store: &Store, root: &Root, name: &QubeName, begun_us: u64) ->
 fn finish(store: &Store, root: &Root, name: &QubeName, ended: &Domain) -> Result<(), Failure> {
     let hypervisor = Published::at(root);
     let context = Context { hypervisor: &hypervisor, root };
+    companion::stop(root, name);
     stop_volumes(store, &context, name)?;
     let mut txn = store.write()?;
     events(name, ended).into_iter().for_each(|event| txn.event(event));

@@ -4,6 +4,7 @@
 //! that long by its watcher (`services/domain`), which makes, watches and ends the domain and has the end handled. What a
 //! killed watcher leaves is handled by another one, which the next call starts that takes the qube's lifecycle lock.
 
+mod companions;
 mod finish;
 mod lock;
 mod pause;

@@ -17,6 +17,7 @@ use common::store::{LifecycleGuard, Store};
 use super::lock::{lock, lock_after};
 use super::steps::STEPS;
 use super::{announce, refused};
+use crate::companion::memory::Grant;
 use crate::property::{Case, Context};
 
 pub(super) struct StartCall;
@@ -49,7 +50,7 @@ pub fn start(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure>
     let held = lock(store, root, name)?;
     let hypervisor = Published::at(root);
     let context = Context { hypervisor: &hypervisor, root };
-    let mut start = Start { store, context, name, watcher: None, volumes: Vec::new() };
+    let mut start = Start { store, context, name, watcher: None, memory: None, volumes: Vec::new() };
     start.look(|case, qube| check_template(case, qube))?;
     if hypervisor.domain(name).is_some() {
         return Ok(());
@@ -86,6 +87,8 @@ pub struct Start<'a> {
     /// The qube.
     pub name: &'a QubeName,
     watcher: Option<Connection>,
+    /// The memory that is kept for its domain until that has it.
+    pub(super) memory: Option<Grant>,
     /// The volumes that its domain is given.
     pub(super) volumes: Vec<Started>,
 }

@@ -5,6 +5,7 @@ use common::failure::{Exception, Failure};
 use common::hypervisor::Request;
 use common::storage;
 
+use super::companions;
 use super::finish::changed_numbers;
 use super::start::Start;
 use crate::{domain, volume};
@@ -19,16 +20,24 @@ pub(super) const STEPS: &[Step] = &[
     check_required_devices,                                   // 7
     verify_volumes,                                           // 8
     start_netvm,                                              // 9
+    companions::request_memory,                               // 10
     start_volumes,                                            // 11
     |start| tell(start, "domain-pre-spawn", &[GUID]),         // 12
-    create_domain,                                            // 13, 14
-    |start| start.announce(changed_numbers(start.name)),      // 16
-    |start| tell(start, "domain-spawn", &[GUID]),             // 19
-    |start| tell(start, "domain-qdb-create", &[]),            // 21
-    |start| tell(start, "domain-pre-unpaused", &[]),          // 23
-    |start| start.ask(&Request::Unpause),                     // 24
-    |start| tell(start, "domain-unpaused", &[]),              // 25
-    |start| tell(start, "domain-start", &[GUID]),             // 28
+    companions::tell_netvm,
+    create_domain,                                       // 13 to 15
+    |start| start.announce(changed_numbers(start.name)), // 16
+    companions::release_memory,                          // 17
+    |start| tell(start, "domain-spawn", &[GUID]),        // 19
+    companions::start_qubesdb,                           // 20
+    companions::fill_qubesdb,                            // 21
+    |start| tell(start, "domain-qdb-create", &[]),
+    |start| tell(start, "domain-pre-unpaused", &[]), // 23
+    |start| start.ask(&Request::Unpause),            // 24
+    |start| tell(start, "domain-unpaused", &[]),     // 25
+    companions::connect_stubdom,                     // 26
+    companions::connect,                             // 27
+    companions::tell_others,                         // 28
+    |start| tell(start, "domain-start", &[GUID]),
     |start| start.ask(&Request::Keep),
 ];
 

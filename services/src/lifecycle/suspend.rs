@@ -1,12 +1,21 @@
 //! `admin.vm.Suspend` and `.Resume` (spec 40 §4.2).
 
-use common::call::{Call, Content, Granted, Received, Row, Values, World};
+use std::time::Duration;
+
+use common::call::{Call, Content, Granted, Received, Row, Values, World, no_such_domain};
 use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
 use common::hypervisor::{PowerState, Reply, Request};
+use common::log;
+use common::names::QubeName;
 
 use super::lock::reach;
 use super::{announce, pause, refused};
+use crate::companion::{qrexec, service};
+use crate::property::{Case, Context};
+
+/// How long a guest may take to get ready for sleep, or to get up.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(super) struct Suspend;
 
@@ -27,6 +36,7 @@ impl Call for Suspend {
         let (store, name) = (world.store(), granted.destination());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "suspend")?;
         let (_, watcher) = reach(store, world.root(), name)?.ok_or_else(|| refused::not_running(name))?;
+        prepare(world, name)?;
         match watcher.ask(&Request::Suspend).map_err(refused::by_hypervisor)? {
             Some(Reply::Refused(_)) => pause::pause(store, &watcher, name)?,
             Some(_) => {}
@@ -34,6 +44,36 @@ impl Call for Suspend {
         }
         Ok(Content::new())
     }
+}
+
+/// Tells the guest that it is about to sleep.
+fn prepare(world: &World<'_>, name: &QubeName) -> Result<(), Failure> {
+    in_guest(world, name, "qubes.SuspendPre")
+}
+
+/// Runs a service in a guest that has qrexec. That it fails, or takes too long, keeps nobody from going on.
+fn in_guest(world: &World<'_>, name: &QubeName, service: &str) -> Result<(), Failure> {
+    if !can_be_told(world, name)? {
+        return Ok(());
+    }
+    announce(world.store(), [Event::on(name, "domain-cmd-pre-run").with("start_guid", "False")])?;
+    let said = match service::run(world.root(), name, "root", service, "", DEADLINE) {
+        Ok(outcome) if outcome.is_success() => return Ok(()),
+        Ok(outcome) => outcome.status(),
+        Err(error) => error.to_string(),
+    };
+    log::line(&format!("{service} in {name}: {said}"));
+    Ok(())
+}
+
+/// Whether a guest has qrexec, which must be connected then.
+fn can_be_told(world: &World<'_>, name: &QubeName) -> Result<bool, Failure> {
+    let (view, context) = (world.store().read()?, Context::of(world));
+    let qube = view.qube(name)?.ok_or_else(|| no_such_domain(name.as_str()))?;
+    if !qrexec::is_needed(&Case { view: &view, context, qube: Some(&qube) })? {
+        return Ok(false);
+    }
+    service::check(&context, &qube).map(|()| true)
 }
 
 pub(super) struct Resume;
@@ -57,6 +97,9 @@ impl Call for Resume {
         match domain.state {
             PowerState::Suspended => {
                 pause::ask(&watcher, name, &Request::Resume)?;
+                if let Err(failure) = in_guest(world, name, "qubes.SuspendPost") {
+                    log::line(&format!("{name} is awake, but was not told: {}", failure.into_text()));
+                }
                 announce(store, [Event::on(name, "domain-resumed")])?;
             }
             PowerState::Paused => pause::unpause(store, &watcher, name)?,

@@ -15,6 +15,7 @@ use super::fanout::after_commit;
 use super::parse::parse;
 use super::row::{Case, Context, Kind, Row};
 use super::{explicit, global_row, global_rows, row, rows_of, value_of};
+use crate::companion::live;
 use crate::input;
 use crate::listing::{self, Item};
 
@@ -268,12 +269,14 @@ impl<const GLOBAL_ONES: bool> Call for Set<GLOBAL_ONES> {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let context = Context::of(world);
         let Assignment { property, value } = granted.input();
+        let seen = live::before_property(world, property.as_str())?;
         world.change(&granted, |txn| {
             let holder = if GLOBAL_ONES { Holder::SYSTEM } else { Holder::qube(txn, granted.destination())? };
             let value = value.clone().ok_or_else(|| holder.no_such_property(property.as_str()))?;
             set_on(txn, &context, holder, property.as_str(), value)
         })?;
         after_commit(world, property.as_str());
+        seen.follow(world);
         Ok(Content::new())
     }
 }
@@ -298,11 +301,13 @@ impl<const GLOBAL_ONES: bool> Call for Reset<GLOBAL_ONES> {
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (context, property) = (Context::of(world), granted.input());
+        let seen = live::before_property(world, property.as_str())?;
         world.change(&granted, |txn| {
             let holder = if GLOBAL_ONES { Holder::SYSTEM } else { Holder::qube(txn, granted.destination())? };
             reset_on(txn, &context, holder, property.as_str())
         })?;
         after_commit(world, property.as_str());
+        seen.follow(world);
         Ok(Content::new())
     }
 }

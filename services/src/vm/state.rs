@@ -27,7 +27,7 @@ impl Call for CurrentState {
         let state = match qube.class {
             Class::AdminVM => running(world, &qube, &world.hypervisor().dom0())?,
             Class::RemoteVM => State::idle(PowerState::Running),
-            _ => match world.hypervisor().domain(name) {
+            _ => match world.hypervisor().domain_now(name) {
                 Some(domain) => running(world, &qube, &domain)?,
                 None => State::idle(PowerState::Halted),
             },

@@ -3,7 +3,7 @@
  * The folder FAKE_LIBXL holds `calls`, a line for each call, and `config.json`, what the domain was made from, in the
  * library's own words. The test writes there what shall happen: `fails` holds the name of a function that fails;
  * `shutdown` the reason of a guest's end; `there` is a domain from before, `gone` none at all; `stubdom` the number of the
- * domain that emulates its devices. */
+ * domain that emulates its devices, `cpu` its time, `meminfo` and `swapinfo` what the guest reports. */
 
 #define _GNU_SOURCE
 #include <stdarg.h>
@@ -178,7 +178,7 @@ int libxl_domain_info(libxl_ctx *ctx, libxl_dominfo *info, uint32_t domid) {
     info->shutdown_reason = reason ? atoi(reason) : LIBXL_SHUTDOWN_REASON_UNKNOWN;
     info->current_memkb = 409600;
     libxl_uuid_from_string(&info->uuid, domid == DOMID ? OWN_UUID : "00000000-0000-4000-8000-000000000099");
-    info->cpu_time = domid == DOMID ? 77 : 88;
+    info->cpu_time = domid != DOMID ? 88 : told("cpu") ? strtoull(told("cpu"), NULL, 10) : 77;
     info->vcpu_online = 2;
     return 0;
 }
@@ -258,11 +258,8 @@ void libxl_osevent_afterpoll(libxl_ctx *ctx, int count, const struct pollfd *pol
 struct xs_handle *xs_open(unsigned long flags) {
     (void)flags;
     static int store;
-    return fails("xs_open") ? NULL : (struct xs_handle *)&store;
-}
-
-void xs_close(struct xs_handle *store) {
-    (void)store;
+    const char *failing = told("fails");
+    return failing && !strcmp(failing, "xs_open") ? NULL : (struct xs_handle *)&store;
 }
 
 bool xs_write(struct xs_handle *store, xs_transaction_t transaction, const char *path, const void *value,
@@ -272,6 +269,14 @@ bool xs_write(struct xs_handle *store, xs_transaction_t transaction, const char 
     char call[256];
     snprintf(call, sizeof call, "%s=%.*s", path, (int)length, (const char *)value);
     return !fails(call);
+}
+
+void *xs_read(struct xs_handle *store, xs_transaction_t transaction, const char *path, unsigned *length) {
+    (void)store;
+    (void)transaction;
+    const char *text = told(strrchr(path, '/') + 1);
+    *length = text ? (unsigned)strlen(text) : 0;
+    return text ? strdup(text) : NULL;
 }
 
 bool xs_set_permissions(struct xs_handle *store, xs_transaction_t transaction, const char *path,

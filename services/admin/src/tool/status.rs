@@ -1,10 +1,12 @@
 //! `qubes-admin status`: what is there, and whether it is well.
 
+use common::files;
 use common::hypervisor::{Hypervisor, Kind, Published};
 use common::model::Class;
 use common::names::QubeName;
 use common::root::Root;
 use common::store::{FORMAT, Index, Problem, Store};
+use services::companion;
 
 use super::out::Stop;
 use super::{rows, table};
@@ -20,6 +22,7 @@ pub(super) fn run(root: &Root) -> Result<(), Stop> {
         ("version", format!("{}, store format {FORMAT}", env!("CARGO_PKG_VERSION"))),
         ("root", root.path("/").display().to_string()),
         ("hypervisor", hypervisor(root)),
+        ("companions", companions(root)),
         ("qubes", qubes(&index)),
         ("running", running(root, &index)),
         ("store", format!("{}, generation {}", store.state_directory().display(), index.generation)),
@@ -34,6 +37,18 @@ fn hypervisor(root: &Root) -> String {
     match Published::at(root).kind() {
         Kind::Simulated => "simulated: processes stand in for domains".to_owned(),
         Kind::Libxl => "libxl: domains of Xen".to_owned(),
+    }
+}
+
+/// What of other packages goes with running qubes, and what they start without.
+fn companions(root: &Root) -> String {
+    let (there, missing): (Vec<_>, Vec<_>) =
+        companion::PARTS.into_iter().partition(|(_, path)| files::exists(&root.path(path)));
+    let named = |parts: Vec<(&str, &str)>| parts.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    match (there.is_empty(), missing.is_empty()) {
+        (_, true) => named(there),
+        (true, _) => format!("none; qubes start without {}", named(missing)),
+        _ => format!("{}; qubes start without {}", named(there), named(missing)),
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 
 use common::hypervisor::{
-    Clock, Disk, DomainConfig, Domid, Emulator, Nic, Pci, PowerState, Stubdom, VirtMode,
+    Clock, Disk, DomainConfig, Domid, Emulator, GuestMemory, Nic, Pci, PowerState, Stubdom, VirtMode,
 };
 use common::names::QubeUuid;
 
@@ -75,6 +75,18 @@ impl Libxl {
         let uuid = unsafe { CStr::from_ptr(uuid.as_ptr()) }.to_string_lossy().into_owned();
         let (cpu_time_ns, vcpus) = (info.cpu_time_ns, u32::try_from(info.vcpus).unwrap_or(1));
         Some(Stubdom { domid: Domid(number), uuid, cpu_time_ns, vcpus })
+    }
+
+    /// What the guest says of its memory; swap counts where it tells both.
+    fn guest_memory(&mut self, domid: Domid) -> Option<GuestMemory> {
+        let used_kib = self.reported(domid, c"meminfo")?;
+        Some(GuestMemory { used_kib, swap_used_kib: self.reported(domid, c"swapinfo") })
+    }
+
+    fn reported(&mut self, domid: Domid, key: &CStr) -> Option<u64> {
+        // SAFETY: the connection is ours; the text ends with NUL and outlives the call.
+        let number = unsafe { shim::shim_reported(self.shim.as_ptr(), domid.0, key.as_ptr()) };
+        (number != u64::MAX).then_some(number)
     }
 
     fn raw_info(&mut self, domid: Domid) -> Option<shim::Info> {
@@ -156,6 +168,7 @@ impl Control for Libxl {
             cpu_time_ns: info.cpu_time_ns,
             vcpus: u32::try_from(info.vcpus).unwrap_or(1),
             stubdom: self.stubdom(domid),
+            guest_memory: self.guest_memory(domid),
         })
     }
 

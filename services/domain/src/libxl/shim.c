@@ -25,6 +25,7 @@ struct shim {
     xentoollog_logger logger; /* first, as libxl hands it back alone */
     libxl_ctx *ctx;
     libxl_evgen_domain_death *watch;
+    struct xs_handle *store; /* opened when it is needed first */
     char message[512];
 };
 
@@ -269,6 +270,12 @@ int shim_destroy(struct shim *shim, uint32_t domid) {
     return libxl_domain_destroy(shim->ctx, domid, NULL);
 }
 
+static struct xs_handle *store_of(struct shim *shim) {
+    if (!shim->store)
+        shim->store = xs_open(0);
+    return shim->store;
+}
+
 static bool put(struct xs_handle *store, uint32_t domid, const char *key, const char *value) {
     char path[64];
     snprintf(path, sizeof path, "/local/domain/%u/memory/%s", domid, key);
@@ -281,14 +288,24 @@ static bool put(struct xs_handle *store, uint32_t domid, const char *key, const 
 int shim_memory_reports(struct shim *shim, uint32_t domid, uint64_t hotplug_max_kib) {
     char most[24];
     snprintf(most, sizeof most, "%llu", (unsigned long long)hotplug_max_kib);
-    struct xs_handle *store = xs_open(0);
+    struct xs_handle *store = store_of(shim);
     bool done = store && put(store, domid, "meminfo", "") && put(store, domid, "swapinfo", "") &&
                 (!hotplug_max_kib || put(store, domid, "hotplug-max", most));
-    if (store)
-        xs_close(store);
     if (!done)
         snprintf(shim->message, sizeof shim->message, "cannot write to XenStore");
     return !done;
+}
+
+/* A number that the guest reports of its memory, as nothing but digits; UINT64_MAX if it reports none. */
+uint64_t shim_reported(struct shim *shim, uint32_t domid, const char *key) {
+    char path[64];
+    snprintf(path, sizeof path, "/local/domain/%u/memory/%s", domid, key);
+    unsigned length = 0;
+    char *text = store_of(shim) ? xs_read(shim->store, XBT_NULL, path, &length) : NULL;
+    bool is_number = text && length && length < 20 && strspn(text, "0123456789") == length;
+    uint64_t number = is_number ? strtoull(text, NULL, 10) : UINT64_MAX;
+    free(text);
+    return number;
 }
 
 /* The terminal of a domain's console; the caller frees it. */

@@ -154,6 +154,7 @@ impl Control for Simulated {
             cpu_time_ns: cpu_time_ns(domid),
             vcpus: state.vcpus,
             stubdom: None,
+            guest_memory: None,
         })
     }
 

@@ -1,0 +1,118 @@
+//! What running qubes find in their QubesDB follows changes of the state (spec 10 §8.5 to §8.10, spec 40 §3.4).
+
+use common::call::World;
+use common::failure::Failure;
+use common::log;
+use common::model::Qube;
+use common::names::QubeName;
+use common::qubesdb::{Entry, exists};
+use common::store::Store;
+
+use super::{entries, qubesdb};
+use crate::property::{Case, Context};
+
+/// Properties whose changes are told at once; all others are at the next start.
+const PROPERTIES: [&str; 7] =
+    ["audiovm", "default_audiovm", "default_netvm", "keyboard_layout", "netvm", "relayvm", "remote_name"];
+/// How features begin whose changes are told at once.
+const FEATURES: [&str; 3] = ["custom-persist.", "service.", "vm-config."];
+/// How often the state may change again while running qubes are told of a change.
+const ROUNDS: usize = 8;
+
+/// What running qubes find, as the state is at one moment.
+#[derive(PartialEq)]
+pub struct Seen(Vec<Database>);
+
+#[derive(PartialEq)]
+struct Database {
+    qube: QubeName,
+    netvm: Option<QubeName>,
+    entries: Vec<Entry>,
+}
+
+/// What running qubes find before a property changes.
+///
+/// # Errors
+/// What the store says.
+pub fn before_property(world: &World<'_>, property: &str) -> Result<Seen, Failure> {
+    if PROPERTIES.contains(&property) { seen(world) } else { Ok(Seen(Vec::new())) }
+}
+
+/// What running qubes find before a feature changes.
+///
+/// # Errors
+/// What the store says.
+pub fn before_feature(world: &World<'_>, feature: &str) -> Result<Seen, Failure> {
+    if FEATURES.iter().any(|begin| feature.starts_with(begin)) { seen(world) } else { Ok(Seen(Vec::new())) }
+}
+
+fn seen(world: &World<'_>) -> Result<Seen, Failure> {
+    all(world.store(), Context::of(world))
+}
+
+/// The databases of all running qubes, whether or not one knows them.
+fn all(store: &Store, context: Context<'_>) -> Result<Seen, Failure> {
+    let running = context.hypervisor.running();
+    let with_database = |name: String| QubeName::parse(&name).ok().filter(|name| exists(context.root, name));
+    let names: Vec<QubeName> = running.into_iter().filter_map(with_database).collect();
+    if names.is_empty() {
+        return Ok(Seen(Vec::new()));
+    }
+    let view = store.read()?;
+    let mut found = Vec::new();
+    for name in names {
+        if let Some(qube) = view.qube(&name)? {
+            found.push(database(&Case { view: &view, context, qube: Some(&qube) }, &qube)?);
+        }
+    }
+    Ok(Seen(found))
+}
+
+fn database(case: &Case<'_>, qube: &Qube) -> Result<Database, Failure> {
+    let netvm = case.named_by("netvm")?.map(|netvm| netvm.name.clone());
+    Ok(Database { qube: qube.name.clone(), netvm, entries: entries::of(case, qube)? })
+}
+
+impl Seen {
+    /// Tells running qubes what became different since. The change itself is made: what cannot be told is logged. Who
+    /// changes the state meanwhile may have been faster to tell, so it is looked at again until nothing differs.
+    pub fn follow(self, world: &World<'_>) {
+        let mut told = self;
+        for _ in 0..ROUNDS {
+            if told.0.is_empty() {
+                return;
+            }
+            let now = match seen(world) {
+                Ok(now) if now != told => now,
+                Ok(_) => return,
+                Err(failure) => return log::line(&format!("QubesDB is not told: {}", failure.into_text())),
+            };
+            for database in &now.0 {
+                if let Some(before) = told.0.iter().find(|before| before.qube == database.qube) {
+                    database.tell_since(before, world);
+                }
+            }
+            told = now;
+        }
+    }
+}
+
+impl Database {
+    /// Behind another netvm everything is written anew.
+    fn tell_since(&self, before: &Self, world: &World<'_>) {
+        if self.netvm == before.netvm {
+            return qubesdb::tell(world.root(), &self.qube, &self.changes_since(before));
+        }
+        if let Err(failure) = qubesdb::fill(world.root(), &self.qube, &self.entries) {
+            log::line(&failure.into_text());
+        }
+    }
+
+    fn changes_since(&self, before: &Self) -> Vec<Entry> {
+        let is_kept = |key: &str| self.entries.iter().any(|entry| entry.key == key);
+        let gone = before.entries.iter().filter(|entry| entry.value.is_some() && !is_kept(&entry.key));
+        let gone = gone.map(|entry| Entry::none(entry.key.clone()));
+        let new = self.entries.iter().filter(|entry| !before.entries.contains(entry)).cloned();
+        gone.chain(new).collect()
+    }
+}
