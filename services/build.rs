@@ -13,8 +13,8 @@ const NO_TABLES: &str = "/DISCARD/ : { *(.eh_frame) *(.gcc_except_table .gcc_exc
 const KEPT: &[&str] = &[
     "3std3sys9backtrace",
     "12backtrace_rs5print",
-    "4core5slice4sort*5gimli",
-    "4core5slice4sort*9addr2line",
+    "4core5slice4sort6shared*5gimli",
+    "4core5slice4sort6shared*9addr2line",
     "5alloc7raw_vec",
     "14rustc_demangle21SizeLimitedFmtAdapter",
 ];
