@@ -1,26 +1,45 @@
-//! Tells the tests whether they run as root and whether libxl's headers and systemd's checker of units are here: those
-//! that need either are then shown as ignored, not as passed.
+//! Tells the tests whether they run as root, whether libxl's headers and systemd's checker of units are here, and on which
+//! file systems whose files share blocks they can work: those that need what is not there are then shown as ignored, not as
+//! passed.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a build script talks to cargo")]
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 const LIBXL: &str = "/usr/include/libxl.h";
 const SYSTEMD: &str = "/usr/bin/systemd-analyze";
 
 fn main() {
-    println!("cargo::rustc-check-cfg=cfg(root, libxl, systemd)");
+    println!("cargo::rustc-check-cfg=cfg(root, libxl, systemd, xfs, btrfs)");
     println!("cargo::rerun-if-env-changed=USER");
     println!("cargo::rerun-if-env-changed=HOME");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={LIBXL}");
     println!("cargo::rerun-if-changed={SYSTEMD}");
-    if std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    if is_root {
         println!("cargo::rustc-cfg=root");
     }
-    if std::path::Path::new(LIBXL).exists() {
+    for kind in ["xfs", "btrfs"].into_iter().filter(|kind| is_root && can_mount(kind)) {
+        println!("cargo::rustc-cfg={kind}");
+    }
+    if Path::new(LIBXL).exists() {
         println!("cargo::rustc-cfg=libxl");
     }
-    if std::path::Path::new(SYSTEMD).exists() {
+    if Path::new(SYSTEMD).exists() {
         println!("cargo::rustc-cfg=systemd");
     }
+}
+
+/// Whether there are loop devices, the kernel knows a file system, and the program that makes it is where
+/// `tests::loops` looks.
+fn can_mount(kind: &str) -> bool {
+    let kernel = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let is_known = kernel.lines().any(|line| line.split_whitespace().last() == Some(kind));
+    let makers =
+        ["/usr/sbin", "/sbin", "../.cache/xen/tree/sbin"].map(|folder| format!("{folder}/mkfs.{kind}"));
+    let maker = makers.iter().find(|maker| Path::new(maker).exists());
+    // A path that is not there would have everything built anew each time.
+    println!("cargo::rerun-if-changed={}", maker.map_or("/usr/sbin", String::as_str));
+    is_known && maker.is_some() && Path::new("/dev/loop-control").exists()
 }

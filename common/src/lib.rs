@@ -11,6 +11,7 @@ pub mod environment;
 pub mod event;
 pub mod failure;
 pub mod files;
+mod filling;
 pub mod hypervisor;
 pub mod log;
 pub mod model;

@@ -3,15 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::filling::{BLOCK, Filling};
 use crate::untrusted::Untrusted;
 
-/// Bytes moved at once: large enough for a fast copy, and what is left out of a sparse volume when all are zero.
-const BLOCK: usize = 128 << 10;
 /// How long a stream that has all its bytes may stay open without ending, in milliseconds.
 const END_DEADLINE_MS: u16 = 10_000;
 
@@ -65,22 +64,20 @@ impl Upload {
         Ok(None)
     }
 
-    /// Moves exactly `size` bytes into a file of zeros, durably. Blocks of zeros are left out, so that what is sparse
-    /// stays sparse.
+    /// Moves exactly `size` bytes into a file of zeros, durably, but for what is zero.
     ///
     /// # Errors
     /// [`Short`].
     pub fn pour(&self, into: &File, size: u64) -> Result<(), Short> {
+        widen_pipe();
         let mut block = vec![0; BLOCK];
+        let mut filling = Filling::of(into);
         let mut copied = 0_u64;
         while copied < size {
             let left = usize::try_from(size.saturating_sub(copied)).unwrap_or(usize::MAX);
             let room = block.get_mut(..left.min(BLOCK)).unwrap_or_default();
             let read = read_full(room)?;
-            let data = room.get(..read).unwrap_or_default();
-            if data.iter().any(|byte| *byte != 0) {
-                into.write_all_at(data, copied)?;
-            }
+            filling.put(room.get(..read).unwrap_or_default(), copied)?;
             copied = copied.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
             if read < room.len() {
                 return Err(Short::TooLittle { copied, size });
@@ -89,6 +86,13 @@ impl Upload {
         into.sync_data()?;
         if is_at_end()? { Ok(()) } else { Err(Short::TooMuch { size }) }
     }
+}
+
+/// Lets a pipe hold as much as the system gives anybody, so that its sender works on while we write. A socket has no such
+/// thing.
+fn widen_pipe() {
+    const MOST: i32 = 1 << 20;
+    let _ = fcntl(io::stdin(), FcntlArg::F_SETPIPE_SZ(MOST));
 }
 
 /// One read without a buffer that could take more than was asked for.

@@ -17,8 +17,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::sys::resource::{UsageWho, getrusage};
 use tests::executables::released;
+use tests::measure::children_cpu;
 use tests::{Fixture, stepper};
 
 const SIZES: [u16; 4] = [10, 100, 1_000, 5_000];
@@ -133,12 +133,6 @@ fn cpu_time(subject: &Subject, mut command: Command) -> u64 {
     let answered = subject.method.is_empty() || output.stdout.starts_with(b"0\0");
     assert!(answered, "{:?}", String::from_utf8_lossy(&output.stdout));
     children_cpu() - before
-}
-
-fn children_cpu() -> u64 {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
-    let micros = |time: nix::sys::time::TimeVal| time.tv_sec() as u64 * 1_000_000 + time.tv_usec() as u64;
-    micros(usage.user_time()) + micros(usage.system_time())
 }
 
 /// A folder with copies of the services' executables and both empty programs.

@@ -16,12 +16,12 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::event::Event;
-use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::socket::sockopt::ReceiveTimestampns;
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, setsockopt, socketpair,
 };
 use tests::Fixture;
+use tests::measure::children_cpu;
 
 const LISTENERS: usize = 100;
 /// Events in one run; times the listeners, so many deliveries.
@@ -164,12 +164,6 @@ fn set(fixture: &Fixture, number: usize) -> u64 {
     child.stdin.take().unwrap().write_all(request.as_bytes()).unwrap();
     assert_eq!(child.wait_with_output().unwrap().stdout, b"0\0");
     children_cpu() - before
-}
-
-fn children_cpu() -> u64 {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
-    let micros = |time: nix::sys::time::TimeVal| time.tv_sec() as u64 * 1_000_000 + time.tv_usec() as u64;
-    micros(usage.user_time()) + micros(usage.system_time())
 }
 
 /// The largest private memory among the listeners, KiB.

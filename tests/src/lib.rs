@@ -18,6 +18,8 @@ pub mod executables;
 pub mod fixture;
 pub mod golden;
 pub mod listener;
+pub mod loops;
+pub mod measure;
 pub mod numbers;
 pub mod pools;
 pub mod scenario;

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
 use tests::Fixture;
 use tests::cases::{CASES, Case, World, side_by_side};
 use tests::fixture::refusal;
+use tests::loops::own_namespace;
 
 const STATE: &str = "/var/lib/qubes/admin";
 const RUN: &str = "/run/qubes/admin";
@@ -92,13 +92,6 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap();
     assert!(copied.success());
-}
-
-/// Mounts of this thread are nobody else's and end with it.
-fn own_namespace() {
-    unshare(CloneFlags::CLONE_NEWNS).unwrap();
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
 }
 
 /// Makes the call on a full disk, and again when there is space. Tells whether it was refused the first time.

@@ -31,7 +31,8 @@ fn nothing(_: &Fixture) {}
 fn one_revision(fixture: &Fixture) {
     fixture.ok("admin.vm.volume.Clear+private", "made", "");
     std::fs::write(image(fixture, "private.img"), new()).unwrap();
-    std::fs::remove_file(image(fixture, "private-precache.img")).unwrap();
+    // It is there only where files share their blocks.
+    let _ = std::fs::remove_file(image(fixture, "private-precache.img"));
 }
 
 fn begun(fixture: &Fixture) {

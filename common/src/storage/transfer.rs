@@ -64,8 +64,8 @@ fn copy<D: PoolDriver + ?Sized>(driver: &D, volume: &Volume, from: &Path) -> Res
     let path = driver.import_begin(volume, size)?;
     let mut progress = Progress::of(size);
     let copied = opened::open(&path, Purpose::Writing)
-        .and_then(|mut target| {
-            clone::copy(&source, &mut target, &mut |done| progress.tell(done))?;
+        .and_then(|target| {
+            clone::copy(&source, &target, &mut |done| progress.tell(done))?;
             target.sync_all()?;
             progress.tell(size);
             Ok(())

@@ -1,5 +1,6 @@
 //! The files of one volume: names, copies, revisions, and the commit that replaces one state by the next.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,14 @@ pub(super) struct Images {
 pub(super) enum Keep {
     Time,
     Nothing,
+}
+
+/// When the next start's image is made ahead of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ahead {
+    Always,
+    /// Where that takes no time. A start waits for its copy once, a caller that brings new content does not.
+    WhereShared,
 }
 
 impl Images {
@@ -152,15 +161,15 @@ impl Images {
 
     /// Removes revisions that are too many and prepares the next start: neither changes what the volume holds, so that
     /// a failure is only logged.
-    pub(super) fn tidy(&self, volume: &Volume) {
+    pub(super) fn tidy(&self, volume: &Volume, ahead: Ahead) {
         let keep = usize::try_from(volume.revisions_to_keep).unwrap_or_default();
         log_untidied(volume, self.prune(keep));
-        self.prepare_start(volume);
+        self.prepare_start(volume, ahead);
     }
 
     /// Copies the clean image for the next start, which does without if this fails.
-    pub(super) fn prepare_start(&self, volume: &Volume) {
-        log_untidied(volume, self.make_precache(volume));
+    pub(super) fn prepare_start(&self, volume: &Volume, ahead: Ahead) {
+        log_untidied(volume, self.make_precache(volume, ahead));
     }
 
     /// Removes all but the newest revisions.
@@ -169,11 +178,18 @@ impl Images {
     }
 
     /// Copies the clean image for the next start.
-    pub(super) fn make_precache(&self, volume: &Volume) -> io::Result<()> {
+    pub(super) fn make_precache(&self, volume: &Volume, ahead: Ahead) -> io::Result<()> {
         if volume.has_snapshots_disabled() {
             return Ok(());
         }
-        copy(&self.clean(), &self.precache(), None, Keep::Time)
+        let fill: Fill = match ahead {
+            Ahead::Always => copy_content,
+            Ahead::WhereShared => share_content,
+        };
+        match make(&self.clean(), &self.precache(), None, Keep::Time, fill) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+            made => made,
+        }
     }
 
     /// Whether the precached image equals the clean one in size and time of last change.
@@ -194,15 +210,31 @@ pub(super) fn make_sparse(path: &Path, size: u64) -> io::Result<()> {
     files::sync_directory(path)
 }
 
+/// What an empty image gets from another.
+type Fill = fn(&File, &File) -> io::Result<()>;
+
+fn copy_content(from: &File, to: &File) -> io::Result<()> {
+    clone::copy(from, to, &mut |_| {})
+}
+
+/// Fails where blocks cannot be shared.
+fn share_content(from: &File, to: &File) -> io::Result<()> {
+    if clone::share(from, to) { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+}
+
 /// Copies an image, at most to be cut or extended to another size; it appears under its name when it is complete and
 /// durable.
 pub(super) fn copy(from: &Path, to: &Path, size: Option<u64>, keep: Keep) -> io::Result<()> {
+    make(from, to, size, keep, copy_content)
+}
+
+fn make(from: &Path, to: &Path, size: Option<u64>, keep: Keep, fill: Fill) -> io::Result<()> {
     let temporary = PathBuf::from(format!("{}~", to.display()));
     let copied = (|| {
         let source = files::open(from)?;
         let about = source.metadata()?;
-        let mut target = files::create(&temporary, IMAGE_MODE)?;
-        clone::copy(&source, &mut target, &mut |_| {})?;
+        let target = files::create(&temporary, IMAGE_MODE)?;
+        fill(&source, &target)?;
         target.set_len(size.unwrap_or(about.len()))?;
         if keep == Keep::Time {
             target.set_modified(about.modified()?)?;

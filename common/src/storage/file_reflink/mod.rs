@@ -5,7 +5,7 @@ pub mod revision;
 
 use std::path::{Path, PathBuf};
 
-use images::{Images, Keep};
+use images::{Ahead, Images, Keep};
 
 use super::options::SETUP_CHECK;
 use super::{Capacity, PoolDriver, Revision, StorageError, clone, loop_device, space};
@@ -75,9 +75,9 @@ fn keeps_revisions(volume: &Volume) -> bool {
 }
 
 /// Makes an image the committed state and tidies up after it.
-fn commit(volume: &Volume, images: &Images, image: &Path) -> Done {
+fn commit(volume: &Volume, images: &Images, image: &Path, ahead: Ahead) -> Done {
     images.commit(image, keeps_revisions(volume)).map_err(StorageError::io("committing an image"))?;
-    images.tidy(volume);
+    images.tidy(volume, ahead);
     Ok(())
 }
 
@@ -95,7 +95,7 @@ impl PoolDriver for FileReflink {
             }
             images.make_directory()?;
             images::make_sparse(&images.clean(), volume.size)?;
-            images.make_precache(volume)
+            images.make_precache(volume, Ahead::Always)
         };
         make().map_err(StorageError::io("making an image"))
     }
@@ -154,7 +154,7 @@ impl PoolDriver for FileReflink {
             (true, true) => {
                 files::rename(&images.dirty(), &images.clean()).map_err(StorageError::io(stopping))
             }
-            (true, false) => commit(volume, &images, &images.dirty()),
+            (true, false) => commit(volume, &images, &images.dirty(), Ahead::Always),
         }
     }
 
@@ -198,7 +198,7 @@ impl PoolDriver for FileReflink {
         let (number, revision) = images.next_revision().map_err(keeping())?;
         // A copy: a link would be taken for the beginning of a commit.
         images::copy(&images.clean(), &revision, None, Keep::Time).map_err(keeping())?;
-        images.tidy(volume);
+        images.tidy(volume, Ahead::Always);
         Ok(number.to_string())
     }
 
@@ -216,7 +216,7 @@ impl PoolDriver for FileReflink {
             found.map_or(Ok(()), |(_, revision)| images.commit(revision, true))
         };
         revert().map_err(StorageError::io("taking a volume back"))?;
-        images.prepare_start(volume);
+        images.prepare_start(volume, Ahead::Always);
         Ok(())
     }
 
@@ -239,7 +239,7 @@ impl PoolDriver for FileReflink {
         };
         resize().map_err(StorageError::io("resizing an image"))?;
         if volume.save_on_stop && !images.dirty().exists() {
-            images.prepare_start(volume);
+            images.prepare_start(volume, Ahead::Always);
         }
         Ok(())
     }
@@ -273,11 +273,11 @@ impl PoolDriver for FileReflink {
 
     fn import_end(&self, volume: &Volume) -> Done {
         let images = self.images(volume);
-        commit(volume, &images, &images.import())
+        commit(volume, &images, &images.import(), Ahead::WhereShared)
     }
 
     fn tidy(&self, volume: &Volume) -> Done {
-        self.images(volume).tidy(volume);
+        self.images(volume).tidy(volume, Ahead::WhereShared);
         Ok(())
     }
 
