@@ -281,7 +281,7 @@ fn thin_volumes_are_made_with_the_commands_of_the_specification() {
     assert_eq!(
         said,
         [
-            "lvcreate --setactivationskip=n --activate=y --snapshot --type=thin --name=vm-new-private-snap -- \
+            "lvcreate --setactivationskip=n --activate=y --snapshot --name=vm-new-private-snap -- \
              vg/vm-new-private"
                 .to_owned(),
             format!("lvrename -- vg/vm-new-private vg/vm-new-private-{revision}"),

@@ -42,6 +42,12 @@ fn fail(text: &str) -> ! {
     exit(5)
 }
 
+/// A size in bytes, of which LVM takes only whole sectors.
+fn bytes(text: &str) -> u64 {
+    let size = text.trim_end_matches('B').parse().unwrap();
+    if size % 512 == 0 { size } else { fail(&format!("Size is not a multiple of 512: {size}")) }
+}
+
 impl Machine {
     fn about(&self, name: &str) -> PathBuf {
         self.root.join("lvm").join(name)
@@ -99,6 +105,9 @@ impl Machine {
     }
 
     fn create(&self, option: impl Fn(&str) -> Option<String>, last: &str) {
+        if option("--type").is_some() {
+            fail("Command does not accept option: --snapshot.");
+        }
         let (group, in_group) = last.split_once('/').unwrap();
         let name = format!("{group}/{}", option("--name").unwrap());
         if self.read(&name).is_some() {
@@ -109,7 +118,7 @@ impl Machine {
             Some(size) => {
                 self.write(&name, &About { pool: in_group.to_owned(), origin: String::new() });
                 let data = fs::File::create(self.device(&name)).unwrap();
-                data.set_len(size.trim_end_matches('B').parse().unwrap()).unwrap();
+                data.set_len(bytes(&size)).unwrap();
             }
             None => {
                 copy(&self.device(last), &self.device(&name));
@@ -163,7 +172,7 @@ fn main() {
         "lvrename" => machine.rename(&rest[rest.len() - 2], last),
         "lvresize" => {
             let data = fs::OpenOptions::new().write(true).open(machine.device(last)).unwrap();
-            data.set_len(option("--size").unwrap().trim_end_matches('B').parse().unwrap()).unwrap();
+            data.set_len(bytes(&option("--size").unwrap())).unwrap();
         }
         "lvchange" if machine.read(last).is_some() => {}
         _ => fail("unknown command or volume"),

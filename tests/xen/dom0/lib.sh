@@ -39,8 +39,10 @@ wait_until() {
 
 # --- this project ------------------------------------------------------------------------------------------------
 
-# The store's directories, as systemd-tmpfiles makes them at boot.
+# The qubes' directories, as Qubes' own packages have them, and the store's, as systemd-tmpfiles makes them at boot.
 make_directories() {
+    install -d -m 2775 -o root -g qubes /run/qubes
+    install -d -m 2770 -o root -g qubes /var/lib/qubes /var/lib/qubes/{appvms,vm-templates,vm-kernels}
     awk '/^d / { paths[$3 " " $4 " " $5] = paths[$3 " " $4 " " $5] " " $2 }
         END { for (kind in paths) print kind paths[kind] }' /usr/lib/tmpfiles.d/qubes-admin.conf |
         while read -r mode user group paths; do
@@ -53,12 +55,21 @@ make_directories() {
 fresh_store() {
     rm -rf /var/lib/qubes/admin /run/qubes/admin /var/lib/qubes/appvms /var/lib/qubes/vm-templates
     make_directories
-    if [ $# = 0 ]; then qubes-admin init; else qubes-admin import "$1"; fi
+    if [ $# = 0 ]; then
+        qubes-admin init
+    else
+        sed 's,@BASE@,/var/lib/qubes,' "$1" >/tmp/qubes.xml && qubes-admin import /tmp/qubes.xml
+    fi
 }
 
 # as_user COMMAND [ARGUMENT...]: as qrexec runs things in dom0.
 as_user() {
     (cd / && exec setpriv --reuid user --regid "$(id -g user)" --init-groups env HOME=/home/user "$@")
+}
+
+# call DESTINATION METHOD[+ARGUMENT] [PAYLOAD]: a call by root. Prints the content, or what was refused.
+call() {
+    printf '%s' "${3:-}" | qubes-admin call "$1" "$2" 2>&1
 }
 
 # qrexec CALLER METHOD[+ARGUMENT] DESTINATION: a call as qrexec makes it, payload on standard input. Prints the frame's
@@ -104,6 +115,21 @@ make_thin_pool() {
     take_disk "$1-disk" "$3" &&
         vgcreate -qq "$1" "/dev/mapper/$1-disk" &&
         lvcreate -qq --type thin-pool --extents 80%FREE --name "$2" "$1"
+}
+
+# letters LETTER BYTES
+letters() {
+    head -c "$2" /dev/zero | tr '\0' "$1"
+}
+
+# holds FILE LETTER BYTES: whether it begins with so many of the letter.
+holds() {
+    [ "$(head -c "$3" "$1" | tr -d "$2" | wc -c)" = 0 ] && [ "$(head -c "$3" "$1" | wc -c)" = "$3" ]
+}
+
+# import QUBE VOLUME LETTER BYTES: fills a volume with so many of the letter. Prints what was refused.
+import() {
+    { echo "$4" && letters "$3" "$4"; } | qubes-admin call "$1" "admin.vm.volume.ImportWithSize+$2" 2>&1
 }
 
 # --- for init ----------------------------------------------------------------------------------------------------

@@ -83,13 +83,15 @@ impl Lvm {
     /// Makes `new` a writable snapshot of `origin`.
     pub(super) fn clone(&self, origin: &str, new: &str) -> Done {
         let name = format!("--name={}", short(new));
-        let how = ["lvcreate", "--setactivationskip=n", "--activate=y", "--snapshot", "--type=thin"];
+        // Of a thin volume without a size this makes a thin one; not every version takes the type beside it.
+        let how = ["lvcreate", "--setactivationskip=n", "--activate=y", "--snapshot"];
         self.change(&[&how[..], &[&name, "--", origin]].concat())
     }
 
     /// Makes a volume of zeros in a thin pool `<group>/<pool>`.
     pub(super) fn create(&self, new: &str, size: u64, pool: &str) -> Done {
-        let (name, size) = (format!("--name={}", short(new)), format!("--virtualsize={size}B"));
+        let (name, size) =
+            (format!("--name={}", short(new)), format!("--virtualsize={}B", whole_sectors(size)));
         self.change(&[
             "lvcreate",
             "--thin",
@@ -103,7 +105,7 @@ impl Lvm {
     }
 
     pub(super) fn resize(&self, volume: &str, size: u64) -> Done {
-        self.change(&["lvresize", &format!("--size={size}B"), "--", volume])
+        self.change(&["lvresize", &format!("--size={}B", whole_sectors(size)), "--", volume])
     }
 
     pub(super) fn activate(&self, volume: &str) -> Done {
@@ -113,6 +115,11 @@ impl Lvm {
     pub(super) fn rename(&self, old: &str, new: &str) -> Done {
         self.change(&["lvrename", "--", old, new])
     }
+}
+
+/// LVM refuses other sizes. It rounds them up to its own extents.
+fn whole_sectors(size: u64) -> u64 {
+    size.checked_next_multiple_of(512).unwrap_or(size)
 }
 
 /// The name without its group.
