@@ -17,6 +17,7 @@ pub mod companions;
 pub mod executables;
 pub mod fixture;
 pub mod golden;
+pub mod in_use;
 pub mod listener;
 pub mod loops;
 pub mod measure;

@@ -51,6 +51,18 @@ pub fn configure_callback(fixture: &Fixture, settings: &str) {
     std::fs::write(fixture.path("/etc/qubes_callback.json"), file).unwrap();
 }
 
+/// A stand-in for `cryptsetup`.
+pub fn install_cryptsetup(fixture: &Fixture) {
+    install(fixture, "stand-in-cryptsetup", &["cryptsetup"]);
+}
+
+/// A stand-in for the device mapper.
+pub fn install_mapper(fixture: &Fixture) {
+    install(fixture, "stand-in-mapper", &["losetup", "dmsetup"]);
+    std::fs::create_dir_all(fixture.path("/dev/mapper")).unwrap();
+    std::fs::write(fixture.path("/dev/mapper/control"), "").unwrap();
+}
+
 /// Asks a stand-in to do something else than a command, after that many of them.
 pub fn spoil(fixture: &Fixture, fault: &str, command: &str, earlier: u32) {
     std::fs::write(fixture.path("/stand-in"), format!("{fault} {command} {earlier}")).unwrap();

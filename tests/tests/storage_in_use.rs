@@ -3,14 +3,10 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::rc::Rc;
 
-use common::failure::Failure;
 use common::hypervisor::Published;
-use common::model::{Pools, Qube};
-use common::storage::{self, Started, is_running};
-use services::property::Context;
-use services::volume::with_volumes_named;
+use common::storage::{self, Started};
+use tests::in_use::{marked, qube, start_all, stop_all, text, verify};
 use tests::pools::{
     add_callback, add_lvm, add_zfs, committed, configure_callback, driver, read, spoil, start, volume, write,
 };
@@ -32,45 +28,6 @@ fn with_qube(pool: &str) -> Fixture {
         fixture.ok(&format!("admin.vm.volume.Resize+{volume}"), "new", "8192");
     }
     fixture
-}
-
-/// A qube as a start takes it.
-fn qube(fixture: &Fixture, name: &str) -> (Qube, Rc<Pools>) {
-    let (root, store) = (fixture.root(), fixture.store());
-    let view = store.read().unwrap();
-    let qube = view.qube_named(name).unwrap().unwrap();
-    let hypervisor = Published::at(&root);
-    with_volumes_named(&view, &Context { hypervisor: &hypervisor, root: &root }, &qube).unwrap()
-}
-
-fn verify(fixture: &Fixture, name: &str) -> Result<(), String> {
-    let (qube, pools) = qube(fixture, name);
-    storage::verify_all(&fixture.root(), &pools, &qube).map_err(|error| text(error.into()))
-}
-
-fn start_all(fixture: &Fixture, name: &str) -> Result<Vec<Started>, String> {
-    let (qube, pools) = qube(fixture, name);
-    storage::start_all(&fixture.root(), &pools, &qube).map_err(|error| text(error.into()))
-}
-
-fn stop_all(fixture: &Fixture, name: &str) {
-    let (qube, pools) = qube(fixture, name);
-    storage::stop_all(&fixture.root(), &pools, &qube);
-}
-
-/// `Class: text` of a failure.
-fn text(failure: Failure) -> String {
-    match failure {
-        Failure::Exception { exception, message, .. } => format!("{}: {message}", exception.class()),
-        Failure::Dropped(_) => "dropped".to_owned(),
-    }
-}
-
-/// Names of the volumes of a qube that are marked as in use.
-fn marked(fixture: &Fixture, name: &str) -> Vec<String> {
-    let (qube, _) = qube(fixture, name);
-    let in_use = qube.volumes.iter().filter(|volume| is_running(&fixture.root(), volume));
-    in_use.map(|volume| volume.name.to_string()).collect()
 }
 
 fn path_of(started: &[Started], name: &str) -> PathBuf {

@@ -237,6 +237,10 @@ impl PoolDriver for Callback {
         self.if_ready(|back| back.block_device(volume), None)
     }
 
+    fn mapping(&self, volume: &Volume) -> Option<String> {
+        self.inner.mapping(volume)
+    }
+
     fn path(&self, volume: &Volume) -> Option<PathBuf> {
         self.if_ready(|back| Ok(back.path(volume)), None).ok().flatten()
     }

@@ -5,25 +5,114 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::options::TOO_MANY_REVISIONS;
-use super::{Capacity, PoolDriver, Revision, Setting, StorageError, clone, isodate, loop_device, space};
+use super::snapshots::Mapper;
+use super::{
+    Capacity, PoolDriver, Revision, Setting, StorageError, clone, isodate, log_untidied, loop_device, space,
+};
 use crate::files;
 use crate::model::{Pool, Volume};
+use crate::root::Root;
 
+const IMAGE: &str = ".img";
+/// Copies of the blocks that were overwritten since the last start.
+const STORE: &str = "-cow.img";
+/// The same of the start before.
+const OLD_STORE: &str = "-cow.img.old";
+const IMPORT: &str = "-import.img";
 const IMAGE_MODE: u32 = 0o664;
 const DIRECTORY_MODE: u32 = 0o775;
 
+/// What the store of an image of that size has room for: every block, and the table of where each one was.
+fn store_size(image: u64) -> u64 {
+    const BLOCKS_BESIDE: u64 = 1 << 20;
+    let table = image.checked_div(4096).unwrap_or_default();
+    image.saturating_add(table).saturating_add(BLOCKS_BESIDE)
+}
+
 pub(super) struct File {
     directory: PathBuf,
+    mapper: Mapper,
 }
 
 impl File {
-    pub(super) fn at(directory: PathBuf) -> Self {
-        Self { directory }
+    pub(super) fn at(root: &Root, directory: PathBuf) -> Self {
+        Self { directory, mapper: Mapper::at(root) }
     }
 
     /// The image a snapshot starts from.
     fn source(&self, volume: &Volume) -> PathBuf {
-        self.directory.join(format!("{}.img", volume.source.as_deref().unwrap_or_default()))
+        self.source_file(volume, IMAGE)
+    }
+
+    fn source_file(&self, volume: &Volume, suffix: &str) -> PathBuf {
+        self.directory.join(format!("{}{suffix}", volume.source.as_deref().unwrap_or_default()))
+    }
+
+    /// Makes the store of an image, unless there is one.
+    fn need_store(&self, store: &Path, image: &Path) -> Result<(), StorageError> {
+        if store.exists() {
+            return Ok(());
+        }
+        let about = files::about(image).map_err(StorageError::io("looking at an image"))?;
+        self.make_image(store, store_size(about.len()))
+    }
+
+    /// What was overwritten before, if the last domain ended without a stop, stays as it was.
+    fn start_kept(&self, volume: &Volume) -> Result<(), StorageError> {
+        let (image, store) = (self.image(volume, IMAGE), self.image(volume, STORE));
+        let _lock = self.mapper.lock()?;
+        self.need_store(&store, &image)?;
+        self.mapper.map_origin(&image, &store)
+    }
+
+    fn start_snapshot(&self, volume: &Volume) -> Result<(), StorageError> {
+        let (image, store) = (self.source(volume), self.source_file(volume, STORE));
+        let own = self.image(volume, STORE);
+        let _lock = self.mapper.lock()?;
+        self.mapper.unmap_snapshot(&own)?;
+        self.need_store(&store, &image)?;
+        files::remove(&own).map_err(StorageError::io("starting a volume"))?;
+        self.need_store(&own, &image)?;
+        self.mapper.map_snapshot(&image, &store, &own)
+    }
+
+    fn stop_kept(&self, volume: &Volume) -> Result<(), StorageError> {
+        let (image, store) = (self.image(volume, IMAGE), self.image(volume, STORE));
+        if !store.exists() {
+            return Ok(());
+        }
+        let _lock = self.mapper.lock()?;
+        self.mapper.unmap_origin(&image)?;
+        if volume.rw {
+            return self.commit(volume, &image, &store);
+        }
+        files::remove(&store).map_err(StorageError::io("stopping a volume"))
+    }
+
+    /// What was overwritten since the start becomes the old state, or goes.
+    fn commit(&self, volume: &Volume, image: &Path, store: &Path) -> Result<(), StorageError> {
+        if !self.is_dirty(volume)? {
+            return Ok(());
+        }
+        let old = self.image(volume, OLD_STORE);
+        let synced = files::open(image).and_then(|image| image.sync_all());
+        let is_kept = volume.revisions_to_keep != 0;
+        let committed =
+            synced.and_then(|()| if is_kept { files::rename(store, &old) } else { files::remove(store) });
+        committed.map_err(StorageError::io("committing an image"))?;
+        // The next start makes one where there is none.
+        log_untidied(volume, self.need_store(store, image));
+        Ok(())
+    }
+
+    fn stop_snapshot(&self, volume: &Volume) -> Result<(), StorageError> {
+        let own = self.image(volume, STORE);
+        if !own.exists() {
+            return Ok(());
+        }
+        let _lock = self.mapper.lock()?;
+        self.mapper.unmap_snapshot(&own)?;
+        files::remove(&own).map_err(StorageError::io("stopping a volume"))
     }
 
     /// Makes an image of zeros, and the directory it lies in.
@@ -54,7 +143,7 @@ impl PoolDriver for File {
     }
 
     fn check_new(&self, volume: &Volume) -> Result<(), StorageError> {
-        let image = self.image(volume, ".img");
+        let image = self.image(volume, IMAGE);
         let text = if volume.size == 0 {
             format!("Volume {} needs a size", volume.vid)
         } else if !volume.snap_on_start && image.exists() {
@@ -69,14 +158,14 @@ impl PoolDriver for File {
         if volume.snap_on_start {
             return Ok(());
         }
-        self.make_image(&self.image(volume, ".img"), volume.size)
+        self.make_image(&self.image(volume, IMAGE), volume.size)
     }
 
     fn remove(&self, volume: &Volume) -> Result<(), StorageError> {
-        for suffix in [".img", "-cow.img", "-cow.img.old", "-import.img"] {
+        for suffix in [IMAGE, STORE, OLD_STORE, IMPORT] {
             files::remove(&self.image(volume, suffix)).map_err(StorageError::io("removing an image"))?;
         }
-        if let Some(folder) = self.image(volume, ".img").parent() {
+        if let Some(folder) = self.image(volume, IMAGE).parent() {
             // Fails while another volume's images are there, which is as it should be.
             let _ = files::remove_directory(folder);
         }
@@ -89,13 +178,13 @@ impl PoolDriver for File {
         } else if self.is_dirty(volume)? {
             return Err(StorageError::Refused("file pool cannot export dirty volumes".to_owned()));
         }
-        Ok(self.image(volume, ".img"))
+        Ok(self.image(volume, IMAGE))
     }
 
     fn verify(&self, volume: &Volume) -> Result<(), StorageError> {
         let needed = match (volume.snap_on_start, volume.save_on_stop) {
             (true, _) => self.source(volume),
-            (false, true) => self.image(volume, ".img"),
+            (false, true) => self.image(volume, IMAGE),
             (false, false) => return Ok(()),
         };
         if needed.exists() {
@@ -104,46 +193,55 @@ impl PoolDriver for File {
         Err(StorageError::Refused(format!("Missing image file: {}.", needed.display())))
     }
 
-    /// A domain runs on snapshots made by the device mapper, which this driver does not make.
     fn start(&self, volume: &Volume) -> Result<(), StorageError> {
-        let is_plain = volume.has_snapshots_disabled() || !(volume.save_on_stop || volume.snap_on_start);
-        if !is_plain {
-            let text =
-                format!("file pool cannot start volume {}: it needs device mapper snapshots", volume.vid);
-            return Err(StorageError::Refused(text));
-        }
         self.verify(volume)?;
-        if volume.save_on_stop {
-            return Ok(());
+        match (volume.snap_on_start, volume.save_on_stop) {
+            (false, false) => self.make_image(&self.image(volume, IMAGE), volume.size),
+            _ if volume.has_snapshots_disabled() => Ok(()),
+            _ if !self.mapper.is_available() => Err(StorageError::Refused(format!(
+                "file pool cannot start volume {}: it needs device mapper snapshots",
+                volume.vid
+            ))),
+            (true, _) => self.start_snapshot(volume),
+            (false, true) => self.start_kept(volume),
         }
-        self.make_image(&self.image(volume, ".img"), volume.size)
     }
 
     fn stop(&self, volume: &Volume) -> Result<(), StorageError> {
-        if volume.save_on_stop || volume.snap_on_start {
-            return Ok(());
+        match (volume.snap_on_start, volume.save_on_stop) {
+            (false, false) => {
+                files::remove(&self.image(volume, IMAGE)).map_err(StorageError::io("stopping a volume"))
+            }
+            _ if volume.has_snapshots_disabled() => Ok(()),
+            (true, _) => self.stop_snapshot(volume),
+            (false, true) => self.stop_kept(volume),
         }
-        files::remove(&self.image(volume, ".img")).map_err(StorageError::io("stopping a volume"))
     }
 
     fn block_device(&self, volume: &Volume) -> Result<Option<PathBuf>, StorageError> {
-        Ok(Some(self.image(volume, ".img")))
+        match (volume.snap_on_start, volume.save_on_stop) {
+            (true, _) => self.mapper.snapshot(&self.image(volume, STORE)),
+            (false, true) if !volume.has_snapshots_disabled() => {
+                self.mapper.origin(&self.image(volume, IMAGE))
+            }
+            _ => Ok(Some(self.image(volume, IMAGE))),
+        }
     }
 
     /// The image; of a snapshot its source's.
     fn path(&self, volume: &Volume) -> Option<PathBuf> {
-        Some(if volume.snap_on_start { self.source(volume) } else { self.image(volume, ".img") })
+        Some(if volume.snap_on_start { self.source(volume) } else { self.image(volume, IMAGE) })
     }
 
     fn size(&self, volume: &Volume) -> Result<u64, StorageError> {
-        let about = files::present(files::about(&self.image(volume, ".img")));
+        let about = files::present(files::about(&self.image(volume, IMAGE)));
         let about = about.map_err(StorageError::io("looking at an image"))?;
         Ok(about.map_or(volume.size, |about| about.len()))
     }
 
     fn usage(&self, volume: &Volume) -> Result<u64, StorageError> {
         let mut used = 0_u64;
-        for suffix in [".img", "-cow.img"] {
+        for suffix in [IMAGE, STORE] {
             let about = files::present(files::about(&self.image(volume, suffix)));
             let about = about.map_err(StorageError::io("looking at an image"))?;
             used = used.saturating_add(about.map_or(0, |about| files::allocated(&about)));
@@ -153,7 +251,7 @@ impl PoolDriver for File {
 
     fn is_dirty(&self, volume: &Volume) -> Result<bool, StorageError> {
         let is_kept = volume.save_on_stop && !volume.snap_on_start;
-        let dirty = if is_kept { has_changes(&self.image(volume, "-cow.img")) } else { Ok(false) };
+        let dirty = if is_kept { has_changes(&self.image(volume, STORE)) } else { Ok(false) };
         dirty.map_err(StorageError::io("looking at an image"))
     }
 
@@ -162,7 +260,7 @@ impl PoolDriver for File {
     }
 
     fn revisions(&self, volume: &Volume) -> Result<Vec<Revision>, StorageError> {
-        let about = files::present(files::about(&self.image(volume, "-cow.img.old")));
+        let about = files::present(files::about(&self.image(volume, OLD_STORE)));
         let about = about.map_err(StorageError::io("looking at a revision"))?;
         let describe = |about: std::fs::Metadata| {
             let changed = u64::try_from(about.ctime()).unwrap_or_default();
@@ -189,14 +287,15 @@ impl PoolDriver for File {
         } else if volume.snap_on_start {
             "Cannot resize volume based on a template - resizethe template instead".to_owned()
         } else {
-            let image = self.image(volume, ".img");
+            let image = self.image(volume, IMAGE);
             let resized = files::present(files::open_to_write(&image)).and_then(|file| {
                 let Some(file) = file else { return Ok(()) };
                 file.set_len(size)?;
                 file.sync_all()?;
                 loop_device::update_sizes(&image)
             });
-            return resized.map_err(StorageError::io("resizing an image"));
+            resized.map_err(StorageError::io("resizing an image"))?;
+            return self.mapper.resize_origin(&image);
         };
         Err(StorageError::Refused(text))
     }
@@ -211,34 +310,39 @@ impl PoolDriver for File {
     }
 
     fn check_import(&self, volume: &Volume) -> Result<(), StorageError> {
-        if volume.save_on_stop {
+        let text = if !volume.save_on_stop {
+            format!("Can not import into save_on_stop=False volume {}", volume.vid)
+        } else if self.mapper.origin(&self.image(volume, IMAGE))?.is_some() {
+            format!("Cannot import data to running volume {}, stop the qube first", volume.vid)
+        } else {
             return Ok(());
-        }
-        let text = format!("Can not import into save_on_stop=False volume {}", volume.vid);
+        };
         Err(StorageError::Refused(text))
     }
 
     fn import_begin(&self, volume: &Volume, size: u64) -> Result<PathBuf, StorageError> {
-        let import = self.image(volume, "-import.img");
+        let import = self.image(volume, IMPORT);
         self.make_image(&import, size)?;
         Ok(import)
     }
 
     fn has_import(&self, volume: &Volume) -> Result<bool, StorageError> {
-        Ok(self.image(volume, "-import.img").exists())
+        Ok(self.image(volume, IMPORT).exists())
     }
 
+    /// What was overwritten in the image that goes belongs to no other.
     fn import_end(&self, volume: &Volume) -> Result<(), StorageError> {
-        let import = self.image(volume, "-import.img");
+        let import = self.image(volume, IMPORT);
         let ended = files::open(&import).and_then(|file| {
             file.sync_all()?;
-            files::rename(&import, &self.image(volume, ".img"))
+            files::remove(&self.image(volume, STORE))?;
+            files::rename(&import, &self.image(volume, IMAGE))
         });
         ended.map_err(StorageError::io("ending an import"))
     }
 
     fn import_abort(&self, volume: &Volume) -> Result<(), StorageError> {
-        files::remove(&self.image(volume, "-import.img")).map_err(StorageError::io("removing an import"))
+        files::remove(&self.image(volume, IMPORT)).map_err(StorageError::io("removing an import"))
     }
 
     fn set_up(&self, _: &Pool) -> Result<(), StorageError> {

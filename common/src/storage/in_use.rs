@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::{PoolDriver, StorageError, driver_of};
+use super::ephemeral::Mapping;
+use super::{PoolDriver, StorageError, driver_of, is_ephemeral};
 use crate::failure::Failure;
 use crate::hypervisor::{self, Hypervisor};
 use crate::model::{Pools, Qube, Value, Volume};
@@ -49,24 +50,31 @@ impl<'a> Drivers<'a> {
         Ok(driver)
     }
 
-    /// Marks a volume as in use and makes it ready.
-    fn start(&mut self, volume: &Volume) -> Result<Option<PathBuf>, StorageError> {
+    /// Marks a volume of a qube as in use and makes it ready.
+    fn start(&mut self, qube: &QubeName, volume: &Volume) -> Result<Option<PathBuf>, StorageError> {
         let driver = self.of(volume)?;
+        let mapping = Mapping::of(self.root, &*driver, qube, volume);
         let marked = files::create(&marker(self.root, volume), MARKER_MODE);
         marked.map_err(StorageError::io("marking a volume as in use"))?;
+        mapping.close()?;
         driver.start(volume)?;
-        driver.block_device(volume)
+        let device = driver.block_device(volume)?;
+        let is_encrypted = is_ephemeral(self.root, self.pools, volume);
+        if is_encrypted { device.map(|device| mapping.open(&device)).transpose() } else { Ok(device) }
     }
 
-    fn stop(&mut self, volume: &Volume) -> Result<(), StorageError> {
-        self.of(volume)?.stop(volume)?;
+    /// The mapping goes first, also where volumes are no longer to be encrypted.
+    fn stop(&mut self, qube: &QubeName, volume: &Volume) -> Result<(), StorageError> {
+        let driver = self.of(volume)?;
+        Mapping::of(self.root, &*driver, qube, volume).close()?;
+        driver.stop(volume)?;
         files::remove(&marker(self.root, volume)).map_err(StorageError::io("unmarking a volume"))
     }
 
-    /// Stops volumes; a failure is logged and keeps none of the others from being stopped.
-    pub(super) fn stop_each(&mut self, volumes: &[Volume]) {
+    /// Stops volumes of a qube; a failure is logged and keeps none of the others from being stopped.
+    pub(super) fn stop_each(&mut self, qube: &QubeName, volumes: &[Volume]) {
         for volume in volumes {
-            if let Err(error) = self.stop(volume) {
+            if let Err(error) = self.stop(qube, volume) {
                 log::line(&format!("volume {} of pool {} was not stopped: {error}", volume.vid, volume.pool));
             }
         }
@@ -132,10 +140,10 @@ pub fn start_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<Vec<Started>
     let mut drivers = Drivers::new(root, pools);
     let mut started = Vec::new();
     for (before, volume) in qube.volumes.iter().enumerate() {
-        match drivers.start(volume) {
+        match drivers.start(&qube.name, volume) {
             Ok(path) => started.extend(path.map(|path| Started { volume: volume.clone(), path })),
             Err(error) => {
-                drivers.stop_each(qube.volumes.get(..=before).unwrap_or_default());
+                drivers.stop_each(&qube.name, qube.volumes.get(..=before).unwrap_or_default());
                 return Err(error);
             }
         }
@@ -146,7 +154,7 @@ pub fn start_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<Vec<Started>
 /// Ends a domain's use of all volumes of a qube: what is kept is committed, the rest dropped. Harmless for volumes that are
 /// not in use. A failure is logged; the other volumes are stopped all the same.
 pub fn stop_all(root: &Root, pools: &Pools, qube: &Qube) {
-    Drivers::new(root, pools).stop_each(&qube.volumes);
+    Drivers::new(root, pools).stop_each(&qube.name, &qube.volumes);
 }
 
 /// Stops the volumes of every halted qube: after a boot, what domains left that ended with the host. Volumes that are

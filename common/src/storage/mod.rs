@@ -2,6 +2,7 @@
 
 pub mod callback;
 mod clone;
+mod ephemeral;
 mod error;
 mod file;
 pub mod file_reflink;
@@ -12,6 +13,7 @@ mod linux_kernel;
 mod loop_device;
 pub mod lvm_thin;
 pub mod options;
+mod snapshots;
 mod space;
 pub mod thin_directory;
 mod token;
@@ -96,6 +98,11 @@ pub trait PoolDriver {
 
     /// What a started volume's domain is given: an image file or a block device. None for a volume without content.
     fn block_device(&self, volume: &Volume) -> Result<Option<PathBuf>, StorageError>;
+
+    /// Name of the mapping by which a volume is encrypted, where the driver has names of its own for them.
+    fn mapping(&self, _: &Volume) -> Option<String> {
+        None
+    }
 
     /// The `path` line of Info, whether or not such a file exists; none prints as empty.
     fn path(&self, _: &Volume) -> Option<PathBuf> {
@@ -225,7 +232,7 @@ pub fn driver(root: &Root, pool: &Pool) -> Result<Box<dyn PoolDriver>, StorageEr
     let directory = || required(pool, "dir_path").map(|path| root.path(&path));
     Ok(match pool.driver.as_str() {
         "file-reflink" => Box::new(file_reflink::FileReflink::at(directory()?)),
-        "file" => Box::new(file::File::at(directory()?)),
+        "file" => Box::new(file::File::at(root, directory()?)),
         "linux-kernel" => Box::new(linux_kernel::LinuxKernel::at(directory()?)),
         "lvm_thin" => Box::new(lvm_thin::LvmThin::of(root, pool)?),
         "callback" => Box::new(callback::Callback::of(root, pool)?),

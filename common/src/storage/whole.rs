@@ -41,7 +41,7 @@ pub(super) fn remove_all(
     let has_pool = |volume: &&Volume| pools.find(volume.pool.as_str()).is_some();
     let volumes: Vec<Volume> = qube.volumes.iter().filter(has_pool).cloned().collect();
     let mut drivers = Drivers::new(root, pools);
-    drivers.stop_each(&volumes);
+    drivers.stop_each(&qube.name, &volumes);
     let volumes = volumes.iter().map(|volume| drivers.of(volume)?.remove(volume));
     let mut done = Ok(());
     for removed in volumes.chain([remove_home(root, qube, owns_home), remove_unit(root, qube)]) {

@@ -42,7 +42,7 @@ pub(super) fn exclusive(state: &Path) -> Result<Guard, StoreError> {
     wait(open(state)?, DEADLINE, fs2::FileExt::try_lock_exclusive).map(|file| Guard { _file: file })
 }
 
-pub(super) fn lifecycle(path: &Path) -> Result<LifecycleGuard, StoreError> {
+pub(crate) fn lifecycle(path: &Path) -> Result<LifecycleGuard, StoreError> {
     let file = files::open_or_create(path, FILE_MODE).map_err(StoreError::io("opening a lifecycle lock"))?;
     wait(file, LIFECYCLE_DEADLINE, fs2::FileExt::try_lock_exclusive).map(|file| LifecycleGuard { file })
 }

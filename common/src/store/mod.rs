@@ -17,6 +17,7 @@ mod view;
 pub use events::LoggedEvent;
 pub use follow::{Follower, Lost};
 pub use index::{Entry, Index};
+pub(crate) use lock::lifecycle as lock_file;
 pub use lock::{Guard, LifecycleGuard, LiveFile, is_locked_by_another};
 pub use object::{FORMAT, decode, encode};
 pub use problem::{Problem, Remedy};

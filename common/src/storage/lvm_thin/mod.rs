@@ -67,6 +67,11 @@ fn current(table: &Table, vid: &str) -> String {
     }
 }
 
+/// `<group>-<name>`, dashes inside the names doubled.
+fn mapped(name: &str) -> String {
+    name.replace('-', "--").replace('/', "-")
+}
+
 impl LvmThin {
     pub(super) fn of(root: &Root, pool: &Pool) -> Done<Self> {
         let (group, pool) = (required(pool, GROUP)?, required(pool, POOL)?);
@@ -144,9 +149,8 @@ impl LvmThin {
         self.lvm.activate(vid)
     }
 
-    /// `/dev/mapper/<group>-<name>`, dashes inside the names doubled.
     fn device(&self, name: &str) -> PathBuf {
-        self.root.path(&format!("/dev/mapper/{}", name.replace('-', "--").replace('/', "-")))
+        self.root.path("/dev/mapper").join(mapped(name))
     }
 
     /// The logical volume that tells the size: the one in use, else the committed one.
@@ -225,6 +229,10 @@ impl PoolDriver for LvmThin {
     fn block_device(&self, volume: &Volume) -> Done<Option<PathBuf>> {
         let is_own = volume.has_snapshots_disabled() || !(volume.save_on_stop || volume.snap_on_start);
         Ok(Some(self.device(&if is_own { volume.vid.clone() } else { snap(&volume.vid) })))
+    }
+
+    fn mapping(&self, volume: &Volume) -> Option<String> {
+        Some(format!("{}@crypt", mapped(&volume.vid)))
     }
 
     fn path(&self, volume: &Volume) -> Option<PathBuf> {

@@ -1,0 +1,111 @@
+//! A stand-in for `losetup` and `dmsetup`, by the name it is started under: a loop device is a link to its file, an origin
+//! a link to its image, a snapshot a copy of what it is made over. Each command is recorded. The file `/mapper.fail` in the
+//! root that this program lies in may hold the beginning of a command that fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::exit;
+
+/// What the device mapper writes to the beginning of an empty store.
+const HEADER: &[u8] = b"SnAp\x01\0\0\0\x01\0\0\0\0\x01\0\0";
+
+struct Machine {
+    root: PathBuf,
+}
+
+fn fail(text: &str) -> ! {
+    eprintln!("{text}");
+    exit(1)
+}
+
+impl Machine {
+    fn mapping(&self, name: &str) -> PathBuf {
+        self.root.join("dev/mapper").join(name)
+    }
+
+    /// The file with a mapping's table.
+    fn table(&self, name: &str) -> PathBuf {
+        self.root.join("dm").join(name)
+    }
+
+    fn attach(&self, file: &Path) {
+        let file = fs::canonicalize(file).unwrap();
+        let mut number = 0;
+        let device = loop {
+            let device = self.root.join(format!("dev/loop{number}"));
+            match fs::read_link(&device) {
+                Ok(there) if there != file => number += 1,
+                Ok(_) => break device,
+                Err(_) => {
+                    symlink(&file, &device).unwrap();
+                    break device;
+                }
+            }
+        };
+        println!("{}", device.display());
+    }
+
+    fn create(&self, name: &str, table: &str) {
+        if self.table(name).exists() {
+            fail("Device or resource busy");
+        }
+        let words: Vec<&str> = table.split(' ').collect();
+        let base = fs::canonicalize(words[3]).unwrap();
+        match words[2] {
+            "snapshot-origin" => symlink(base, self.mapping(name)).unwrap(),
+            _ => {
+                let store = fs::OpenOptions::new().write(true).open(words[4]).unwrap();
+                store.write_all_at(HEADER, 0).unwrap();
+                fs::copy(base, self.mapping(name)).map(drop).unwrap();
+            }
+        }
+        fs::create_dir_all(self.root.join("dm")).unwrap();
+        fs::write(self.table(name), table).unwrap();
+    }
+
+    /// Whoever has an open file in its place, or a mapping over it, keeps it.
+    fn remove(&self, name: &str) {
+        let over = format!("/dev/mapper/{name} ");
+        let tables = fs::read_dir(self.root.join("dm")).unwrap();
+        if tables.into_iter().any(|table| fs::read_to_string(table.unwrap().path()).unwrap().contains(&over))
+        {
+            fail("device-mapper: remove ioctl failed: Device or resource busy");
+        }
+        fs::remove_file(self.mapping(name)).unwrap_or_else(|_| fail("No such device or address"));
+        fs::remove_file(self.table(name)).unwrap();
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let program = Path::new(&arguments[0]);
+    let root = program.ancestors().nth(3).unwrap().to_path_buf();
+    let command = format!("{} {}", program.file_name().unwrap().display(), arguments[1..].join(" "));
+    let log = fs::OpenOptions::new().create(true).append(true).open(root.join("mapper.log"));
+    log.unwrap().write_all(format!("{command}\n").as_bytes()).unwrap();
+    if fs::read_to_string(root.join("mapper.fail")).is_ok_and(|failing| command.starts_with(&failing)) {
+        fail("no \u{1b}[31m way %");
+    }
+    let machine = Machine { root };
+    let words: Vec<&str> = arguments[1..].iter().map(String::as_str).collect();
+    match words[..] {
+        ["--find", "--nooverlap", "--show", file] => machine.attach(file.as_ref()),
+        ["--detach", device] => fs::remove_file(device).unwrap(),
+        ["create", name, "--table", table] => machine.create(name, table),
+        ["remove", "--retry", name] | ["remove", name] => machine.remove(name),
+        ["table", name] => println!("{}", fs::read_to_string(machine.table(name)).unwrap()),
+        ["load", name, "--table", table] => fs::write(machine.table(name), table).unwrap(),
+        ["resume", _] => {}
+        _ => fail("unknown command"),
+    }
+}
