@@ -17,6 +17,11 @@ macro_rules! exceptions {
             pub const fn class(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name)),+ }
             }
+
+            /// The class of that name.
+            pub fn of_class(name: &str) -> Option<Self> {
+                match name { $(stringify!($name) => Some(Self::$name),)+ _ => None }
+            }
         }
     };
 }

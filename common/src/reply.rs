@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event::Event;
-use crate::failure::Exception;
+use crate::failure::{Exception, Failure};
 
 /// `30 00 content`.
 pub fn ok(content: &[u8]) -> Vec<u8> {
@@ -38,6 +38,25 @@ pub fn exception(exception: Exception, traceback: &str, message: &str) -> Vec<u8
     bytes
 }
 
+/// The content of an OK; what an EXCEPTION says is the failure.
+///
+/// # Errors
+/// The exception, as our own calls answer it.
+pub fn content(reply: &[u8]) -> Result<&[u8], Failure> {
+    if let Some(content) = reply.strip_prefix(b"0\0") {
+        return Ok(content);
+    }
+    let text = String::from_utf8_lossy(reply.strip_prefix(b"2\0").unwrap_or_default()).into_owned();
+    let mut fields = text.split('\0');
+    match (fields.next().and_then(Exception::of_class), fields.nth(1)) {
+        (Some(exception), Some(text)) if exception.is_formatted() => {
+            Err(Failure::new(exception, text.replace("%%", "%")))
+        }
+        (Some(exception), Some(text)) => Err(Failure::new(exception, text.to_owned())),
+        _ => Err(Failure::dropped("a call of our own gave no answer")),
+    }
+}
+
 fn in_ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         text.into()
@@ -64,6 +83,22 @@ mod tests {
         let sent = Event::system("event").with("payload", "payload");
         assert_eq!(event(&sent), b"1\0\0event\0payload\0payload\0\0");
         assert_eq!(event(&Event::system("e").with("k", "naïve")), b"1\0\0e\0k\0na?ve\0\0");
+    }
+
+    #[test]
+    fn what_was_answered_is_read_again() {
+        assert_eq!(content(b"0\0a\0b"), Ok(&b"a\0b"[..]));
+        for (exception, text) in [(Exception::QubesVMError, "50%"), (Exception::ProtocolError, "50%")] {
+            let Err(Failure::Exception { exception: read, message, .. }) =
+                content(&super::exception(exception, "trace", text))
+            else {
+                panic!("no exception")
+            };
+            assert_eq!((read, &*message), (exception, text));
+        }
+        for bytes in [&b""[..], b"2", b"2\0", b"2\0Unknown\0\0text\0", b"1\0\0e\0\0"] {
+            assert!(matches!(content(bytes), Err(Failure::Dropped(_))));
+        }
     }
 
     #[test]

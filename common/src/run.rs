@@ -1,6 +1,7 @@
 //! Other programs: which are run, with whose rights and in which environment.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -23,6 +24,8 @@ pub use crate::spawn::{Process, Stream};
 const ENVIRONMENT: [&std::ffi::CStr; 2] = [c"LC_ALL=C.UTF-8", c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
 /// Where our executables are installed.
 const INSTALLED: &str = "/usr/lib/qubes/admin";
+/// Where processes without a caller tell of what goes wrong.
+const LOGS: &str = "/var/log/qubes";
 /// How a caller without rights becomes root: dom0's own convention.
 const SUDO: &str = "/usr/bin/sudo";
 /// How root becomes someone else.
@@ -175,6 +178,50 @@ pub fn detached(
     let sudo = sudo(root);
     let words = words(&becoming_root(sudo.as_deref()), program, arguments)?;
     Ok(spawn::start(&words, &environment, streams, Leads::Session)?.id())
+}
+
+/// Opens a log of our own, to be written to at its end.
+///
+/// # Errors
+/// What the system says.
+pub fn log_file(root: &Root, name: &str) -> io::Result<File> {
+    let folder = root.path(LOGS);
+    files::make_directories(&folder, 0o2770)?;
+    files::open_log(&folder.join(format!("{name}.log")), 0o660)
+}
+
+/// Lets a call of our own be made by a process that outlives us, with nobody to answer to. Its request fits into a pipe.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn in_background(root: &Root, family: &str, method: &str, request: &[u8]) -> io::Result<()> {
+    let program = CString::new(ours(root, family)?.as_os_str().as_bytes())?;
+    let (input, mut writer) = io::pipe()?;
+    writer.write_all(request)?;
+    drop(writer);
+    let log = log_file(root, family).ok();
+    let errors = log.as_ref().map_or(Stream::Nothing, |log| Stream::Given(log.as_raw_fd()));
+    let streams = [Stream::Given(input.as_raw_fd()), Stream::Nothing, errors];
+    let words = [CString::new(method)?];
+    spawn::start_as(&program, &words, &[root_variable(root)?], streams, Leads::Session).map(drop)
+}
+
+/// Makes a call of our own by another family's executable, and gives its reply. Its request fits into a pipe.
+///
+/// # Errors
+/// If it cannot be started, or does not answer before the deadline.
+pub fn own_call(
+    root: &Root,
+    family: &str,
+    method: &str,
+    request: &str,
+    deadline: Duration,
+) -> io::Result<Finished> {
+    let program = CString::new(ours(root, family)?.as_os_str().as_bytes())?;
+    let (words, environment) = ([CString::new(method)?], [root_variable(root)?]);
+    let streams = [Stream::Pipe, Stream::Pipe, Stream::Pipe];
+    let process = spawn::start_as(&program, &words, &environment, streams, Leads::Group)?;
+    capture::finish(process, request, deadline)
 }
 
 /// A descriptor that is readable once a process has ended.

@@ -1,7 +1,7 @@
 //! Starting another program: `posix_spawn`, which is smaller than std's `Command`.
 #![allow(unsafe_code, reason = "pidfd_open has no wrapper in nix")]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -59,6 +59,21 @@ pub(crate) fn start(
     streams: [Stream; 3],
     leads: Leads,
 ) -> io::Result<Process> {
+    let program = words.first().map(CString::as_c_str).unwrap_or_default();
+    start_as(program, words, environment, streams, leads)
+}
+
+/// Starts a program under another name than its path.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn start_as(
+    program: &CStr,
+    words: &[CString],
+    environment: &[CString],
+    streams: [Stream; 3],
+    leads: Leads,
+) -> io::Result<Process> {
     let mut files = PosixSpawnFileActions::init()?;
     let mut pipes = [const { None }; 3];
     let mut theirs = Vec::new();
@@ -76,7 +91,6 @@ pub(crate) fn start(
             }
         }
     }
-    let program = words.first().map(CString::as_c_str).unwrap_or_default();
     let id = posix_spawn(program, &files, &attributes(leads)?, words, environment)?;
     Ok(Process { id, pipes })
 }

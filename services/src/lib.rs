@@ -13,6 +13,7 @@ pub mod lifecycle;
 pub mod listing;
 pub mod notes;
 pub mod pool;
+pub mod preload;
 pub mod property;
 pub mod tag;
 pub mod visible;
@@ -27,6 +28,7 @@ pub const FAMILIES: &[&Family] = &[
     &lifecycle::FAMILY,
     &notes::FAMILY,
     &pool::FAMILY,
+    &preload::FAMILY,
     &property::GLOBAL,
     &property::VM,
     &tag::FAMILY,

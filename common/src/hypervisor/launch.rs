@@ -17,8 +17,6 @@ const SYSTEMD: &str = "/run/systemd/system";
 const SYSTEMD_RUN: &str = "/usr/bin/systemd-run";
 /// At the machine's end watchers are stopped after the unit that shuts the qubes down.
 const OUTLIVES: &str = "--property=Before=qubes-admin-qubes.service";
-/// Where watchers tell of what goes wrong; those that are units tell the journal.
-const LOGS: &str = "/var/log/qubes";
 /// How long a watcher may take until it speaks to us.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -39,9 +37,7 @@ pub fn launch(root: &Root, name: &QubeName) -> io::Result<Connection> {
 /// A process of its own session, with the conversation as its standard input and a log of its own.
 fn as_process(root: &Root, program: &Path, name: &QubeName) -> io::Result<Connection> {
     let (ours, theirs) = Connection::pair()?;
-    let folder = root.path(LOGS);
-    let log = files::make_directories(&folder, 0o2770)
-        .and_then(|()| files::open_log(&folder.join(format!("vm-{name}.log")), 0o660));
+    let log = run::log_file(root, &format!("vm-{name}"));
     let log = log.as_ref().ok().map(AsFd::as_fd);
     run::detached(program, &[name.as_str()], root, theirs.as_fd(), log)?;
     Ok(ours)

@@ -247,6 +247,17 @@ impl Store {
         self.run.join("locks").join(name.as_str())
     }
 
+    /// Waits for the turn to see to the disposables that are made in advance on a template. Taken before any lifecycle
+    /// lock.
+    ///
+    /// # Errors
+    /// As [`Store::lock_lifecycle`].
+    pub fn lock_preloading(&self, template: &QubeName) -> Result<LifecycleGuard, StoreError> {
+        self.prepare_run_time()?;
+        // No qube has such a name.
+        lock::lifecycle(&self.run.join("locks").join(format!("+{template}")))
+    }
+
     /// Whether some call is at work on a qube right now.
     pub fn is_busy(&self, name: &QubeName) -> bool {
         is_locked_by_another(&self.lifecycle(name))

@@ -1,5 +1,7 @@
 //! Setting and removing features, with what follows from some of them.
 
+use std::time::Duration;
+
 use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World, no_such_domain};
 use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
@@ -9,8 +11,8 @@ use common::store::Txn;
 
 use super::{checks, dom0, not_set};
 use crate::companion::live;
-use crate::input;
 use crate::property::{self, Context};
+use crate::{input, preload};
 
 /// Stores a feature and fires its events, without the checks of the API (spec 10 appendix D).
 ///
@@ -134,8 +136,18 @@ impl Call for Set {
         let Assignment { name, value } = granted.input();
         let qube = granted.destination();
         let seen = live::before_feature(world, name.as_str())?;
-        let refused = world.change(&granted, |txn| assign(txn, &context, qube, name, value))?;
+        let mut preloading = None;
+        let refused = world.change(&granted, |txn| {
+            let is_new =
+                txn.qube(qube)?.is_some_and(|found| found.feature(name.as_str()) != Some(value.as_str()));
+            let refused = assign(txn, &context, qube, name, value)?;
+            if is_new && name.as_str() == preload::MAX {
+                preloading = preload::wish_changed(txn, qube, Some(value.as_str()))?;
+            }
+            Ok(refused)
+        })?;
         follow_service(world, qube, name);
+        follow_wish(world, preloading.as_ref());
         seen.follow(world);
         refused.map_or(Ok(Content::new()), Err)
     }
@@ -202,8 +214,16 @@ impl Call for Remove {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (qube, feature) = (granted.destination(), granted.input());
         let seen = live::before_feature(world, feature.as_str())?;
-        world.change(&granted, |txn| remove(txn, qube, feature))?;
+        let mut preloading = None;
+        world.change(&granted, |txn| {
+            remove(txn, qube, feature)?;
+            if feature.as_str() == preload::MAX {
+                preloading = preload::wish_changed(txn, qube, None)?;
+            }
+            Ok(())
+        })?;
         follow_service(world, qube, feature);
+        follow_wish(world, preloading.as_ref());
         seen.follow(world);
         Ok(Content::new())
     }
@@ -225,5 +245,12 @@ fn remove(txn: &mut Txn<'_>, qube: &QubeName, feature: &FeatureName) -> Result<(
 fn follow_service(world: &World<'_>, qube: &QubeName, feature: &FeatureName) {
     if qube.is_dom0() {
         dom0::follow_service(world, feature.as_str());
+    }
+}
+
+/// Disposables are made in advance, or no longer, without us.
+fn follow_wish(world: &World<'_>, template: Option<&QubeName>) {
+    if let Some(template) = template {
+        preload::start(world.root(), template, Duration::ZERO);
     }
 }

@@ -9,6 +9,8 @@ use common::names::QubeName;
 use common::quote::quote;
 use common::store::Txn;
 
+use crate::preload;
+
 /// One feature about to be set.
 struct Proposal<'a> {
     /// All of the feature's name, or what follows the row's prefix.
@@ -180,12 +182,7 @@ fn preload_max_of(txn: &Txn<'_>, template: &Qube, it: &Proposal<'_>) -> Result<O
     if !has_feature(txn, template, "qrexec")? {
         return Ok(Some("Qube does not support qrexec".to_owned()));
     }
-    let mut missing = Vec::new();
-    for service in ["qubes.WaitForRunningSystem", "qubes.WaitForSession"] {
-        if !has_feature(txn, template, &format!("supported-rpc.{service}"))? {
-            missing.push(service);
-        }
-    }
+    let missing = preload::missing_services(|feature| has_feature(txn, template, feature))?;
     if missing.is_empty() {
         return Ok(digits(it.feature, it.value));
     }

@@ -6,6 +6,7 @@
 
 mod companions;
 mod finish;
+mod held;
 mod lock;
 mod pause;
 mod program;
@@ -20,6 +21,7 @@ use common::event::Event;
 use common::failure::Failure;
 use common::store::Store;
 
+pub use held::{pause_run, unpause_run};
 pub use lock::lock;
 pub use program::program;
 pub use start::{Start, start};

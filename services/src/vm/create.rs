@@ -5,7 +5,7 @@ use common::failure::{Failure, Refusal};
 use common::model::Class;
 use common::names::Ascii;
 
-use super::make::{Wish, make};
+use super::make::{Purpose, Wish, make};
 use super::options::{self, Options};
 use crate::input;
 use crate::property::Context;
@@ -92,7 +92,7 @@ fn sanitise(received: &Received, class: Class, allow_pool: bool) -> Result<Wish,
     }
     let options = options::parse(&received.payload, allow_pool, template.is_some())?;
     let Options { name, label, pool, pools } = options;
-    Ok(Wish { class, name, label: Some(label), template, pool, pools, dispid: None })
+    Ok(Wish { class, name, label: Some(label), template, pool, pools, purpose: Purpose::Named })
 }
 
 fn facts(wish: &Wish) -> Values {

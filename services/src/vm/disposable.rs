@@ -2,16 +2,18 @@
 
 use std::rc::Rc;
 
-use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
+use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World, no_such_domain};
 use common::failure::{Exception, Failure, Refusal};
 use common::model::{Class, Qube, Value};
-use common::names::{Ascii, QubeName};
+use common::names::{Ascii, QubeName, QubeUuid};
+use common::root::Root;
 use common::storage::unfinished;
 use common::store::{LifecycleGuard, Store, View};
 
-use super::make::{Wish, make};
+use super::make::{Purpose, Wish, make};
 use super::plan::{self, is_template_of_disposables};
 use crate::property::{self, Context};
+use crate::{lifecycle, preload};
 
 pub(super) struct CreateDisposable;
 
@@ -54,24 +56,89 @@ impl Call for CreateDisposable {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let (store, context) = (world.store(), Context::of(world));
-        let template = template(&store.read()?, &context, &granted)?;
+        let context = Context::of(world);
+        let template = template(&world.store().read()?, &context, &granted)?;
         if matches!(granted.input(), Wanted::Preload) {
-            let text = "Disposables are not made in advance by this version";
-            return Err(Failure::new(Exception::QubesNotImplementedError, text));
+            return make_in_advance_now(&granted, world, template).map(|()| Content::new());
         }
         let template = template.filter(|template| is_template_of_disposables(template));
         let template = template.ok_or_else(no_template)?;
-        // The next disposable has another name, so nobody comes by to clear away what a killed call left of the last.
-        let _ = unfinished::settle_abandoned(store, context.root);
-        let (wish, _lifecycle) = reserve(store, &template)?;
-        let caller = granted.caller();
-        let uuid = make(store, &context, caller, &wish, &mut |change| world.change(&granted, change))?;
+        let taken = hand_out(&granted, world, &template);
+        let (name, uuid) = taken?.map_or_else(|| make_now(&granted, world, &template), Ok)?;
         Ok(match granted.input() {
             Wanted::Uuid => format!("uuid:{uuid}").into_bytes(),
-            _ => wish.name.as_str().into(),
+            _ => name.as_str().into(),
         })
     }
+}
+
+/// One that was made in advance, if there is any. The next is made without us.
+fn hand_out(
+    granted: &Granted<CreateDisposable>,
+    world: &World<'_>,
+    template: &Qube,
+) -> Result<Option<(QubeName, QubeUuid)>, Failure> {
+    if preload::listed(template).next().is_none() {
+        return Ok(None);
+    }
+    let (store, context) = (world.store(), Context::of(world));
+    let taken = preload::take(store, &context, &template.name, granted.caller());
+    preload::fill_gap(store, context.root, &template.name);
+    Ok(taken?.map(|taken| (taken.name, taken.uuid)))
+}
+
+/// A new one. Where others shall be made in advance and are not, that begins, too.
+fn make_now(
+    granted: &Granted<CreateDisposable>,
+    world: &mut World<'_>,
+    template: &Qube,
+) -> Result<(QubeName, QubeUuid), Failure> {
+    let (store, context) = (world.store(), Context::of(world));
+    let (number, name, _lifecycle) = reserve(store, context.root)?;
+    let has_gap = preload::has_room(&store.read()?, template)?;
+    let gap = has_gap.then(|| preload::start_event(&template.name, "there is a gap"));
+    let wish = wish(name, template, Purpose::Use(number))?;
+    let uuid = make(store, &context, granted.caller(), &wish, &mut |change| {
+        world.change(granted, |txn| {
+            gap.iter().for_each(|event| txn.event(event.clone()));
+            change(txn)
+        })
+    })?;
+    if has_gap {
+        preload::fill_gap(store, context.root, &template.name);
+    }
+    Ok((wish.name, uuid))
+}
+
+/// Fills the template's list, and answers once that is done.
+fn make_in_advance_now(
+    granted: &Granted<CreateDisposable>,
+    world: &mut World<'_>,
+    template: Option<Rc<Qube>>,
+) -> Result<(), Failure> {
+    let text = "There is no default template of disposables";
+    let template = template.ok_or_else(|| Failure::new(Exception::QubesException, text))?;
+    world.announce(granted, preload::start_event(&template.name, "autostart was requested"))?;
+    if preload::is_for(template.class) {
+        preload::run_now(world.root(), &template.name)?;
+    }
+    Ok(())
+}
+
+/// Makes one for the list of a template, and gives its name.
+///
+/// # Errors
+/// Those of creation; nothing is made then.
+pub fn make_in_advance(
+    store: &Store,
+    context: &Context<'_>,
+    template: &QubeName,
+) -> Result<QubeName, Failure> {
+    let template = store.read()?.qube(template)?.ok_or_else(|| no_such_domain(template.as_str()))?;
+    let (number, name, _lifecycle) = reserve(store, context.root)?;
+    let wish = wish(name, &template, Purpose::LaterUse(number))?;
+    make(store, context, &QubeName::dom0(), &wish, &mut |change| preload::change(store, |txn| change(txn)))?;
+    Ok(wish.name)
 }
 
 fn no_template() -> Failure {
@@ -96,18 +163,20 @@ fn template(
 
 /// Draws a number that nobody has, and holds the name made from it. Whoever draws the same one waits here, then sees
 /// that it is taken.
-fn reserve(store: &Store, template: &Qube) -> Result<(Wish, LifecycleGuard), Failure> {
+fn reserve(store: &Store, root: &Root) -> Result<(u16, QubeName, LifecycleGuard), Failure> {
+    // The next disposable has another name, so nobody comes by to clear away what a killed call left of the last.
+    let _ = unfinished::settle_abandoned(store, root);
     loop {
-        let dispid = plan::free_dispid(&store.read()?)?;
-        let name = QubeName::parse(&format!("disp{dispid}"))?;
-        let lifecycle = store.lock_lifecycle(&name)?;
-        if !plan::taken_dispids(&store.read()?)?.contains(&dispid) {
-            return Ok((wish(name, template, dispid)?, lifecycle));
+        let number = plan::free_dispid(&store.read()?)?;
+        let name = QubeName::parse(&format!("disp{number}"))?;
+        let lifecycle = lifecycle::lock(store, root, &name)?;
+        if !plan::taken_dispids(&store.read()?)?.contains(&number) {
+            return Ok((number, name, lifecycle));
         }
     }
 }
 
-fn wish(name: QubeName, template: &Qube, dispid: u16) -> Result<Wish, Failure> {
+fn wish(name: QubeName, template: &Qube, purpose: Purpose) -> Result<Wish, Failure> {
     Ok(Wish {
         class: Class::DispVM,
         name,
@@ -115,6 +184,6 @@ fn wish(name: QubeName, template: &Qube, dispid: u16) -> Result<Wish, Failure> {
         template: Some(Ascii::parse(template.name.as_str())?),
         pool: None,
         pools: Vec::new(),
-        dispid: Some(dispid),
+        purpose,
     })
 }

@@ -20,8 +20,28 @@ pub(super) struct Wish {
     pub(super) pool: Option<String>,
     /// Pools of single volumes, in the order given.
     pub(super) pools: Vec<(VolumeName, String)>,
-    /// The number of a disposable that is named after it, handed to its caller and removed when it stops.
-    pub(super) dispid: Option<u16>,
+    pub(super) purpose: Purpose,
+}
+
+/// What a qube is made for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Whatever its name says.
+    Named,
+    /// A disposable's use by its caller. Its name is this number, and it is removed when it stops.
+    Use(u16),
+    /// A disposable's use by somebody later on.
+    LaterUse(u16),
+}
+
+impl Purpose {
+    /// The number that was drawn for it.
+    pub(super) const fn dispid(self) -> Option<u16> {
+        match self {
+            Self::Named => None,
+            Self::Use(dispid) | Self::LaterUse(dispid) => Some(dispid),
+        }
+    }
 }
 
 /// Something done inside a transaction.

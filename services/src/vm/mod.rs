@@ -14,6 +14,8 @@ use common::call::{Family, entry};
 use common::model::Class;
 
 use create::{Create, CreateInPool};
+pub use disposable::make_in_advance;
+pub use plan::tag_handed_out;
 pub use remove::discard;
 
 /// The family of lists and states.

@@ -15,10 +15,10 @@ use common::root::Root;
 use common::storage::{self, Layout, StorageError, unfinished};
 use common::store::{Store, Txn, View};
 
-use super::make::Wish;
+use super::make::{Purpose, Wish};
 use super::remove::{DISPID_BLOCKED, now};
 use crate::property::{self, Context};
-use crate::{creator, label, tag};
+use crate::{creator, label, preload, tag};
 
 /// Persistent numbers that may be given out.
 const QIDS: std::ops::RangeInclusive<u16> = 1..=9999;
@@ -32,8 +32,7 @@ pub(super) struct Plan {
     /// The template's private volume, if ours is to be filled from it.
     private: Option<Volume>,
     pools: Rc<Pools>,
-    /// Whether it is a disposable made for its caller's use.
-    is_handed_out: bool,
+    purpose: Purpose,
     /// What moving volumes into the asked pools was refused with; told only after the qube was announced.
     moved: Result<(), Failure>,
 }
@@ -60,7 +59,7 @@ impl Plan {
         let pools = view.pools()?;
         let moved = define_volumes(view, context, &mut qube, wish, &pools)?;
         let private = private_of_windows(&mut qube, template.as_deref())?;
-        Ok(Self { qube, template, private, pools, is_handed_out: wish.dispid.is_some(), moved })
+        Ok(Self { qube, template, private, pools, purpose: wish.purpose, moved })
     }
 
     /// Makes the home directory and the volumes; a record tells of them until the qube is in the store.
@@ -137,16 +136,20 @@ impl Plan {
         caller: &QubeName,
     ) -> Result<(), Failure> {
         self.appear(txn)?;
-        let tagged = if self.is_handed_out {
-            self.announce_files(txn);
-            self.tag_creator(txn, context, caller).and_then(|()| self.tag_user(txn, caller))
-        } else {
-            self.tag_creator(txn, context, caller).map(|()| self.announce_files(txn))
+        let marked = match self.purpose {
+            Purpose::Named => {
+                tag_creator(txn, context, &self.qube.name, caller).map(|()| self.announce_files(txn))
+            }
+            Purpose::Use(_) => {
+                self.announce_files(txn);
+                tag_handed_out(txn, context, &self.qube.name, caller)
+            }
+            Purpose::LaterUse(_) => self.enlist(txn).map(|()| self.announce_files(txn)),
         };
-        if tagged.is_err() {
+        if marked.is_err() {
             self.announce_end(txn);
         }
-        tagged
+        marked
     }
 
     fn appear(&self, txn: &mut Txn<'_>) -> Result<(), Failure> {
@@ -161,21 +164,10 @@ impl Plan {
         }
     }
 
-    fn tag_creator(
-        &self,
-        txn: &mut Txn<'_>,
-        context: &Context<'_>,
-        caller: &QubeName,
-    ) -> Result<(), Failure> {
-        let creator = creator::tag_of(caller)?;
-        if tag::add(txn, &self.qube.name, &creator)? {
-            creator::follow_tag(txn, context, &self.qube.name, &creator)?;
-        }
-        Ok(())
-    }
-
-    fn tag_user(&self, txn: &mut Txn<'_>, caller: &QubeName) -> Result<(), Failure> {
-        tag::add(txn, &self.qube.name, &TagName::parse(&format!("disp-created-by-{caller}"))?).map(drop)
+    fn enlist(&self, txn: &mut Txn<'_>) -> Result<(), Failure> {
+        let name = self.template.as_ref().map(|template| &template.name);
+        let template = name.map_or(Ok(None), |name| txn.qube(name))?;
+        template.map_or(Ok(()), |template| preload::enlist(txn, &self.qube.name, &template))
     }
 
     /// What listeners see of a qube whose volumes could not be made: it comes and goes.
@@ -186,7 +178,10 @@ impl Plan {
         caller: &QubeName,
     ) -> Result<(), Failure> {
         self.appear(txn)?;
-        let tagged = if self.is_handed_out { Ok(()) } else { self.tag_creator(txn, context, caller) };
+        let tagged = match self.purpose {
+            Purpose::Named => tag_creator(txn, context, &self.qube.name, caller),
+            _ => Ok(()),
+        };
         self.announce_end(txn);
         tagged
     }
@@ -196,6 +191,33 @@ impl Plan {
             txn.event(Event::system(event).with("vm", self.qube.name.as_str()));
         }
     }
+}
+
+fn tag_creator(
+    txn: &mut Txn<'_>,
+    context: &Context<'_>,
+    name: &QubeName,
+    caller: &QubeName,
+) -> Result<(), Failure> {
+    let creator = creator::tag_of(caller)?;
+    if tag::add(txn, name, &creator)? {
+        creator::follow_tag(txn, context, name, &creator)?;
+    }
+    Ok(())
+}
+
+/// Gives a disposable the tags that name who asked for it.
+///
+/// # Errors
+/// Those of the tags, and of what the creator's tag asks for.
+pub fn tag_handed_out(
+    txn: &mut Txn<'_>,
+    context: &Context<'_>,
+    name: &QubeName,
+    caller: &QubeName,
+) -> Result<(), Failure> {
+    tag_creator(txn, context, name, caller)?;
+    tag::add(txn, name, &TagName::parse(&format!("disp-created-by-{caller}"))?).map(drop)
 }
 
 fn asked_template(view: &View<'_>, wish: &Wish) -> Result<Option<Rc<Qube>>, Failure> {
@@ -296,10 +318,10 @@ fn new_qube(
         qube.properties.insert("template".to_owned(), template);
     }
     if wish.class == Class::DispVM {
-        let dispid = wish.dispid.map_or_else(|| free_dispid(view), Ok)?;
+        let dispid = wish.purpose.dispid().map_or_else(|| free_dispid(view), Ok)?;
         qube.properties.insert("dispid".to_owned(), Value::Int(i64::from(dispid)));
     }
-    if wish.dispid.is_some() {
+    if wish.purpose != Purpose::Named {
         qube.properties.insert("auto_cleanup".to_owned(), Value::Bool(true));
     }
     Ok(qube)

@@ -14,8 +14,8 @@ use common::quote::quote;
 use common::storage::unfinished;
 use common::store::{LifecycleGuard, Store, Txn, View};
 
-use crate::lifecycle;
 use crate::property::{self, Context};
+use crate::{lifecycle, preload};
 
 pub(super) struct Remove;
 
@@ -82,6 +82,7 @@ pub fn discard(
     context: &Context<'_>,
     name: &QubeName,
 ) -> Result<(), Failure> {
+    preload::unlist(txn, &*find(txn, name)?)?;
     txn.event(Event::system("domain-pre-delete").with("vm", name.as_str()));
     take_out(txn, store, context, name)
 }
