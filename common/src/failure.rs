@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::panic::Location;
 
 use crate::untrusted::Broken;
+use crate::upload::Short;
 
 macro_rules! exceptions {
     ($($name:ident),+ $(,)?) => {
@@ -147,6 +148,13 @@ impl Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::Exception { exception: refusal.exception, message: refusal.message, raised: refusal.raised }
+    }
+}
+
+impl From<Short> for Failure {
+    #[track_caller]
+    fn from(short: Short) -> Self {
+        Self::new(Exception::QubesException, format!("Data import failed: {short}"))
     }
 }
 

@@ -90,7 +90,7 @@ fn announced_size(payload: Presence) -> Result<Untrusted, Failure> {
     if payload != Presence::SizedStream {
         return Ok(Untrusted::new(Vec::new()));
     }
-    let line = Upload::of_standard_input().line(LINE_MAX);
+    let line = Upload::of_standard_input().line(LINE_MAX, |byte| (0x20..=0x7e).contains(&byte));
     line.ok().flatten().ok_or(Failure::Dropped(Cow::Borrowed("no line with the size of new data")))
 }
 

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
@@ -139,6 +140,15 @@ fn timeout(due: Option<Instant>) -> EpollTimeout {
         .ok()
         .and_then(|left| EpollTimeout::try_from(left).ok())
         .unwrap_or(EpollTimeout::MAX)
+}
+
+/// Whether nobody reads standard output any more, asked without waiting. A plain file never goes away.
+pub(crate) fn has_caller_gone() -> bool {
+    let stdout = io::stdout();
+    let mut output = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
+    let _ = poll(&mut output, PollTimeout::ZERO);
+    let said = output.first().and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+    said.contains(PollFlags::POLLERR) || has_gone(EpollFlags::empty())
 }
 
 /// Whether nobody reads standard output any more. A message of length zero tells, where it is a socket.

@@ -8,9 +8,13 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::failure::Failure;
 use crate::filling::{BLOCK, Filling};
+use crate::stream;
 use crate::untrusted::Untrusted;
 
+/// Images of disks have whole ones.
+const SECTOR: u64 = 512;
 /// How long a stream that has all its bytes may stay open without ending, in milliseconds.
 const END_DEADLINE_MS: u16 = 10_000;
 
@@ -38,6 +42,9 @@ pub enum Short {
         /// Bytes that were announced.
         size: u64,
     },
+    /// Nobody waits for the answer any more: what came may not be all.
+    #[error("the caller went away")]
+    Abandoned,
 }
 
 impl Upload {
@@ -46,18 +53,18 @@ impl Upload {
         Self(())
     }
 
-    /// The bytes up to the first LF, without it; nothing if the stream ends before it, or one of them is not printable,
+    /// The bytes up to the first LF, without it; nothing if the stream ends before it, or one of them is not `accepted`,
     /// or there are more than `most` with it.
     ///
     /// # Errors
     /// What the system says.
-    pub fn line(&self, most: usize) -> io::Result<Option<Untrusted>> {
+    pub fn line(&self, most: usize, accepted: fn(u8) -> bool) -> io::Result<Option<Untrusted>> {
         let mut line = Vec::new();
         let mut byte = [0];
         while line.len() < most && read(&mut byte)? == 1 {
             match byte {
                 [b'\n'] => return Ok(Some(Untrusted::new(line))),
-                [printable @ 0x20..=0x7e] => line.push(printable),
+                [byte] if accepted(byte) => line.push(byte),
                 _ => break,
             }
         }
@@ -70,22 +77,62 @@ impl Upload {
     /// [`Short`].
     pub fn pour(&self, into: &File, size: u64) -> Result<(), Short> {
         widen_pipe();
-        let mut block = vec![0; BLOCK];
-        let mut filling = Filling::of(into);
-        let mut copied = 0_u64;
-        while copied < size {
-            let left = usize::try_from(size.saturating_sub(copied)).unwrap_or(usize::MAX);
-            let room = block.get_mut(..left.min(BLOCK)).unwrap_or_default();
-            let read = read_full(room)?;
-            filling.put(room.get(..read).unwrap_or_default(), copied)?;
-            copied = copied.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-            if read < room.len() {
-                return Err(Short::TooLittle { copied, size });
-            }
+        let copied = copy(&mut Filling::of(into), 0, size)?;
+        if copied < size {
+            return Err(Short::TooLittle { copied, size });
         }
         into.sync_data()?;
         if is_at_end()? { Ok(()) } else { Err(Short::TooMuch { size }) }
     }
+
+    /// Moves all that comes into a file of zeros that has room for `room` bytes and is given more as they come, durably.
+    /// Gives their number. A stream is not told from one that was cut, but for what it must be: an image of whole
+    /// sectors, whose sender still waits for an answer.
+    ///
+    /// # Errors
+    /// [`Short`], and what `grow` says.
+    pub fn pour_all(
+        &self,
+        into: &File,
+        mut room: u64,
+        mut grow: impl FnMut(u64) -> Result<(), Failure>,
+    ) -> Result<u64, Failure> {
+        widen_pipe();
+        let mut filling = Filling::of(into);
+        let mut copied = 0;
+        loop {
+            copied = copy(&mut filling, copied, room)?;
+            if copied < room {
+                break;
+            }
+            room = room.saturating_mul(2).max(SECTOR);
+            grow(room)?;
+        }
+        into.sync_data().map_err(Short::from)?;
+        let size = copied.max(1).checked_next_multiple_of(SECTOR).unwrap_or(copied);
+        if size != copied {
+            return Err(Short::TooLittle { copied, size }.into());
+        }
+        if stream::has_caller_gone() { Err(Short::Abandoned.into()) } else { Ok(copied) }
+    }
+}
+
+/// Moves bytes to their place in a file, from one position up to another, or to where the stream ends. Gives the
+/// position it came to.
+fn copy(into: &mut Filling<'_>, from: u64, to: u64) -> Result<u64, Short> {
+    let mut block = vec![0; BLOCK];
+    let mut copied = from;
+    while copied < to {
+        let left = usize::try_from(to.saturating_sub(copied)).unwrap_or(usize::MAX);
+        let room = block.get_mut(..left.min(BLOCK)).unwrap_or_default();
+        let read = read_full(room)?;
+        into.put(room.get(..read).unwrap_or_default(), copied)?;
+        copied = copied.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        if read < room.len() {
+            break;
+        }
+    }
+    Ok(copied)
 }
 
 /// Lets a pipe hold as much as the system gives anybody, so that its sender works on while we write. A socket has no such

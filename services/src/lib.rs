@@ -33,6 +33,7 @@ pub const FAMILIES: &[&Family] = &[
     &property::VM,
     &tag::FAMILY,
     &vm::DISPOSABLE,
+    &vm::TEMPLATE,
     &vm::LIFETIME,
     &vm::LIST,
     &vm::REMOVAL,

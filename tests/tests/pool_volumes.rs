@@ -1,9 +1,10 @@
 //! Volumes told by pool and identifier (spec 20 §3).
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
 
 use tests::Fixture;
 use tests::fixture::readable;
-use tests::pools::{add_callback, add_lvm, add_zfs, committed, rewrite, volume};
+use tests::pools::{add_callback, add_lvm, add_zfs, committed, read, rewrite, volume};
+use tests::volumes::stream;
 
 const POOL: &str = "admin.pool.volume";
 const CALLS: [&str; 10] = [
@@ -200,4 +201,115 @@ fn what_holds_for_a_qubes_volume_holds_by_pool() {
     );
     let import = refused("Import", "varlibqubes", "appvms/test-vm1/private\n");
     assert_eq!(import, "ProtocolError: no such method: 'admin.pool.volume.Import'");
+}
+
+/// An import by pool as qrexec starts it: exit status and answer.
+fn import(fixture: &Fixture, pool: &str, payload: &[u8]) -> (i32, String) {
+    let mut command = stream(fixture, "admin.pool.volume.Import", pool, payload);
+    let output = command.env("QREXEC_REQUESTED_TARGET", "dom0").output().unwrap();
+    (output.status.code().unwrap(), readable(&output.stdout))
+}
+
+fn with_vid(vid: &str, data: &[u8]) -> Vec<u8> {
+    [vid.as_bytes(), b"\n", data].concat()
+}
+
+#[test]
+fn an_import_by_pool_is_one_of_the_qube_that_has_the_volume() {
+    let fixture = Fixture::new();
+    add_lvm(&fixture);
+    add_zfs(&fixture);
+    add_callback(&fixture, "");
+    for pool in ["varlibqubes", "test", "lvm", "zfs", "callback"] {
+        let qube = format!("of-{pool}");
+        let payload = format!("name={qube} label=red pool:private={pool}");
+        fixture.ok("admin.vm.CreateInPool.AppVM", "dom0", payload);
+        fixture.ok("admin.vm.volume.Resize+private", &qube, "8192");
+        let private = volume(&fixture, &qube, "private");
+        let data = [b"imported".as_slice(), &[0; 8184]].concat();
+        let events = fixture.events_of(|fixture| {
+            assert_eq!(import(fixture, pool, &with_vid(&private.vid, &data)), (0, "0·".to_owned()), "{pool}");
+        });
+        let told = ["begin volume=private size=8192", "end volume=private success=True"];
+        assert_eq!(events, told.map(|event| format!("{qube} domain-volume-import-{event}")));
+        assert_eq!(committed(&fixture, &private), "imported", "{pool}");
+        let (status, said) = import(&fixture, pool, &with_vid(&private.vid, &data[1..]));
+        assert_eq!(status, 0);
+        assert!(said.contains("not enough data (copied 8191 bytes, expected 8192 bytes)"), "{said}");
+        let _domain = fixture.domain(&qube, "Running");
+        let (status, said) = import(&fixture, pool, &with_vid(&private.vid, &data));
+        let running = format!("2·QubesVMNotHaltedError··Domain is not powered off: '{qube}'·");
+        assert_eq!((status, said), (1, running));
+        assert_eq!(committed(&fixture, &private), "imported", "{pool}");
+    }
+}
+
+/// A volume of 8192 bytes in each pool that can tell of volumes which no qube has.
+fn unowned(fixture: &Fixture) -> [(&'static str, &'static str); 2] {
+    add_lvm(fixture);
+    add_zfs(fixture);
+    let made = |program: &str, arguments: &[&str]| {
+        let status =
+            std::process::Command::new(fixture.path("/usr/sbin").join(program)).args(arguments).status();
+        assert!(status.unwrap().success());
+    };
+    made("lvm", &["lvcreate", "--thin", "--name=loose", "--virtualsize=8192B", "--", "vg/pool"]);
+    made("zfs", &["create", "-p", "-s", "-V", "8192", "tank/vms/loose/data"]);
+    [("lvm", "vg/loose"), ("zfs", "tank/vms/loose/data")]
+}
+
+#[test]
+fn a_volume_that_no_qube_has_is_filled_by_pool() {
+    let fixture = Fixture::new();
+    for (pool, vid) in unowned(&fixture) {
+        let data = [b"imported".as_slice(), &[0; 8184]].concat();
+        let content = || {
+            read(&fixture.path(if pool == "lvm" { "/dev/vg/loose" } else { "/dev/zvol/tank/vms/loose/data" }))
+        };
+        let events = fixture.events_of(|fixture| {
+            assert_eq!(import(fixture, pool, &with_vid(vid, &data)), (0, "0·".to_owned()), "{pool}");
+            for bad in [&data[1..], &[data.as_slice(), b"x"].concat()] {
+                let (status, said) = import(fixture, pool, &with_vid(vid, bad));
+                assert!(status == 0 && said.contains("Data import failed"), "{pool}: {said}");
+            }
+        });
+        assert_eq!(events, [""; 0]);
+        assert_eq!(content(), "imported", "{pool}");
+        let is_room = |path: &str| path.ends_with("-import") || path.contains("/.importing/");
+        assert!(!fixture.files().keys().any(|path| is_room(&path.to_string_lossy())), "{pool}");
+    }
+    // What somebody uses, as dom0 its own, is left alone.
+    std::fs::write(fixture.path("/lvm-open"), "vg/loose").unwrap();
+    let in_use = "2·StoragePoolException··Cannot import data to volume vg/loose, which is in use·";
+    assert_eq!(import(&fixture, "lvm", &with_vid("vg/loose", &[1; 8192])), (1, in_use.to_owned()));
+    assert_eq!(read(&fixture.path("/dev/vg/loose")), "imported");
+}
+
+#[test]
+fn an_import_by_pool_checks_its_request_first() {
+    let fixture = Fixture::new();
+    unowned(&fixture);
+    let exception = |class: &str, text: &str| (1, format!("2·{class}··{text}·"));
+    let safe = "Volume ID must be in safe set: \
+        abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@";
+    for bad in [&b"a*b\nx"[..], b" x\nx", b"\xff\nx", b"\nx"] {
+        assert_eq!(import(&fixture, "lvm", bad), exception("ProtocolError", safe), "{bad:?}");
+    }
+    for none in [&b""[..], b"vg/loose", &[b'a'; 2000]] {
+        assert_eq!(import(&fixture, "lvm", none), exception("ProtocolError", "expected payload"));
+    }
+    let denied = |reason: &str| exception("PermissionDenied", &format!("Argument not in '{reason}'"));
+    assert_eq!(import(&fixture, "nopool", b"vg/loose\nx"), denied("pools"));
+    for (pool, vid) in [
+        ("lvm", "vg/nothing"),
+        ("lvm", "vg/plain"),
+        ("lvm", "vg/pool"),
+        ("zfs", "tank/vms"),
+        ("zfs", "tank/vms/loose"),
+    ] {
+        assert_eq!(import(&fixture, pool, &with_vid(vid, b"x")), denied(&format!("{pool} volumes")), "{vid}");
+    }
+    assert_eq!(import(&fixture, "", b"x\nx"), exception("ProtocolError", "expected an argument"));
+    let told = fixture.refused("admin.pool.volume.Import+lvm", "dom0", "vg/loose\nx");
+    assert_eq!(told, "ProtocolError: no such method: 'admin.pool.volume.Import'");
 }

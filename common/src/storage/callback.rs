@@ -298,6 +298,10 @@ impl PoolDriver for Callback {
         self.ready()?.check_import(volume)
     }
 
+    fn import_resize(&self, volume: &Volume, size: u64) -> Done {
+        self.ready()?.import_resize(volume, size)
+    }
+
     fn has_import(&self, volume: &Volume) -> Done<bool> {
         self.ready()?.has_import(volume)
     }
@@ -336,6 +340,10 @@ impl PoolDriver for Callback {
         files::remove(&self.mark()).map_err(StorageError::io("noting that a pool is not ready"))?;
         self.run("pre_setup", &[])?;
         self.inner.set_up(&self.back)
+    }
+
+    fn holds(&self, vid: &str) -> Done<bool> {
+        self.ready()?.holds(vid)
     }
 
     fn capacity(&self) -> Done<Capacity> {

@@ -326,6 +326,12 @@ impl PoolDriver for File {
         Ok(import)
     }
 
+    fn import_resize(&self, volume: &Volume, size: u64) -> Result<(), StorageError> {
+        let import = self.image(volume, "-import.img");
+        let resized = files::open_to_write(&import).and_then(|file| file.set_len(size));
+        resized.map_err(StorageError::io("resizing an import"))
+    }
+
     fn has_import(&self, volume: &Volume) -> Result<bool, StorageError> {
         Ok(self.image(volume, IMPORT).exists())
     }

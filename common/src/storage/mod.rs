@@ -28,7 +28,7 @@ pub use in_use::{Started, check_sources, is_running, start_all, stop_all, stop_h
 pub use layout::{DefaultPool, FindQube, Layout};
 pub use space::{Capacity, included_in, thin_pool_under};
 pub use token::{CloneSource, FOLDER as TOKENS, issue as issue_token, redeem as redeem_token};
-pub use transfer::{Source, import_volume};
+pub use transfer::{Source, import_stream, import_volume};
 pub use whole::{check_new, create_all};
 
 use std::path::{Path, PathBuf};
@@ -177,6 +177,12 @@ pub trait PoolDriver {
         Err(StorageError::Unsupported("import_begin"))
     }
 
+    /// Gives the room of an import another size, or the next larger one that the driver has; what it holds stays as far as
+    /// it fits.
+    fn import_resize(&self, _: &Volume, _size: u64) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported("import_resize"))
+    }
+
     /// Whether there is room of an import that did not become the volume's content yet.
     fn has_import(&self, _: &Volume) -> Result<bool, StorageError> {
         Ok(false)
@@ -217,6 +223,12 @@ pub trait PoolDriver {
 
     /// How large the pool is.
     fn capacity(&self) -> Result<Capacity, StorageError>;
+
+    /// Whether there is a volume of that identifier in the pool, also one that no qube has; no where the driver cannot
+    /// tell.
+    fn holds(&self, _vid: &str) -> Result<bool, StorageError> {
+        Ok(false)
+    }
 
     /// Identifiers of all volumes in the pool, where it can tell; none where only the qubes can.
     fn volumes(&self) -> Result<Option<Vec<String>>, StorageError> {

@@ -3,11 +3,16 @@
 use std::path::Path;
 
 use super::{PoolDriver, StorageError, clone, driver, driver_of, is_running, pool_of};
+use crate::failure::Failure;
 use crate::files;
 use crate::model::{Pool, Pools, Volume};
 use crate::opened::{self, Purpose};
 use crate::progress::Progress;
 use crate::root::Root;
+use crate::upload::{Short, Upload};
+
+/// Room that is made for bytes whose number nobody tells; it is doubled when it is full.
+const FIRST_ROOM: u64 = 64 << 20;
 
 /// What a volume is filled from.
 #[derive(Clone, Copy)]
@@ -53,6 +58,21 @@ pub(super) fn fill<D: PoolDriver + ?Sized>(
     let exported = source.driver.export(source.volume, source.is_running)?;
     let imported = copy(to, volume, &exported);
     imported.and(source.driver.export_end(source.volume, &exported))
+}
+
+/// Fills a volume of a qube that is still being made with all that comes. Gives its size then.
+///
+/// # Errors
+/// The driver's, and `Data import failed: …`.
+pub fn import_stream(root: &Root, pools: &Pools, volume: &Volume, upload: &Upload) -> Result<u64, Failure> {
+    let driver = driver_of(root, pools, volume)?;
+    driver.check_import(volume)?;
+    let path = driver.import_begin(volume, FIRST_ROOM)?;
+    let room = opened::open(&path, Purpose::Writing).map_err(Short::from)?;
+    let size = upload.pour_all(&room, FIRST_ROOM, |size| Ok(driver.import_resize(volume, size)?))?;
+    driver.import_resize(volume, size)?;
+    driver.import_end(volume)?;
+    Ok(driver.size(volume)?)
 }
 
 /// Begins an import, fills it from a file or block device and ends it.

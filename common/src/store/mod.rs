@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::{Exception, Failure};
 use crate::log;
-use crate::names::QubeName;
+use crate::names::{PoolName, QubeName};
 use crate::root::Root;
 use crate::storage;
 
@@ -236,6 +236,15 @@ impl Store {
             storage::import::settle(self, root, name);
         }
         Ok(guard)
+    }
+
+    /// Waits for the lock of a volume that no qube has. Its name has what no qube's may have.
+    ///
+    /// # Errors
+    /// As [`Store::lock_lifecycle`].
+    pub fn lock_unowned(&self, pool: &PoolName, vid: &str) -> Result<LifecycleGuard, StoreError> {
+        self.prepare_run_time()?;
+        lock::lifecycle(&self.run.join("locks").join(format!("{pool}:{}", vid.replace('/', ":"))))
     }
 
     /// The same lock, if nobody holds it now; ends nothing.

@@ -5,7 +5,7 @@ use common::failure::{Failure, Refusal};
 use common::model::Class;
 use common::names::Ascii;
 
-use super::make::{Purpose, Wish, make};
+use super::make::{Wish, make};
 use super::options::{self, Options};
 use crate::input;
 use crate::property::Context;
@@ -92,7 +92,7 @@ fn sanitise(received: &Received, class: Class, allow_pool: bool) -> Result<Wish,
     }
     let options = options::parse(&received.payload, allow_pool, template.is_some())?;
     let Options { name, label, pool, pools } = options;
-    Ok(Wish { class, name, label: Some(label), template, pool, pools, purpose: Purpose::Named })
+    Ok(Wish { template, pool, pools, ..Wish::plain(class, name, Some(label)) })
 }
 
 fn facts(wish: &Wish) -> Values {
@@ -109,6 +109,6 @@ fn facts(wish: &Wish) -> Values {
 fn act<C: Call<Input = Wish>>(granted: Granted<C>, world: &mut World<'_>) -> Result<Content, Failure> {
     let (store, context, wish) = (world.store(), Context::of(world), granted.input());
     let _lifecycle = store.lock_lifecycle(&wish.name)?;
-    make(store, &context, granted.caller(), wish, &mut |change| world.change(&granted, change))?;
+    make(store, &context, granted.caller(), wish, &mut |change| world.change(&granted, change))??;
     Ok(Content::new())
 }

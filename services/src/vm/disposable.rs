@@ -103,7 +103,7 @@ fn make_now(
             gap.iter().for_each(|event| txn.event(event.clone()));
             change(txn)
         })
-    })?;
+    })??;
     if has_gap {
         preload::fill_gap(store, context.root, &template.name);
     }
@@ -137,7 +137,7 @@ pub fn make_in_advance(
     let template = store.read()?.qube(template)?.ok_or_else(|| no_such_domain(template.as_str()))?;
     let (number, name, _lifecycle) = reserve(store, context.root)?;
     let wish = wish(name, &template, Purpose::LaterUse(number))?;
-    make(store, context, &QubeName::dom0(), &wish, &mut |change| preload::change(store, |txn| change(txn)))?;
+    make(store, context, &QubeName::dom0(), &wish, &mut |change| preload::change(store, |txn| change(txn)))??;
     Ok(wish.name)
 }
 
@@ -177,13 +177,6 @@ fn reserve(store: &Store, root: &Root) -> Result<(u16, QubeName, LifecycleGuard)
 }
 
 fn wish(name: QubeName, template: &Qube, purpose: Purpose) -> Result<Wish, Failure> {
-    Ok(Wish {
-        class: Class::DispVM,
-        name,
-        label: None,
-        template: Some(Ascii::parse(template.name.as_str())?),
-        pool: None,
-        pools: Vec::new(),
-        purpose,
-    })
+    let template = Some(Ascii::parse(template.name.as_str())?);
+    Ok(Wish { template, purpose, ..Wish::plain(Class::DispVM, name, None) })
 }

@@ -5,6 +5,7 @@ use common::model::Class;
 use common::names::{Ascii, NewLabelName, QubeName, QubeUuid, VolumeName};
 use common::storage::unfinished;
 use common::store::{Store, Txn};
+use common::upload::Upload;
 
 use super::plan::Plan;
 use crate::property::Context;
@@ -21,6 +22,16 @@ pub(super) struct Wish {
     /// Pools of single volumes, in the order given.
     pub(super) pools: Vec<(VolumeName, String)>,
     pub(super) purpose: Purpose,
+    /// What the root volume is filled with, whose size becomes that of the volume.
+    pub(super) image: Option<Upload>,
+}
+
+impl Wish {
+    /// A qube with nothing but a class, a name and a label.
+    pub(super) fn plain(class: Class, name: QubeName, label: Option<NewLabelName>) -> Self {
+        let (template, pool, pools) = (None, None, Vec::new());
+        Self { class, name, label, template, pool, pools, purpose: Purpose::Named, image: None }
+    }
 }
 
 /// What a qube is made for.
@@ -49,21 +60,22 @@ type Change<'a> = &'a mut dyn FnMut(&mut Txn<'_>) -> Result<(), Failure>;
 
 /// Makes the qube, whose lifecycle lock is held. Files first, outside the store's lock; then the qube appears in one
 /// change, or the files go again. What cannot be cleared away then is logged, and left to the next call of that name.
-/// One function for all calls, which hand in their own transaction. Gives the new qube's UUID.
+/// One function for all calls, which hand in their own transaction. Gives the new qube's UUID; the inner error is one of
+/// a qube whose making had begun.
 pub(super) fn make(
     store: &Store,
     context: &Context<'_>,
     caller: &QubeName,
     wish: &Wish,
     change: &mut dyn FnMut(Change<'_>) -> Result<(), Failure>,
-) -> Result<QubeUuid, Failure> {
+) -> Result<Result<QubeUuid, Failure>, Failure> {
     unfinished::settle(store, context.root, &wish.name)?;
-    let draft = Plan::make(&store.read()?, context, wish)?;
-    let made = draft.make_files(store, context);
+    let mut draft = Plan::make(&store.read()?, context, wish)?;
+    let made = draft.make_files(store, context, wish);
     let done = change(&mut |txn| match &made {
         Ok(()) => draft.confirmed(txn, context, wish)?.insert(txn, context, caller),
         Err(failure) => draft.announce_failure(txn, context, caller).and(Err(failure.clone())),
     });
     let _ = unfinished::settle(store, context.root, &wish.name);
-    done.map(|()| draft.uuid())
+    Ok(done.map(|()| draft.uuid()))
 }

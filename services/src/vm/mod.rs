@@ -2,6 +2,7 @@
 //! and `.Remove` (spec 10 §2).
 
 mod create;
+mod create_template;
 mod disposable;
 mod list;
 mod make;
@@ -40,6 +41,7 @@ pub const LIFETIME: Family = Family {
         entry::<CreateInPool<{ Class::RemoteVM as u8 }>>(),
         entry::<CreateInPool<{ Class::StandaloneVM as u8 }>>(),
         entry::<CreateInPool<{ Class::TemplateVM as u8 }>>(),
+        entry::<remove::Remove>(),
     ],
 };
 
@@ -49,3 +51,7 @@ pub const REMOVAL: Family = Family { name: "admin-vm-remove", calls: &[entry::<r
 /// The family that hands out disposables.
 pub const DISPOSABLE: Family =
     Family { name: "admin-vm-disposable", calls: &[entry::<disposable::CreateDisposable>()] };
+
+/// The family that makes templates from streams.
+pub const TEMPLATE: Family =
+    Family { name: "admin-vm-template", calls: &[entry::<create_template::CreateTemplate>()] };

@@ -14,6 +14,7 @@ use common::random;
 use common::root::Root;
 use common::storage::{self, Layout, StorageError, unfinished};
 use common::store::{Store, Txn, View};
+use common::upload::Upload;
 
 use super::make::{Purpose, Wish};
 use super::remove::{DISPID_BLOCKED, now};
@@ -63,12 +64,20 @@ impl Plan {
     }
 
     /// Makes the home directory and the volumes; a record tells of them until the qube is in the store.
-    pub(super) fn make_files(&self, store: &Store, context: &Context<'_>) -> Result<(), Failure> {
+    pub(super) fn make_files(
+        &mut self,
+        store: &Store,
+        context: &Context<'_>,
+        wish: &Wish,
+    ) -> Result<(), Failure> {
         self.moved.clone()?;
         storage::check_new(context.root, &self.pools, &self.qube)?;
         unfinished::begin(store, context.root, &self.qube, &self.pools)?;
         storage::create_all(context.root, &self.pools, &self.qube)?;
         self.fill_private(store, context)?;
+        if let Some(image) = &wish.image {
+            self.fill_root(context.root, image)?;
+        }
         self.copy_firewall(context.root)?;
         self.enable_unit(context.root)
     }
@@ -78,6 +87,14 @@ impl Plan {
         let _lifecycle = store.lock_lifecycle(&template.name)?;
         let own = self.qube.volume(&source.name);
         Ok(own.map_or(Ok(()), |own| storage::import_volume(context.root, &self.pools, own, source))?)
+    }
+
+    /// As large as the image is. The empty volume that it takes the place of is no old state.
+    fn fill_root(&mut self, root: &Root, image: &Upload) -> Result<(), Failure> {
+        let Some(volume) = root_of(&mut self.qube) else { return Ok(()) };
+        let new = Volume { revisions_to_keep: volume.revisions_to_keep.min(0), ..volume.clone() };
+        volume.size = storage::import_stream(root, &self.pools, &new, image)?;
+        Ok(())
     }
 
     /// A disposable begins with its template's firewall rules.
@@ -115,12 +132,23 @@ impl Plan {
     ) -> Result<Self, Failure> {
         let mut again = Self::make(txn, context, wish)?;
         again.qube.uuid = self.uuid();
+        if wish.image.is_some() {
+            again.follow_image(self);
+        }
         let fits = again.qube.volumes == self.qube.volumes
             && again.private == self.private
             && again.pools.pools == self.pools.pools
             && again.starts_at_boot() == self.starts_at_boot();
         let text = "What the qube is made from changed meanwhile, try again";
         if fits { Ok(again) } else { Err(Failure::new(Exception::QubesException, text)) }
+    }
+
+    /// Takes over the size that the root volume got from its image.
+    fn follow_image(&mut self, filled: &Self) {
+        let size = filled.qube.volumes.iter().find(|volume| is_root(volume)).map(|volume| volume.size);
+        if let (Some(volume), Some(size)) = (root_of(&mut self.qube), size) {
+            volume.size = size;
+        }
     }
 
     /// The new qube's UUID.
@@ -218,6 +246,14 @@ pub fn tag_handed_out(
 ) -> Result<(), Failure> {
     tag_creator(txn, context, name, caller)?;
     tag::add(txn, name, &TagName::parse(&format!("disp-created-by-{caller}"))?).map(drop)
+}
+
+fn is_root(volume: &Volume) -> bool {
+    volume.name.as_str() == "root"
+}
+
+fn root_of(qube: &mut Qube) -> Option<&mut Volume> {
+    qube.volumes.iter_mut().find(|volume| is_root(volume))
 }
 
 fn asked_template(view: &View<'_>, wish: &Wish) -> Result<Option<Rc<Qube>>, Failure> {

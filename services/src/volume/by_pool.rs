@@ -1,7 +1,7 @@
 //! `admin.pool.volume.*`: the calls on volumes, which are told by pool and identifier (spec 20 §3).
 //!
 //! Each is the call of `admin.vm.volume.*` made for the qube that the volume belongs to, with all that this call asks
-//! for. Of a volume that belongs to none, which may be dom0's own, things are told but nothing is changed or copied.
+//! for. Of a volume that belongs to none, which may be dom0's own, things are told, and it can be filled while nobody uses it.
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -22,7 +22,7 @@ use common::untrusted::Untrusted;
 
 use super::info::Told;
 use super::target::as_named;
-use super::{clone, info, revisions, set, size};
+use super::{clone, info, pool_import, revisions, set, size};
 use crate::input;
 use crate::listing::{self, Item};
 use crate::pool;
@@ -38,6 +38,7 @@ pub const FAMILY: Family = Family {
         entry::<ByPool<revisions::Snapshot>>(),
         entry::<ByPool<revisions::Revert>>(),
         entry::<ByPool<size::Resize>>(),
+        entry::<pool_import::Import>(),
         entry::<ByPool<clone::CloneFrom>>(),
         entry::<ByPool<clone::CloneTo>>(),
         entry::<ByPool<set::Set<set::RevisionsToKeep>>>(),
@@ -192,7 +193,11 @@ fn in_order_of_templates(view: &View<'_>) -> Result<Vec<Rc<Qube>>, Failure> {
 }
 
 /// The qube that has a volume, and the volume.
-fn owner(world: &World<'_>, pool: &Pool, vid: &str) -> Result<Option<(Rc<Qube>, Volume)>, Failure> {
+pub(super) fn owner(
+    world: &World<'_>,
+    pool: &Pool,
+    vid: &str,
+) -> Result<Option<(Rc<Qube>, Volume)>, Failure> {
     let volumes = volumes_in(&world.store().read()?, &Context::of(world), pool)?;
     Ok(volumes.into_iter().find(|(_, volume)| volume.vid == vid))
 }
@@ -201,8 +206,7 @@ fn owner(world: &World<'_>, pool: &Pool, vid: &str) -> Result<Option<(Rc<Qube>, 
 fn tell<C: OfVolume>(root: &Root, pools: &Pools, pool: &Pool, vid: &str) -> Result<Content, Failure> {
     let driver = storage::driver(root, pool)?;
     if !driver.volumes()?.is_some_and(|listed| listed.iter().any(|listed| listed == vid)) {
-        let text = format!("Argument not in {}", quote(&format!("{} volumes", pool.name)));
-        return Err(Refusal::denied(text).into());
+        return Err(unknown(pool));
     }
     let refused = || {
         let text = format!("Volume {vid} belongs to no qube");
@@ -211,8 +215,13 @@ fn tell<C: OfVolume>(root: &Root, pools: &Pools, pool: &Pool, vid: &str) -> Resu
     C::TELL.ok_or_else(refused)?(root, pools, &*driver, &unowned(pool, &*driver, vid)?)
 }
 
+/// `Argument not in '<pool> volumes'`.
+pub(super) fn unknown(pool: &Pool) -> Failure {
+    Refusal::denied(format!("Argument not in {}", quote(&format!("{} volumes", pool.name)))).into()
+}
+
 /// A volume that is told by its identifier alone: kept and written to if its pool holds such at all.
-fn unowned(pool: &Pool, driver: &dyn PoolDriver, vid: &str) -> Result<Volume, Failure> {
+pub(super) fn unowned(pool: &Pool, driver: &dyn PoolDriver, vid: &str) -> Result<Volume, Failure> {
     let mut volume = Volume {
         name: VolumeName::parse("unowned")?,
         pool: pool.name.clone(),

@@ -169,7 +169,7 @@ fn locked<C: Call>(
 }
 
 /// What a failed import is answered with.
-fn failed(reason: &str) -> Failure {
+pub(super) fn failed(reason: &str) -> Failure {
     Failure::new(Exception::QubesException, format!("Data import failed: {reason}"))
 }
 
@@ -243,7 +243,7 @@ impl<T: Announced> Call for Upload<T> {
 }
 
 /// Moves the payload into the room made for it; the error is the reason for the client.
-fn fill(upload: &upload::Upload, path: &Path, size: u64) -> Result<(), String> {
+pub(super) fn fill(upload: &upload::Upload, path: &Path, size: u64) -> Result<(), String> {
     let file = opened::open(path, Purpose::Writing).map_err(|_| "error copying data".to_owned())?;
     upload.pour(&file, size).map_err(|short| {
         log::line(&format!("import: {short:?}"));

@@ -4,6 +4,7 @@ mod by_pool;
 mod clone;
 mod import;
 mod info;
+mod pool_import;
 mod revisions;
 mod set;
 mod size;

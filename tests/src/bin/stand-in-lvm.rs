@@ -75,6 +75,12 @@ impl Machine {
         let _ = std::os::unix::fs::symlink(self.device(name), self.mapper(name));
     }
 
+    /// Letters of a volume; the file `/lvm-open` names one that is open.
+    fn kind(&self, name: &str) -> &'static str {
+        let open = fs::read_to_string(self.root.join("lvm-open")).is_ok_and(|open| open == name);
+        if open { "Vwi-aotz--" } else { "Vwi-a-tz--" }
+    }
+
     fn all(&self) -> Vec<String> {
         let mut names = Vec::new();
         for group in fs::read_dir(self.root.join("lvm")).into_iter().flatten().flatten() {
@@ -91,8 +97,11 @@ impl Machine {
             let (group, short) = name.split_once('/').unwrap();
             let about = self.read(name).unwrap();
             let size = fs::metadata(self.device(name)).map_or(1 << 40, |data| data.len());
-            let (attributes, metadata, percent) =
-                if about.pool.is_empty() { ("twi-aotz--", "1000B", "7.50") } else { ("Vwi-a-tz--", "", "") };
+            let (attributes, metadata, percent) = if about.pool.is_empty() {
+                ("twi-aotz--", "1000B", "7.50")
+            } else {
+                (self.kind(name), "", "")
+            };
             format!(
                 "{{\"vg_name\": \"{group}\", \"lv_name\": \"{short}\", \"pool_lv\": \"{}\", \"lv_size\": \"{size}B\", \
                  \"data_percent\": \"25.00\", \"lv_attr\": \"{attributes}\", \"origin\": \"{}\", \

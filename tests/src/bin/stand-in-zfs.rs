@@ -104,7 +104,8 @@ impl Machine {
         self.get(container);
         for name in self.below(container) {
             let dataset = &self.datasets[&name];
-            let size = fs::metadata(self.data(&name)).map_or("-".to_owned(), |data| data.len().to_string());
+            let data = fs::metadata(self.data(&name)).ok().filter(|data| data.is_file());
+            let size = data.map_or("-".to_owned(), |data| data.len().to_string());
             let dirty = dataset.properties.get("org.qubes:dirty").map_or("-", String::as_str);
             let going = if dataset.is_going { "on" } else { "off" };
             let origin = if dataset.origin.is_empty() { "-" } else { &dataset.origin };

@@ -257,6 +257,12 @@ impl PoolDriver for FileReflink {
         if volume.save_on_stop { Ok(()) } else { Err(StorageError::Unsupported("import")) }
     }
 
+    fn import_resize(&self, volume: &Volume, size: u64) -> Done {
+        let import = self.images(volume).import();
+        let resized = files::open_to_write(&import).and_then(|file| file.set_len(size));
+        resized.map_err(StorageError::io("resizing an import"))
+    }
+
     fn has_import(&self, volume: &Volume) -> Done<bool> {
         Ok(self.images(volume).import().exists())
     }

@@ -319,7 +319,18 @@ impl PoolDriver for LvmThin {
         if !volume.save_on_stop {
             return Err(StorageError::Unsupported("import"));
         }
+        if self.table()?.find(vid).is_some_and(table::Row::is_open) {
+            return refused(format!("Cannot import data to volume {vid}, which is in use"));
+        }
         self.check_clean(volume, || format!("Cannot import data to dirty volume {vid}, stop the qube first"))
+    }
+
+    fn import_resize(&self, volume: &Volume, size: u64) -> Done {
+        let import = import(&volume.vid);
+        match self.table()?.find(&import).is_some_and(|row| row.size == size) {
+            true => Ok(()),
+            false => self.lvm.resize(&import, size),
+        }
     }
 
     fn has_import(&self, volume: &Volume) -> Done<bool> {
@@ -387,6 +398,10 @@ impl PoolDriver for LvmThin {
             usage: Some(row.usage),
             metadata: Some(row.metadata),
         }))
+    }
+
+    fn holds(&self, vid: &str) -> Done<bool> {
+        Ok(self.volumes()?.is_some_and(|volumes| volumes.iter().any(|volume| volume == vid)))
     }
 
     /// All but revisions, imports and what domains use; also those that no qube has.

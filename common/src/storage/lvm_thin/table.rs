@@ -31,6 +31,13 @@ pub struct Row {
     pub metadata: (u64, Option<u64>),
 }
 
+impl Row {
+    /// Whether somebody has its device open: a domain, or dom0 for its own.
+    pub(super) fn is_open(&self) -> bool {
+        self.attributes.as_bytes().get(5) == Some(&b'o')
+    }
+}
+
 #[derive(Deserialize)]
 struct Report {
     report: Vec<Section>,

@@ -19,6 +19,8 @@ use crate::root::Root;
 
 const DRIVER: &str = "zfs";
 const CONTAINER: &str = "container";
+/// The largest block that a volume may have: its size is a multiple of its block.
+const BLOCK_MAX: u64 = 128 << 10;
 /// Mark of a container that holds volumes of ours.
 const OURS: &str = "org.qubes-os:part-of-qvm-pool";
 
@@ -380,6 +382,11 @@ impl PoolDriver for ZfsPool {
         self.check_clean(volume, text)
     }
 
+    fn import_resize(&self, volume: &Volume, size: u64) -> Done {
+        let size = size.checked_next_multiple_of(BLOCK_MAX).unwrap_or(size);
+        self.zfs.change(&["set", &format!("volsize={size}"), &self.importing(&volume.vid)])
+    }
+
     /// Where the volume has gone to make room for it, the import is its content.
     fn has_import(&self, volume: &Volume) -> Done<bool> {
         Ok(self.zfs.has(&self.importing(&volume.vid))? && self.zfs.has(&volume.vid)?)
@@ -445,6 +452,13 @@ impl PoolDriver for ZfsPool {
             return self.zfs.change(&["set", &ours, MODE, &self.container]);
         }
         Ok(())
+    }
+
+    /// Datasets with a size are volumes; those whose folder begins with a dot are ours beside them.
+    fn holds(&self, vid: &str) -> Done<bool> {
+        let inside = vid.strip_prefix(&self.container).and_then(|rest| rest.strip_prefix('/'));
+        let may_be = inside.is_some_and(|inside| !inside.starts_with('.') && !inside.contains('@'));
+        Ok(may_be && self.zfs.find(vid)?.is_some_and(|row| row.size > 0))
     }
 
     fn capacity(&self) -> Done<Capacity> {
