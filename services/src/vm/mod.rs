@@ -1,5 +1,5 @@
-//! `admin.vmclass.List`, `admin.vm.List`, `.CurrentState`, `.Create.*`, `.CreateInPool.*`, `.CreateDisposable`
-//! and `.Remove` (spec 10 §2).
+//! `admin.vmclass.List`, `admin.vm.List`, `.CurrentState`, `.Create.*`, `.CreateInPool.*`, `.CreateDisposable`,
+//! `.CreateTemplate` and `.Remove` (spec 10 §2).
 
 mod create;
 mod create_template;
@@ -41,7 +41,6 @@ pub const LIFETIME: Family = Family {
         entry::<CreateInPool<{ Class::RemoteVM as u8 }>>(),
         entry::<CreateInPool<{ Class::StandaloneVM as u8 }>>(),
         entry::<CreateInPool<{ Class::TemplateVM as u8 }>>(),
-        entry::<remove::Remove>(),
     ],
 };
 
