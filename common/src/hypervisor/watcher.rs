@@ -1,7 +1,7 @@
 //! How calls talk to the watcher of a domain: one message each way over a local socket, the connection then stays until
 //! the watcher is done with its domain.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -166,8 +166,7 @@ impl Connection {
     /// # Errors
     /// What the system says, and if there is no answer at the deadline.
     pub fn ask(&self, request: &Request) -> io::Result<Option<Reply>> {
-        self.send(request)?;
-        self.answer()
+        unless_ended(self.send(request).and_then(|()| self.answer()))
     }
 
     /// The same with a descriptor that the other end has then, too.
@@ -201,6 +200,14 @@ impl From<Connection> for OwnedFd {
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// A watcher that ends while it is asked gives no answer, as one that has ended.
+fn unless_ended(answer: io::Result<Option<Reply>>) -> io::Result<Option<Reply>> {
+    match answer {
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(None),
+        answer => answer,
     }
 }
 
