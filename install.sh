@@ -16,6 +16,8 @@ manifest=$libexec/manifest
 units=/usr/lib/systemd/system
 # Which target starts which unit.
 wanted="sysinit.target/qubes-admin-boot.service multi-user.target/qubes-admin-qubes.service"
+# What only executables of ours start.
+internal="qubes-run admin-vm-preload"
 built=
 domain=
 
@@ -137,7 +139,9 @@ install_files() {
         place "$built/$executable" "$libexec/$executable" 0755
     done
     place "$domain" "$libexec/qubes-domain" 0755
-    place "$built/qubes-run" "$libexec/qubes-run" 0755
+    for executable in $internal; do
+        place "$built/$executable" "$libexec/$executable" 0755
+    done
     place "$config/rpc-config/admin" "$libexec/rpc-config" 0644
     place "$config/tmpfiles.d/qubes-admin.conf" /usr/lib/tmpfiles.d/qubes-admin.conf 0644
     place "$config/sysctl.d/qubes-admin.conf" /usr/lib/sysctl.d/qubes-admin.conf 0644

@@ -32,7 +32,9 @@ impl Visible {
             policy.is_plainly_allowed(&system, "admin.vm.List", "+", caller.as_str(), entry.name())
         };
         let index = view.listed()?;
-        Ok(Self::Some(index.entries().iter().filter(allowed).map(|entry| entry.name().to_owned()).collect()))
+        let mut visible = BTreeSet::new();
+        visible.extend(index.entries().iter().filter(allowed).map(|entry| entry.name().to_owned()));
+        Ok(Self::Some(visible))
     }
 
     /// Whether the caller sees the qube of that name.

@@ -172,11 +172,11 @@ fn a_windows_qube_begins_with_its_templates_private_volume() {
     });
     assert_eq!(events.len(), 6, "copying has no event of its own");
     let folder = fixture.path("/var/lib/qubes/appvms/new");
-    for image in ["private.img", "private-precache.img"] {
-        assert!(std::fs::read(folder.join(image)).unwrap() == content, "{image} differs");
+    assert!(std::fs::read(folder.join("private.img")).unwrap() == content);
+    // Made ahead of the first start where that takes no space.
+    if let Ok(ahead) = std::fs::read(folder.join("private-precache.img")) {
+        assert!(ahead == content);
     }
-    let time = |image: &str| std::fs::metadata(folder.join(image)).unwrap().modified().unwrap();
-    assert_eq!(time("private.img"), time("private-precache.img"));
     let names: Vec<String> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

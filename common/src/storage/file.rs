@@ -1,7 +1,7 @@
 //! Driver `file`: plain sparse image files with copy-on-write stores beside them (spec 20 §7.1).
 
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::options::TOO_MANY_REVISIONS;
@@ -327,7 +327,7 @@ impl PoolDriver for File {
     }
 
     fn import_resize(&self, volume: &Volume, size: u64) -> Result<(), StorageError> {
-        let import = self.image(volume, "-import.img");
+        let import = self.image(volume, IMPORT);
         let resized = files::open_to_write(&import).and_then(|file| file.set_len(size));
         resized.map_err(StorageError::io("resizing an import"))
     }
@@ -365,12 +365,12 @@ impl PoolDriver for File {
 fn has_changes(store: &Path) -> io::Result<bool> {
     const HEADER_SIZE: usize = 262_144;
     const HEADER: &[u8] = b"SnAp\x01\0\0\0\x01\0\0\0\0\x01\0\0";
-    let Some(mut file) = files::present(files::open(store))? else { return Ok(false) };
+    let Some(file) = files::present(files::open(store))? else { return Ok(false) };
     if clone::next_data(&file, 0)?.is_none() {
         return Ok(false);
     }
     let mut header = vec![0; HEADER_SIZE];
-    let is_whole = file.read_exact(&mut header).is_ok();
+    let is_whole = file.read_exact_at(&mut header, 0).is_ok();
     let (start, rest) = header.split_at_checked(HEADER.len()).unwrap_or_default();
     let is_empty = is_whole && start == HEADER && rest.iter().all(|byte| *byte == 0);
     Ok(!is_empty || clone::next_data(&file, HEADER_SIZE as u64)?.is_some())

@@ -58,8 +58,8 @@ pub(super) fn devices_denied(_: &Case<'_>, value: Value) -> Checked {
         )));
     }
     let bytes: Vec<char> = text.chars().collect();
-    let codes: std::collections::BTreeSet<String> =
-        bytes.chunks(INTERFACE).map(|code| code.iter().collect()).collect();
+    let mut codes = std::collections::BTreeSet::<String>::new();
+    codes.extend(bytes.chunks(INTERFACE).map(|code| code.iter().collect::<String>()));
     if codes.iter().all(|code| is_interface(code)) {
         return Ok(Value::Text(codes.into_iter().collect()));
     }

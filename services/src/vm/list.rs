@@ -82,7 +82,9 @@ struct States<'a> {
 
 impl<'a> States<'a> {
     fn of(world: &'a World<'a>) -> Self {
-        Self { world, running: world.hypervisor().running().into_iter().collect() }
+        let mut running = BTreeSet::new();
+        running.extend(world.hypervisor().running());
+        Self { world, running }
     }
 
     fn state(&self, class: Class, name: &str) -> PowerState {

@@ -386,7 +386,8 @@ pub(super) fn taken_dispids(view: &View<'_>) -> Result<BTreeSet<u16>, Failure> {
     let now = now();
     let blocked =
         system.blocked_dispids.iter().filter(|(_, removed)| now.saturating_sub(**removed) < DISPID_BLOCKED);
-    let mut taken: BTreeSet<u16> = blocked.map(|(dispid, _)| *dispid).collect();
+    let mut taken = BTreeSet::new();
+    taken.extend(blocked.map(|(dispid, _)| *dispid));
     for entry in index.entries() {
         taken.extend(entry.dispid());
         taken.extend(entry.name().strip_prefix("disp").and_then(|number| number.parse::<u16>().ok()));

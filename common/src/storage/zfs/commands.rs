@@ -155,7 +155,7 @@ impl Zfs {
         let prefix = format!("{dataset}@");
         let rows = self.rows()?;
         let mut clones: Vec<&Row> = rows.iter().filter(|row| row.origin.starts_with(&prefix)).collect();
-        clones.sort_by(|one, other| one.origin.cmp(&other.origin));
+        clones.sort_unstable_by(|one, other| one.origin.cmp(&other.origin));
         clones.dedup_by(|one, other| one.origin == other.origin);
         clones.iter().try_for_each(|clone| self.change(&["promote", &clone.name]))
     }

@@ -77,7 +77,7 @@ fn revisions(rows: &[Row], vid: &str) -> Vec<(u64, String)> {
 fn clean_marks<'r>(rows: &'r [Row], vid: &str) -> Vec<&'r Row> {
     let is_mark = |row: &&Row| snapshot_of(row, vid).is_some_and(is_clean_mark) && !row.is_going;
     let mut marks: Vec<_> = rows.iter().filter(is_mark).collect();
-    marks.sort_by_key(|row| row.created);
+    marks.sort_unstable_by(|one, other| (one.created, &one.name).cmp(&(other.created, &other.name)));
     marks
 }
 

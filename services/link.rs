@@ -1,0 +1,72 @@
+//! Links the executables of dom0 small and for a fast start: the unwinder inside, packed relocations, no unwinding tables, none
+//! of the code that words std's own backtraces.
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The linker finds this script under the shared library's name and takes the static parts instead.
+const UNWINDER: &str = "INPUT ( -lgcc_eh -lgcc )\n";
+/// A release build ends at a panic, and logs where it stands without unwinding tables (`common::trace`).
+const NO_TABLES: &str = "/DISCARD/ : { *(.eh_frame) *(.gcc_except_table .gcc_except_table.*) }";
+/// Of what std's own report of a panic is made of, by parts of the names: what calls the rest, and what others may share.
+const KEPT: &[&str] = &[
+    "3std3sys9backtrace",
+    "12backtrace_rs5print",
+    "4core5slice4sort6shared*5gimli",
+    "4core5slice4sort6shared*9addr2line",
+    "5alloc7raw_vec",
+    "14rustc_demangle21SizeLimitedFmtAdapter",
+];
+/// The rest, of which ours takes the place before anything can panic (`common::log`). It has an address, as it is
+/// referred to, but no content.
+const NEVER_CALLED: &[&str] = &[
+    "12backtrace_rs9symbolize",
+    "9addr2line[0-9]",
+    "5gimli[0-9]",
+    "11miniz_oxide[0-9]",
+    "14rustc_demangle[0-9]",
+];
+/// The compiler whose std these names were compared with. Executables of others have everything in them.
+const COMPARED_WITH: &str = "rustc 1.95.";
+/// The linker makes sure that nothing else refers to it.
+const NO_CALLERS: [&str; 3] = [".text", ".data.rel.ro", ".data"];
+
+/// The linker script of a release build.
+fn script(compiler: &str) -> String {
+    let tables = format!("SECTIONS {{ {NO_TABLES} }} INSERT AFTER .text;\n");
+    if compiler.starts_with(COMPARED_WITH) { tables + &without_report() } else { tables }
+}
+
+fn without_report() -> String {
+    let sections =
+        |names: &[&str]| names.iter().map(|name| format!(" *(.text.*{name}*)")).collect::<String>();
+    let (kept, never) = (sections(KEPT), sections(NEVER_CALLED));
+    let mut script = format!(
+        "SECTIONS {{ .text.report : {{{kept} }} }} INSERT AFTER .text;\n\
+         SECTIONS {{ .never ALIGN(4096) (NOLOAD) : {{{never} }} }} INSERT AFTER .bss;\n"
+    );
+    for section in NO_CALLERS {
+        script.push_str(&format!("NOCROSSREFS_TO(.never {section})\n"));
+    }
+    script
+}
+
+/// Tells cargo how the executables of a package are linked.
+pub(crate) fn link() -> std::io::Result<()> {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    if variable("CARGO_CFG_TARGET_ENV") != "gnu" {
+        return Ok(());
+    }
+    let folder = PathBuf::from(variable("OUT_DIR"));
+    std::fs::write(folder.join("libgcc_s.so"), UNWINDER)?;
+    println!("cargo::rustc-link-search=native={}", folder.display());
+    println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    println!("cargo::rerun-if-env-changed=CARGO_PROFILE_RELEASE_LTO");
+    // Without link-time optimisation the names do not tell whose a function is.
+    if variable("PROFILE") == "release" && variable("CARGO_PROFILE_RELEASE_LTO") != "off" {
+        let path = folder.join("release.ld");
+        let version = Command::new(variable("RUSTC")).arg("--version").output()?;
+        std::fs::write(&path, script(&String::from_utf8_lossy(&version.stdout)))?;
+        println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr,-T,{}", path.display());
+    }
+    Ok(())
+}
