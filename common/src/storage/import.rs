@@ -99,6 +99,17 @@ pub fn end(
     Ok(())
 }
 
+/// Tells of the end of an import that came to nothing, where what it made is still there: the next one who holds the
+/// qube's lifecycle lock clears it away.
+///
+/// # Errors
+/// What the store says.
+pub fn abandon(txn: &mut Txn<'_>, qube: &QubeName, volume: &Volume) -> Result<(), StoreError> {
+    mark(txn, qube, volume, Some(Import::Abandoned))?;
+    announce_end(txn, qube, volume, false);
+    Ok(())
+}
+
 fn note(store: &Store, qube: &QubeName) -> PathBuf {
     store.run_directory().join(FOLDER).join(qube.as_str())
 }
@@ -186,8 +197,7 @@ fn announce_one(store: &Store, name: &QubeName) -> Result<(), StoreError> {
     let qube = txn.qube(name)?;
     let volumes = qube.iter().flat_map(|qube| &qube.volumes);
     for volume in volumes.filter(|volume| volume.import == Some(Import::Streaming)) {
-        mark(&mut txn, name, volume, Some(Import::Abandoned))?;
-        announce_end(&mut txn, name, volume, false);
+        abandon(&mut txn, name, volume)?;
     }
     txn.commit()?;
     drop_note(store, name);

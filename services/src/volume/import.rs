@@ -81,6 +81,7 @@ fn end<C: Call>(
         true => complete(granted, world, target),
         false => driver.import_abort(volume).map_err(Failure::from),
     };
+    let mut is_forgotten = !is_complete && ended.is_ok();
     // An error may come after the instant at which the content became the volume's.
     let is_imported = is_complete && (ended.is_ok() || (had_room && !has_room()));
     if is_complete && !is_imported {
@@ -88,14 +89,18 @@ fn end<C: Call>(
         if mark(granted, world, target, Import::Streaming).is_err() {
             return ended;
         }
-        abort(target);
+        is_forgotten = abort(target);
     } else if is_imported && ended.is_err() {
         // What this leaves undone is done by the next change.
         let _ = driver.tidy(volume);
     }
     let size = is_imported.then(|| driver.size(volume)).transpose().map_err(Failure::from);
-    let recorded =
-        size.and_then(|imported| world.change(granted, |txn| Ok(import::end(txn, qube, volume, imported)?)));
+    let recorded = size.and_then(|imported| {
+        world.change(granted, |txn| match is_imported || is_forgotten {
+            true => Ok(import::end(txn, qube, volume, imported)?),
+            false => Ok(import::abandon(txn, qube, volume)?),
+        })
+    });
     if recorded.is_ok() {
         import::drop_note(world.store(), qube);
     }
@@ -123,11 +128,13 @@ fn mark<C: Call>(
     world.change(granted, |txn| Ok(import::mark(txn, qube, volume, Some(import))?))
 }
 
-/// Forgets an import. What stays of it is cleared by the next one.
-fn abort(target: &Target) {
-    if let Err(error) = target.driver.import_abort(&target.volume) {
+/// Forgets an import, and tells whether nothing of it is left.
+fn abort(target: &Target) -> bool {
+    let aborted = target.driver.import_abort(&target.volume);
+    if let Err(error) = &aborted {
         log::line(&format!("an import into {} is not forgotten: {error}", target.volume.vid));
     }
+    aborted.is_ok()
 }
 
 pub(super) struct Clear;
