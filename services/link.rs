@@ -25,6 +25,9 @@ const NEVER_CALLED: &[&str] = &[
     "11miniz_oxide[0-9]",
     "14rustc_demangle[0-9]",
 ];
+/// The unwinder, which only std's own report starts. What std does while it unwinds refers to it too, and is entered from
+/// it alone.
+const UNWINDER_CODE: &str = "*libgcc_eh.a:*(.text .text.*)";
 /// The compiler whose std these names were compared with. Executables of others have everything in them.
 const COMPARED_WITH: &str = "rustc 1.95.";
 /// The linker makes sure that nothing else refers to it.
@@ -42,7 +45,8 @@ fn without_report() -> String {
     let (kept, never) = (sections(KEPT), sections(NEVER_CALLED));
     let mut script = format!(
         "SECTIONS {{ .text.report : {{{kept} }} }} INSERT AFTER .text;\n\
-         SECTIONS {{ .never ALIGN(4096) (NOLOAD) : {{{never} }} }} INSERT AFTER .bss;\n"
+         SECTIONS {{ .never ALIGN(4096) (NOLOAD) : {{{never} }} }} INSERT AFTER .bss;\n\
+         SECTIONS {{ .unwinder ALIGN(4096) (NOLOAD) : {{ {UNWINDER_CODE} }} }} INSERT AFTER .never;\n"
     );
     for section in NO_CALLERS {
         script.push_str(&format!("NOCROSSREFS_TO(.never {section})\n"));

@@ -4,8 +4,12 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::linkat;
 
 const SET_GROUP_ID: u32 = 0o2000;
 
@@ -138,6 +142,27 @@ pub fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
     let file = create_plain(path, mode)?;
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     Ok(file)
+}
+
+/// Makes a file of the given mode that has no name yet, on the disk of a directory. It goes with its descriptor.
+///
+/// # Errors
+/// What the system says, and where the file system has no such files.
+pub fn create_unnamed(directory: &Path, mode: u32) -> io::Result<fs::File> {
+    let file = fs::OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).open(directory)?;
+    file.set_permissions(PermissionsExt::from_mode(mode))?;
+    Ok(file)
+}
+
+/// Gives a file without a name one, in the place of any other, durably.
+///
+/// # Errors
+/// What the system says.
+pub fn give_name(file: &fs::File, path: &Path) -> io::Result<()> {
+    remove(path)?;
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(AT_FDCWD, unnamed.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)?;
+    sync_directory(path)
 }
 
 /// Makes a file of its own in the place of any other: what a killed call of another user left behind is not ours to

@@ -26,6 +26,7 @@ pub const FAMILIES: &[&Family] = &[
     &feature::FAMILY,
     &label::FAMILY,
     &lifecycle::FAMILY,
+    &lifecycle::STARTING,
     &notes::FAMILY,
     &pool::FAMILY,
     &preload::FAMILY,

@@ -32,10 +32,8 @@ fn content(fixture: &Fixture) -> Vec<u8> {
     std::fs::read(image(fixture, "private.img")).unwrap()
 }
 
-/// What is begun and no volume's. A copy that was begun for the next start is that start's to clear away.
 fn temporary(fixture: &Fixture) -> Vec<String> {
-    let is_left = |name: &String| is_temporary(name) && !name.ends_with("-precache.img~");
-    images(fixture).into_iter().filter(is_left).collect()
+    images(fixture).into_iter().filter(|name| is_temporary(name)).collect()
 }
 
 /// A call on the qube's volumes, which takes its lifecycle lock.

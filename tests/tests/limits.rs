@@ -15,10 +15,6 @@ use std::process::Command;
 use tests::{Fixture, executables, stepper};
 
 const SERVICE_BYTES: u64 = 700_000;
-/// Those that hold all drivers and the start or the making of a qube besides are larger yet than they shall be
-/// (docs/figures.md), and must not grow.
-const LARGER: [(&str, u64); 3] =
-    [("admin-vm-disposable", 710_000), ("admin-vm-preload", 720_000), ("admin-vm-lifecycle", 760_000)];
 const TOOL_BYTES: u64 = 5_000_000;
 const PACKAGES: usize = 60;
 const MEDIAN_FUNCTION: usize = 8;
@@ -32,9 +28,7 @@ fn executables_are_small() {
     let size = |name: &str| std::fs::metadata(folder.join(name)).unwrap().len();
     for name in services::FAMILIES.iter().map(|family| family.name).chain(["qubes-domain", "qubes-run"]) {
         let bytes = size(name);
-        let larger = LARGER.iter().find(|(larger, _)| *larger == name);
-        let most = larger.map_or(SERVICE_BYTES, |(_, most)| *most);
-        assert!(bytes <= most, "{name}: {bytes} bytes");
+        assert!(bytes <= SERVICE_BYTES, "{name}: {bytes} bytes");
     }
     assert!(size("qubes-admin") <= TOOL_BYTES, "{} bytes", size("qubes-admin"));
 }

@@ -1,4 +1,4 @@
-//! Serves `admin.vm.Start`, `.Shutdown` and the other calls on a qube's runs.
+//! Serves `admin.vm.Shutdown`, `.Kill`, `.Pause` and the other calls on a qube's runs.
 #![cfg_attr(not(test), no_main)]
 
 common::service!(services::lifecycle::FAMILY);

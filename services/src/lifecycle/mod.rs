@@ -26,11 +26,13 @@ pub use lock::lock;
 pub use program::program;
 pub use start::{Start, start};
 
-/// The family.
+/// The family that starts qubes, which alone holds what volumes are started with and domains are made from.
+pub const STARTING: Family = Family { name: "admin-vm-start", calls: &[entry::<start::StartCall>()] };
+
+/// The family of all else on runs.
 pub const FAMILY: Family = Family {
     name: "admin-vm-lifecycle",
     calls: &[
-        entry::<start::StartCall>(),
         entry::<shutdown::Shutdown>(),
         entry::<shutdown::Kill>(),
         entry::<pause::Pause>(),

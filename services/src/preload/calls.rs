@@ -7,21 +7,20 @@ use common::names::QubeName;
 use common::root::Root;
 use common::{reply, run};
 
-const SERVES: &str = "admin-vm-lifecycle";
 /// How long one may take: a start waits for the guest's agent.
 const DEADLINE: Duration = Duration::from_secs(1200);
 
 pub(super) fn start(root: &Root, name: &QubeName) -> Result<(), Failure> {
-    call(root, name, "admin.vm.Start")
+    call(root, name, "admin-vm-start", "admin.vm.Start")
 }
 
 pub(super) fn kill(root: &Root, name: &QubeName) -> Result<(), Failure> {
-    call(root, name, "admin.vm.Kill")
+    call(root, name, "admin-vm-lifecycle", "admin.vm.Kill")
 }
 
-fn call(root: &Root, name: &QubeName, method: &str) -> Result<(), Failure> {
+fn call(root: &Root, name: &QubeName, family: &str, method: &str) -> Result<(), Failure> {
     let request = format!("{method}+ dom0 name {name}\0");
-    let done = run::own_call(root, SERVES, method, &request, DEADLINE)
+    let done = run::own_call(root, family, method, &request, DEADLINE)
         .map_err(|error| Failure::new(Exception::QubesException, format!("{method}: {error}")))?;
     reply::content(done.output()).map(drop)
 }

@@ -1,6 +1,5 @@
 //! The files of one volume: names, copies, revisions, and the commit that replaces one state by the next.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -112,7 +111,7 @@ impl Images {
             Some((number, path))
         };
         let mut links: Vec<_> = self.all()?.into_iter().filter_map(number).collect();
-        links.sort_unstable();
+        links.sort_unstable_by(|one, other| (one.0, one.1.as_os_str()).cmp(&(other.0, other.1.as_os_str())));
         Ok(links)
     }
 
@@ -182,14 +181,23 @@ impl Images {
         if volume.has_snapshots_disabled() {
             return Ok(());
         }
-        let fill: Fill = match ahead {
-            Ahead::Always => copy_content,
-            Ahead::WhereShared => share_content,
-        };
-        match make(&self.clean(), &self.precache(), None, Keep::Time, fill) {
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-            made => made,
+        match ahead {
+            Ahead::Always => copy(&self.clean(), &self.precache(), None, Keep::Time),
+            Ahead::WhereShared => self.share_ahead(),
         }
+    }
+
+    /// Has no name until it is complete: nothing is left of one that fails, or that cannot be.
+    fn share_ahead(&self) -> io::Result<()> {
+        let clean = files::open(&self.clean())?;
+        let folder = self.clean().parent().map(Path::to_path_buf).unwrap_or_default();
+        let Ok(ahead) = files::create_unnamed(&folder, IMAGE_MODE) else { return Ok(()) };
+        if clone::share(&clean, &ahead) {
+            ahead.set_modified(clean.metadata()?.modified()?)?;
+            ahead.sync_all()?;
+            files::give_name(&ahead, &self.precache())?;
+        }
+        Ok(())
     }
 
     /// Whether the precached image equals the clean one in size and time of last change.
@@ -210,31 +218,15 @@ pub(super) fn make_sparse(path: &Path, size: u64) -> io::Result<()> {
     files::sync_directory(path)
 }
 
-/// What an empty image gets from another.
-type Fill = fn(&File, &File) -> io::Result<()>;
-
-fn copy_content(from: &File, to: &File) -> io::Result<()> {
-    clone::copy(from, to, &mut |_| {})
-}
-
-/// Fails where blocks cannot be shared.
-fn share_content(from: &File, to: &File) -> io::Result<()> {
-    if clone::share(from, to) { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
-}
-
 /// Copies an image, at most to be cut or extended to another size; it appears under its name when it is complete and
 /// durable.
 pub(super) fn copy(from: &Path, to: &Path, size: Option<u64>, keep: Keep) -> io::Result<()> {
-    make(from, to, size, keep, copy_content)
-}
-
-fn make(from: &Path, to: &Path, size: Option<u64>, keep: Keep, fill: Fill) -> io::Result<()> {
     let temporary = PathBuf::from(format!("{}~", to.display()));
     let copied = (|| {
         let source = files::open(from)?;
         let about = source.metadata()?;
         let target = files::create(&temporary, IMAGE_MODE)?;
-        fill(&source, &target)?;
+        clone::copy(&source, &target, &mut |_| {})?;
         target.set_len(size.unwrap_or(about.len()))?;
         if keep == Keep::Time {
             target.set_modified(about.modified()?)?;

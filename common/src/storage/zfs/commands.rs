@@ -154,10 +154,17 @@ impl Zfs {
     fn promote_clones(&self, dataset: &str) -> Done {
         let prefix = format!("{dataset}@");
         let rows = self.rows()?;
-        let mut clones: Vec<&Row> = rows.iter().filter(|row| row.origin.starts_with(&prefix)).collect();
-        clones.sort_unstable_by(|one, other| one.origin.cmp(&other.origin));
-        clones.dedup_by(|one, other| one.origin == other.origin);
-        clones.iter().try_for_each(|clone| self.change(&["promote", &clone.name]))
+        let next = |done: &str| {
+            let clones =
+                rows.iter().filter(|row| row.origin.starts_with(&prefix) && row.origin.as_str() > done);
+            clones.min_by(|one, other| one.origin.cmp(&other.origin))
+        };
+        let mut done = "";
+        while let Some(clone) = next(done) {
+            self.change(&["promote", &clone.name])?;
+            done = &clone.origin;
+        }
+        Ok(())
     }
 
     /// Size and usage of the pool that the container is in.

@@ -73,19 +73,17 @@ fn revisions(rows: &[Row], vid: &str) -> Vec<(u64, String)> {
     revisions
 }
 
-/// Marks of a volume's clean states, oldest first.
-fn clean_marks<'r>(rows: &'r [Row], vid: &str) -> Vec<&'r Row> {
-    let is_mark = |row: &&Row| snapshot_of(row, vid).is_some_and(is_clean_mark) && !row.is_going;
-    let mut marks: Vec<_> = rows.iter().filter(is_mark).collect();
-    marks.sort_unstable_by(|one, other| (one.created, &one.name).cmp(&(other.created, &other.name)));
-    marks
+/// Marks of a volume's clean states.
+fn clean_marks<'r>(rows: &'r [Row], vid: &str) -> impl Iterator<Item = &'r Row> {
+    let is_mark = move |row: &&Row| snapshot_of(row, vid).is_some_and(is_clean_mark) && !row.is_going;
+    rows.iter().filter(is_mark)
 }
 
 /// The snapshot with a volume's committed state, if there is one.
 fn committed<'r>(rows: &'r [Row], vid: &str) -> Option<&'r Row> {
     let newest = || revisions(rows, vid).pop().map(|(_, revision)| format!("{vid}@{revision}"));
     let by_name = |name: String| rows.iter().find(|row| row.name == name);
-    clean_marks(rows, vid).pop().or_else(|| newest().and_then(by_name))
+    clean_marks(rows, vid).max_by_key(|mark| mark.created).or_else(|| newest().and_then(by_name))
 }
 
 impl ZfsPool {
@@ -188,7 +186,7 @@ impl ZfsPool {
         if !volume.has_snapshots_disabled() {
             self.take_clean_mark(&volume.vid)?;
         }
-        clean_marks(&rows, &volume.vid).iter().try_for_each(|mark| self.zfs.destroy_snapshot(&mark.name))
+        clean_marks(&rows, &volume.vid).try_for_each(|mark| self.zfs.destroy_snapshot(&mark.name))
     }
 
     fn set_dirty(&self, vid: &str, is_dirty: bool) -> Done {
