@@ -219,6 +219,22 @@ pub trait Call: Sized {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<impl Into<Reply>, Failure>;
 }
 
+/// Stage 1 of a call that has neither argument nor payload, which its row says: there is nothing to sanitise.
+#[macro_export]
+macro_rules! no_input {
+    () => {
+        type Input = ();
+
+        fn sanitise(_: &$crate::call::Received) -> Result<(), $crate::failure::Refusal> {
+            Ok(())
+        }
+
+        fn facts((): &()) -> $crate::call::Values {
+            $crate::call::Values::default()
+        }
+    };
+}
+
 /// Sanitised values for permission rules.
 #[derive(Debug, Clone, Default)]
 pub struct Values {

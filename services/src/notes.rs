@@ -34,15 +34,7 @@ struct Get;
 
 impl Call for Get {
     const ROW: Row = Row::read_one("admin.vm.notes.Get", "The qube's notes, UTF-8.").on(Destination::Qube);
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let bytes =

@@ -2,9 +2,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use common::call::{Call, Granted, Received, Row, Values, World};
+use common::call::{Call, Granted, Row, World};
 use common::event::Event;
-use common::failure::{Failure, Refusal};
+use common::failure::Failure;
 use common::store::Follower;
 use common::stream::{Ended, Source};
 
@@ -14,15 +14,7 @@ pub(super) struct Events;
 
 impl Call for Events {
     const ROW: Row = Row::read("admin.Events", "Events as they happen: all on dom0, else the destination's.");
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Followed, Failure> {
         let filter = Filter::new(world.root(), granted.caller(), granted.destination(), world.view())?;

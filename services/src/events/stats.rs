@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use common::call::{Call, Granted, Received, Row, Values, World};
+use common::call::{Call, Granted, Row, World};
 use common::event::Event;
-use common::failure::{Exception, Failure, Refusal};
+use common::failure::{Exception, Failure};
 use common::hypervisor::{Domain, Hypervisor, Published, Stubdom};
 use common::model::Value;
 use common::names::QubeName;
@@ -24,15 +24,7 @@ impl Call for Stats {
         "admin.vm.Stats",
         "Memory and CPU time of running qubes, every stats_interval seconds.",
     );
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Rounds, Failure> {
         let name = granted.destination();

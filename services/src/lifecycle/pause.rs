@@ -1,8 +1,8 @@
 //! `admin.vm.Pause` and `.Unpause` (spec 40 §4.2).
 
-use common::call::{Call, Content, Granted, Received, Row, Values, World};
+use common::call::{Call, Content, Granted, Row, World};
 use common::event::Event;
-use common::failure::{Exception, Failure, Refusal};
+use common::failure::{Exception, Failure};
 use common::hypervisor::{Connection, PowerState, Reply, Request};
 use common::names::QubeName;
 use common::store::Store;
@@ -44,15 +44,7 @@ pub(super) struct Pause;
 
 impl Call for Pause {
     const ROW: Row = Row::write("admin.vm.Pause", "Stops a qube's processors.");
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, name) = (world.store(), granted.destination());
@@ -67,15 +59,7 @@ pub(super) struct Unpause;
 
 impl Call for Unpause {
     const ROW: Row = Row::write("admin.vm.Unpause", "Lets a paused qube go on.");
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, name) = (world.store(), granted.destination());

@@ -159,15 +159,7 @@ pub(super) struct Kill;
 
 impl Call for Kill {
     const ROW: Row = Row::write("admin.vm.Kill", "Ends a qube's domain at once.");
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, root, name) = (world.store(), world.root(), granted.destination());

@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
-use common::call::{Call, Content, Granted, Received, Row, Values, World, no_such_domain};
+use common::call::{Call, Content, Granted, Row, World, no_such_domain};
 use common::event::Event;
-use common::failure::{Exception, Failure, Refusal};
+use common::failure::{Exception, Failure};
 use common::hypervisor::{Connection, Domain, Hypervisor, Published, Reply, Request, launch};
 use common::model::{Class, Qube};
 use common::names::QubeName;
@@ -24,15 +24,7 @@ pub(super) struct StartCall;
 
 impl Call for StartCall {
     const ROW: Row = Row::write("admin.vm.Start", "Starts a qube, and its netvm before it.");
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         start(world.store(), world.root(), granted.destination())?;

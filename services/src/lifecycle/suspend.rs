@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use common::call::{Call, Content, Granted, Received, Row, Values, World, no_such_domain};
+use common::call::{Call, Content, Granted, Row, World, no_such_domain};
 use common::event::Event;
-use common::failure::{Exception, Failure, Refusal};
+use common::failure::{Exception, Failure};
 use common::hypervisor::{PowerState, Reply, Request};
 use common::log;
 use common::names::QubeName;
@@ -22,15 +22,7 @@ pub(super) struct Suspend;
 impl Call for Suspend {
     const ROW: Row =
         Row::write("admin.vm.Suspend", "Sends a qube to sleep, or pauses it if it cannot sleep.");
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, name) = (world.store(), granted.destination());
@@ -80,15 +72,7 @@ pub(super) struct Resume;
 
 impl Call for Resume {
     const ROW: Row = Row::write("admin.vm.Resume", "Wakes a sleeping qube, or lets a paused one go on.");
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, name) = (world.store(), granted.destination());

@@ -82,15 +82,7 @@ impl Call for ListDrivers {
     )
     .global()
     .on(Destination::Dom0);
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(_: Granted<Self>, _: &mut World<'_>) -> Result<Content, Failure> {
         let mut content = String::new();

@@ -130,15 +130,7 @@ impl<const GLOBAL_ONES: bool> Call for GetAll<GLOBAL_ONES> {
         ("admin.property.GetAll", "admin.vm.property.GetAll"),
         CallRow::read("", "All properties with their values, one per line."),
     );
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let subject = Subject::of(GLOBAL_ONES, &granted, world)?;

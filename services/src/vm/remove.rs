@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::call::{Call, Content, Granted, Received, Row, Values, World, no_such_domain};
+use common::call::{Call, Content, Granted, Row, World, no_such_domain};
 use common::event::Event;
-use common::failure::{Exception, Failure, Refusal};
+use common::failure::{Exception, Failure};
 use common::hypervisor;
 use common::log;
 use common::model::{Class, Qube, Value};
@@ -21,15 +21,7 @@ pub(super) struct Remove;
 
 impl Call for Remove {
     const ROW: Row = Row::write("admin.vm.Remove", "Removes a halted qube with its volumes.").global();
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (context, store, name) = (Context::of(world), world.store(), granted.destination());

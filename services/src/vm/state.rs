@@ -1,7 +1,7 @@
 //! `admin.vm.CurrentState`: memory, CPU time and power state of one qube (spec 10 §2.9).
 
-use common::call::{Call, Content, Granted, Received, Row, Values, World, no_such_domain};
-use common::failure::{Failure, Refusal};
+use common::call::{Call, Content, Granted, Row, World, no_such_domain};
+use common::failure::Failure;
 use common::hypervisor::{Domain, PowerState};
 use common::model::{Class, Qube, Value};
 
@@ -11,15 +11,7 @@ pub(super) struct CurrentState;
 
 impl Call for CurrentState {
     const ROW: Row = Row::read("admin.vm.CurrentState", "Memory, CPU time and power state.");
-    type Input = ();
-
-    fn sanitise(_: &Received) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn facts((): &()) -> Values {
-        Values::default()
-    }
+    common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let name = granted.destination();
