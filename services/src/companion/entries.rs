@@ -7,7 +7,7 @@ use common::files;
 use common::model::{Class, Qube, Value};
 use common::names::QubeName;
 use common::qubesdb::Entry;
-use hmac_sha256::Hash;
+use sha2::{Digest, Sha256};
 
 use super::{base64, clients};
 use crate::property::Case;
@@ -110,7 +110,7 @@ fn of_feature(name: &str, value: &str) -> Vec<Entry> {
         entries.push(Entry::new(format!("/qubes-service/{service}"), one_or_zero(!value.is_empty())));
     }
     if let Some(app) = service.strip_prefix("app-dispvm.") {
-        let hash = base64::url_safe(&Hash::hash(app.as_bytes()));
+        let hash = base64::url_safe(&Sha256::digest(app));
         entries.push(Entry::new(format!("/hash-app-dispvm/{hash}"), app));
     }
     entries
