@@ -1,5 +1,7 @@
 //! A call is a row and three stages; a stage is a type (see `docs/architecture.md`).
 
+use std::ffi::c_int;
+
 use crate::event::Event;
 use crate::failure::{Exception, Failure, Refusal};
 use crate::hypervisor::Hypervisor;
@@ -37,12 +39,24 @@ pub enum Presence {
     Stream,
     /// The same after a line with its size, which is the payload that the call sanitises.
     SizedStream,
+    /// Must not be there. Under qrexec standard input and output are a conversation, which the call itself holds.
+    Conversation,
 }
 
 impl Presence {
     /// Whether the call itself takes the payload from standard input.
     pub const fn is_stream(self) -> bool {
         matches!(self, Self::Stream | Self::SizedStream)
+    }
+
+    /// Whether standard input is the call's own under qrexec.
+    pub const fn is_taken_from_qrexec(self) -> bool {
+        self.is_stream() || matches!(self, Self::Conversation)
+    }
+
+    /// Whether a call may be asked for in this way: with standard input still to come, or without.
+    pub const fn may_be_asked(self, is_streamed: bool) -> bool {
+        matches!(self, Self::Conversation) || self.is_stream() == is_streamed
     }
 }
 
@@ -161,6 +175,8 @@ pub struct Received {
     pub argument: Untrusted,
     /// The payload; its presence agrees with the row. Of a stream only the line that announces its size, if it has one.
     pub payload: Untrusted,
+    /// Whether standard input is still to come, for the call itself.
+    pub is_streamed: bool,
 }
 
 impl Received {
@@ -178,8 +194,9 @@ pub type Content = Vec<u8>;
 pub enum Reply {
     /// One OK message.
     Content(Content),
-    /// What sends events for as long as the caller listens. Only families that have streams link the means.
-    Stream(Box<dyn FnOnce()>),
+    /// What serves the caller for as long as it listens, and gives the exit status. Only families that have streams link
+    /// the means.
+    Stream(Box<dyn FnOnce() -> c_int>),
     /// How an upload ended that had begun. The exit status tells only of those that never did (spec 20 §5.1).
     Ended(Result<Content, Failure>),
 }
@@ -192,7 +209,10 @@ impl From<Content> for Reply {
 
 impl<S: Source + 'static> From<S> for Reply {
     fn from(mut source: S) -> Self {
-        Self::Stream(Box::new(move || stream::run(&mut source)))
+        Self::Stream(Box::new(move || {
+            stream::run(&mut source);
+            0
+        }))
     }
 }
 

@@ -96,6 +96,15 @@ pub fn open_pipe(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
+/// Opens a terminal, whose session this process does not become part of, and which it never waits for.
+///
+/// # Errors
+/// What the system says.
+pub fn open_terminal(path: &Path) -> io::Result<fs::File> {
+    let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+    fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+}
+
 /// Opens a log to write at its end; made if it is not there.
 ///
 /// # Errors

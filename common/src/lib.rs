@@ -35,6 +35,7 @@ pub mod start;
 pub mod storage;
 pub mod store;
 pub mod stream;
+pub mod terminal;
 pub mod trace;
 pub mod untrusted;
 pub mod upload;

@@ -24,23 +24,26 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Standard input of the copy, through which it hands over.
 const STANDARD_INPUT: c_int = 0;
 
-/// What a file or block device is opened for.
+/// What a file or device is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Its content is read.
     Reading,
     /// Its content is changed in place.
     Writing,
+    /// It is a terminal, which is read and written.
+    Talking,
 }
 
 impl Purpose {
-    const ALL: [Self; 2] = [Self::Reading, Self::Writing];
+    const ALL: [Self; 3] = [Self::Reading, Self::Writing, Self::Talking];
 
     /// How a copy of this executable is told.
     const fn word(self) -> &'static str {
         match self {
             Self::Reading => "open-for-reading",
             Self::Writing => "open-for-writing",
+            Self::Talking => "open-for-talking",
         }
     }
 
@@ -48,11 +51,12 @@ impl Purpose {
         match self {
             Self::Reading => files::open(path),
             Self::Writing => files::open_to_write(path),
+            Self::Talking => files::open_terminal(path),
         }
     }
 }
 
-/// Opens a file or block device that is there, as root where we may not ourselves.
+/// Opens a file or device that is there, as root where we may not ourselves.
 ///
 /// # Errors
 /// What the system says.

@@ -35,7 +35,7 @@ pub struct Request {
     pub destination: Untrusted,
     /// Everything after the header; of an upload only a line that announces its size.
     pub payload: Untrusted,
-    /// Whether the payload is still to come: only qrexec's own way of starting a call has such ones.
+    /// Whether standard input is still to come: only qrexec's own way of starting a call has such ones.
     pub is_streamed: bool,
 }
 
@@ -49,13 +49,13 @@ fn row_of(family: &Family, arguments: &[OsString]) -> Option<Row> {
     family.find(&method_of(arguments.first())).map(|entry| entry.row)
 }
 
-/// Whether this process was started for a call whose payload it takes from standard input.
-pub fn is_upload(family: &Family, arguments: &[OsString]) -> bool {
+/// Whether this process was started for a call that takes standard input for itself.
+pub fn is_streamed(family: &Family, arguments: &[OsString]) -> bool {
     let is_from_qrexec = environment::variable(REMOTE_DOMAIN).is_some();
-    is_from_qrexec && row_of(family, arguments).is_some_and(|row| row.payload.is_stream())
+    is_from_qrexec && row_of(family, arguments).is_some_and(|row| row.payload.is_taken_from_qrexec())
 }
 
-/// Reads the request this process was started for, to its end but for the payload of a streaming call.
+/// Reads the request this process was started for, to its end but for what a streaming call takes itself.
 ///
 /// # Errors
 /// A drop for malformed frames and too long requests, `QubesException` where the request cannot be read.
@@ -64,7 +64,7 @@ pub fn receive(family: &Family, arguments: &[OsString]) -> Result<Request, Failu
     let row = row_of(family, arguments);
     match (environment::variable(REMOTE_DOMAIN), row) {
         (Some(_), Some(row)) if row.is_internal() => Err(no_such_method(row.name)),
-        (Some(source), Some(row)) if row.payload.is_stream() => {
+        (Some(source), Some(row)) if row.payload.is_taken_from_qrexec() => {
             let request = from_qrexec(method, arguments.get(1), source, |_| Ok(Vec::new()))?;
             Ok(Request { payload: announced_size(row.payload)?, is_streamed: true, ..request })
         }

@@ -21,16 +21,16 @@ use crate::untrusted::Untrusted;
 use crate::{call::Access, files};
 
 /// Serves the one request this process was started for and gives the exit status. That is 0 also for an exception:
-/// clients look at the answer only then. Only an upload that never began ends with 1 (spec 20 §5.1).
+/// clients look at the answer only then. An upload or a conversation that never began ends with 1 (spec 20 §5.1, 30 §16).
 pub fn serve(family: &Family, arguments: &[OsString]) -> c_int {
     log::catch_panics();
     let root = Root::from_environment();
     let request = request::receive(family, arguments);
     let outcome = request.and_then(|request| handle(family, &request, &root));
-    let has_not_begun = outcome.is_err() && request::is_upload(family, arguments);
+    let has_not_begun = outcome.is_err() && request::is_streamed(family, arguments);
     match answer(outcome, &root) {
         Some(Answer::Message(bytes)) => send(&bytes),
-        Some(Answer::Stream(send)) => send(),
+        Some(Answer::Stream(serve)) => return serve(),
         None => {}
     }
     c_int::from(has_not_begun)
@@ -53,8 +53,8 @@ fn send(mut bytes: &[u8]) {
 pub enum Answer {
     /// One message.
     Message(Vec<u8>),
-    /// Events, sent to standard output by calling this.
-    Stream(Box<dyn FnOnce()>),
+    /// A stream to standard output, which calling this sends; gives the exit status.
+    Stream(Box<dyn FnOnce() -> c_int>),
 }
 
 /// The answer to a request, or nothing where the specification hides the failure.
@@ -103,6 +103,7 @@ fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Fail
         parties: Parties { caller, destination, class },
         argument,
         payload: Untrusted::copy_of(&request.payload),
+        is_streamed: request.is_streamed,
     };
     check_shape(&entry.row, &received)?;
     let hypervisor = Published::at(root);
@@ -112,7 +113,7 @@ fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Fail
 /// The call that a request is for, if its payload comes the way the call takes it.
 fn known<'f>(family: &'f Family, request: &Request) -> Option<&'f Entry> {
     let entry = family.find(request.method.sanitise::<Ascii>().ok()?.as_str().as_bytes());
-    entry.filter(|entry| entry.row.payload.is_stream() == request.is_streamed)
+    entry.filter(|entry| entry.row.payload.may_be_asked(request.is_streamed))
 }
 
 fn unknown(method: &Untrusted) -> Failure {
@@ -163,7 +164,7 @@ fn check_shape(row: &Row, received: &Received) -> Result<(), Failure> {
     let argument = (row.argument, received.argument.is_empty());
     let text = match (payload, argument, row.destination, is_dom0) {
         ((Presence::Required, true), ..) => "expected payload",
-        ((Presence::No, false), ..) => "unexpected payload",
+        ((Presence::No | Presence::Conversation, false), ..) => "unexpected payload",
         (_, (Presence::Required, true), ..) => "expected an argument",
         (_, (Presence::No, false), ..) => "unexpected argument",
         (_, _, Destination::Dom0, false) => "expected destination to be AdminVM",

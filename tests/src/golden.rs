@@ -205,13 +205,14 @@ pub fn in_order(text: &str) -> String {
     lines.join("⏎")
 }
 
-/// A text in which the numbers behind some `name=` are masked; the names stand in a list after its reason's colon. A number
-/// that stands alone is listed as `value`.
+/// A text in which the numbers behind some `name=` or `folder/` are masked; the names stand in a list after its reason's
+/// colon. A number that stands alone is listed as `value`.
 pub fn without_numbers(text: &str, listed: &str) -> String {
     let names: Vec<&str> = listed.rsplit(": ").next().unwrap().split(' ').collect();
     let masked = |word: &str| {
         let value = word.trim_end_matches([' ', '⏎']);
-        let (name, number) = value.split_once('=').unwrap_or(("value", value));
+        let (name, number) =
+            value.split_once('=').or_else(|| value.rsplit_once('/')).unwrap_or(("value", value));
         let is_listed = names.contains(&name.rsplit('·').next().unwrap());
         let is_number = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         let rest = &word[value.len()..];

@@ -48,7 +48,7 @@ pub(crate) fn lifecycle(path: &Path) -> Result<LifecycleGuard, StoreError> {
 }
 
 /// A lifecycle lock that nobody holds now.
-pub(super) fn lifecycle_if_free(path: &Path) -> Result<Option<LifecycleGuard>, StoreError> {
+pub(crate) fn lifecycle_if_free(path: &Path) -> Result<Option<LifecycleGuard>, StoreError> {
     let locking = || StoreError::io("locking");
     let file = files::open_or_create(path, FILE_MODE).map_err(locking())?;
     match fs2::FileExt::try_lock_exclusive(&file) {

@@ -177,7 +177,7 @@ fn reference() -> String {
 
 const fn mark(presence: Presence) -> char {
     match presence {
-        Presence::No => '–',
+        Presence::No | Presence::Conversation => '–',
         Presence::Optional => '?',
         Presence::Required => '!',
         Presence::Stream | Presence::SizedStream => '…',

@@ -1,10 +1,12 @@
-//! `admin.vm.Start`, `.Shutdown`, `.Kill`, `.Pause`, `.Unpause`, `.Suspend` and `.Resume`: a qube's runs (spec 40 §1 to §5).
+//! `admin.vm.Start`, `.Shutdown`, `.Kill`, `.Pause`, `.Unpause`, `.Suspend`, `.Resume` and `.Console`: a qube's runs (spec 40
+//! §1 to §5, 30 §16).
 //!
 //! A run begins with the first thing that a start makes and ends when all of that is cleared away. It is published for
 //! that long by its watcher (`services/domain`), which makes, watches and ends the domain and has the end handled. What a
 //! killed watcher leaves is handled by another one, which the next call starts that takes the qube's lifecycle lock.
 
 mod companions;
+mod console;
 mod finish;
 mod held;
 mod lock;
@@ -39,6 +41,7 @@ pub const FAMILY: Family = Family {
         entry::<pause::Unpause>(),
         entry::<suspend::Suspend>(),
         entry::<suspend::Resume>(),
+        entry::<console::Console>(),
     ],
 };
 

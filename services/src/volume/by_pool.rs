@@ -120,6 +120,7 @@ impl<C: OfVolume> Call for ByPool<C> {
             parties: received.parties.clone(),
             argument: Untrusted::new(Vec::new()),
             payload: rest,
+            is_streamed: false,
         };
         let values = C::facts(&C::sanitise(&inner)?).with("vid", vid.as_str());
         let values = Values { argument: pool.as_str().to_owned(), ..values };
@@ -142,7 +143,7 @@ impl<C: OfVolume> Call for ByPool<C> {
         let parties =
             Parties { caller: granted.caller().clone(), destination: qube.name.clone(), class: qube.class };
         let argument = Untrusted::new(volume.name.as_str().as_bytes().to_vec());
-        let sanitised = Sanitised::<C>::new(&Received { parties, argument, payload })?;
+        let sanitised = Sanitised::<C>::new(&Received { parties, argument, payload, is_streamed: false })?;
         C::act(sanitised.authorise()?, world).map(Into::into)
     }
 }

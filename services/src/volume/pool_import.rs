@@ -71,7 +71,7 @@ fn into_owned(
     let caller = granted.caller().clone();
     let parties = Parties { caller, destination: qube.name.clone(), class: qube.class };
     let argument = Untrusted::new(volume.name.as_str().as_bytes().to_vec());
-    let received = Received { parties, argument, payload: Untrusted::new(Vec::new()) };
+    let received = Received { parties, argument, payload: Untrusted::new(Vec::new()), is_streamed: true };
     Upload::<OwnSize>::act(Sanitised::new(&received)?.authorise()?, world)
 }
 

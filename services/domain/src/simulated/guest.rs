@@ -1,14 +1,20 @@
-//! The process that stands in for a guest: it does nothing until it is asked to sleep, to wake or to end.
+//! The process that stands in for a guest: it does nothing until it is asked to sleep, to wake or to end, but give back
+//! what is typed at its console.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use common::hypervisor::{Connection, DomainConfig};
 use common::names::QubeUuid;
 use common::root::Root;
 use common::store::LiveFile;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde::{Deserialize, Serialize};
+
+use super::console::Console;
 
 /// The argument with which the executable is a guest.
 pub const ARGUMENT: &str = "--guest";
@@ -31,6 +37,8 @@ pub struct State {
     pub vcpus: u32,
     /// Whether it sleeps.
     pub asleep: bool,
+    /// The terminal of its console, where the machine has such.
+    pub console: Option<PathBuf>,
     /// How it ended, if it has.
     pub ending: Option<Ending>,
 }
@@ -44,7 +52,9 @@ pub fn run(root: &Root, hypervisor: Connection) -> io::Result<()> {
     orders.thread_block()?;
     let config: DomainConfig = hypervisor.receive()?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let (uuid, memory_kib, vcpus) = (config.uuid, config.memory_kib, config.vcpus);
-    let mut state = State { uuid, memory_kib, vcpus, asleep: false, ending: None };
+    let console = Console::open(config.name.as_str()).ok();
+    let terminal = console.as_ref().map(|console| console.path().to_owned());
+    let mut state = State { uuid, memory_kib, vcpus, asleep: false, console: terminal, ending: None };
     let mut file = LiveFile::write(&path(root), &serde_json::to_vec(&state)?)?;
     let words = config.cmdline.unwrap_or_default();
     let is_told = |told: &str| words.split_ascii_whitespace().any(|word| word == told);
@@ -52,8 +62,9 @@ pub fn run(root: &Root, hypervisor: Connection) -> io::Result<()> {
     hypervisor.send(&())?;
     drop(hypervisor);
     let ignores_shutdown = is_told("simulated.ignores-shutdown");
+    let orders = SignalFd::with_flags(&orders, SfdFlags::SFD_CLOEXEC)?;
     while state.ending.is_none() {
-        match orders.wait()? {
+        match next_order(&orders, console.as_ref())? {
             Signal::SIGUSR1 => state.asleep = true,
             Signal::SIGUSR2 => state.asleep = false,
             _ if ignores_shutdown => continue,
@@ -62,6 +73,28 @@ pub fn run(root: &Root, hypervisor: Connection) -> io::Result<()> {
         file.replace(&serde_json::to_vec(&state)?)?;
     }
     Ok(())
+}
+
+/// Waits for a signal, and gives back what is typed meanwhile.
+fn next_order(orders: &SignalFd, console: Option<&Console>) -> io::Result<Signal> {
+    loop {
+        let ends = [Some(orders.as_fd()), console.map(AsFd::as_fd)];
+        let mut polled: Vec<_> =
+            ends.into_iter().flatten().map(|end| PollFd::new(end, PollFlags::POLLIN)).collect();
+        poll(&mut polled, PollTimeout::NONE)?;
+        let mut is_ready = polled.iter().map(|end| end.any().unwrap_or(true));
+        if is_ready.next() == Some(true)
+            && let Some(order) = orders.read_signal()?
+        {
+            let number = i32::try_from(order.ssi_signo).unwrap_or_default();
+            return Ok(Signal::try_from(number)?);
+        }
+        if is_ready.next() == Some(true)
+            && let Some(console) = console
+        {
+            console.give_back();
+        }
+    }
 }
 
 fn path(root: &Root) -> PathBuf {

@@ -4,6 +4,7 @@
 //! Words of the guest's command line make it behave badly: `simulated.refuses` cannot be made, `simulated.hangs` is not
 //! made until its process gets the signal to wake, `simulated.ignores-shutdown` goes on.
 
+mod console;
 pub mod guest;
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -142,8 +143,9 @@ impl Control for Simulated {
         files::remove(&self.file(domid)).map_err(|error| refused(&error))
     }
 
-    fn console(&mut self, _: Domid) -> Done<PathBuf> {
-        Err(Refused("a simulated domain has no console".to_owned()))
+    fn console(&mut self, domid: Domid) -> Done<PathBuf> {
+        let told = self.state(domid).and_then(|state| state.console);
+        told.ok_or_else(|| Refused("the domain has no console".to_owned()))
     }
 
     fn info(&mut self, domid: Domid) -> Option<Info> {

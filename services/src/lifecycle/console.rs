@@ -1,0 +1,61 @@
+//! `admin.vm.Console` (spec 30 §16): tells the terminal of a qube's console, or under qrexec joins the caller with it.
+
+use common::call::{Call, Granted, Presence, Received, Reply, Row, Values, World};
+use common::failure::{Exception, Failure, Refusal};
+use common::hypervisor::{self, Request};
+use common::model::Class;
+use common::names::QubeName;
+use common::terminal::Terminal;
+
+use super::lock::reach;
+use super::refused;
+
+pub(super) struct Console;
+
+impl Call for Console {
+    const ROW: Row =
+        Row::write("admin.vm.Console", "The terminal of a qube's console; under qrexec, the console itself.")
+            .payload(Presence::Conversation);
+    /// Whether the caller is to be joined with it.
+    type Input = bool;
+
+    fn sanitise(received: &Received) -> Result<bool, Refusal> {
+        Ok(received.is_streamed)
+    }
+
+    fn facts(_: &bool) -> Values {
+        Values::default()
+    }
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<impl Into<Reply>, Failure> {
+        let path = path(&granted, world)?;
+        if !*granted.input() {
+            return Ok(Reply::Content(path.into_bytes()));
+        }
+        let name = granted.destination();
+        let lock = world.root().path(&format!("/run/qubes/{name}.terminal.lock"));
+        let terminal = Terminal::open(path.as_ref()).map_err(|error| unreachable(name, &error))?;
+        Ok(Reply::Stream(Box::new(move || terminal.join_alone(&lock))))
+    }
+}
+
+/// The path of a qube's terminal; none for those that are no domains here.
+fn path(granted: &Granted<Console>, world: &World<'_>) -> Result<String, Failure> {
+    let name = granted.destination();
+    if matches!(granted.parties().class, Class::AdminVM | Class::RemoteVM) {
+        return Ok(String::new());
+    }
+    let (_, watcher) = reach(world.store(), world.root(), name)?.ok_or_else(|| refused::not_running(name))?;
+    match watcher.ask(&Request::Console).map_err(refused::by_hypervisor)? {
+        Some(hypervisor::Reply::Console(path)) => Ok(path.to_string_lossy().into_owned()),
+        Some(hypervisor::Reply::Refused(text)) => Err(refused::by_hypervisor(text)),
+        Some(_) | None => Err(refused::not_running(name)),
+    }
+}
+
+fn unreachable(name: &QubeName, error: &std::io::Error) -> Failure {
+    Failure::new(
+        Exception::QubesException,
+        format!("The console of {name} cannot be opened: {}", error.kind()),
+    )
+}
