@@ -75,6 +75,8 @@ pub struct Traced {
 #[allow(clippy::zombie_processes, reason = "waited for by number, as tracing needs")]
 pub fn run(mut command: Command, trouble: Trouble) -> Traced {
     let mut child = traced(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    // What it holds for the child would keep conversations of the child open.
+    drop(command);
     let met = match trouble {
         Trouble::Kill(stop) => kill_at(&child, stop),
         Trouble::Fail(call, errno) => fail_at(&child, call, errno),

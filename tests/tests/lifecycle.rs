@@ -6,6 +6,7 @@ use std::time::Duration;
 use common::hypervisor::{Listener, Reply, Request};
 use common::model::Device;
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tests::Fixture;
 use tests::startable::{
     STARTED, STOPPED, behave, calling, end, guest, hanging, of, reply, run_of, state, system, traces, until,
@@ -456,6 +457,42 @@ fn reads_and_events_wait_for_no_start() {
     assert_eq!((state(&fixture, "net"), state(&fixture, "work")), ("Halted".into(), "Halted".into()));
     wake(hanging);
     assert_eq!(reply(start), "0·");
+}
+
+#[test]
+fn reads_wait_for_none_of_twenty_starts() {
+    let fixture = system();
+    let names: Vec<String> = (0..20).map(|number| format!("start{number}")).collect();
+    for name in &names {
+        fixture.ok("admin.vm.Create.AppVM+test-template", "dom0", format!("name={name} label=red"));
+        fixture.ok("admin.vm.volume.Resize+private", name, "65536");
+        fixture.ok("admin.vm.property.Set+netvm", name, "");
+        behave(&fixture, name, "simulated.hangs");
+    }
+    let mut starts: Vec<_> = names.iter().map(|name| calling(&fixture, "admin.vm.Start", name)).collect();
+    let hanging = || {
+        let folder = std::fs::read_dir(fixture.path("/run/qubes/admin/simulated")).into_iter().flatten();
+        folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect::<Vec<i32>>()
+    };
+    // Some starts have come far by now, others not.
+    let read = || {
+        for name in &names {
+            fixture.ok("admin.vm.property.Get+memory", name, "");
+            fixture.ok("admin.vm.CurrentState", name, "");
+        }
+        fixture.ok("admin.vm.List", "dom0", "").lines().filter(|line| line.contains("state=Halted")).count()
+    };
+    assert!(read() >= names.len());
+    until("not all starts hang", || hanging().len() == names.len());
+    assert!(read() >= names.len());
+    // All of them were answered before the end of any start.
+    assert!(starts.iter_mut().all(|start| start.try_wait().unwrap().is_none()));
+    for guest in hanging() {
+        wake(Pid::from_raw(guest));
+    }
+    for start in starts {
+        assert_eq!(reply(start), "0·");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use common::failure::Failure;
-use common::hypervisor::{Connection, Domain, Hypervisor, PowerState, Published, Run};
+use common::hypervisor::{Connection, Domain, Hypervisor, PowerState, Published, Reply, Request, Run};
 use common::names::QubeName;
 use common::root::Root;
 use common::store::{LifecycleGuard, Store, StoreError};
@@ -13,6 +13,9 @@ use super::refused;
 
 /// How long an end may take that a watcher is handling.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// How long it may take to reach the watcher of a domain, or the one that takes its place.
+const REACH_DEADLINE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(2);
 /// How often it is tried to clear a run away whose watcher was killed.
 const ATTEMPTS: usize = 3;
 
@@ -42,7 +45,7 @@ pub(super) fn lock_after(
             (true, false) => return Ok(held),
             (true, true) => {
                 drop(held);
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(PAUSE);
             }
             (false, _) if attempts.next().is_some() => {
                 drop(held);
@@ -69,12 +72,39 @@ pub(super) fn reach(
 ) -> Result<Option<(Domain, Connection)>, Failure> {
     let published = Published::at(root);
     let socket = root.run().join("watchers").join(name.as_str());
-    for _ in 0..ATTEMPTS {
+    let begun = Instant::now();
+    while begun.elapsed() < REACH_DEADLINE {
         let Some(domain) = published.domain(name) else { return Ok(None) };
         if let Ok(watcher) = Connection::to(&socket) {
             return Ok(Some((domain, watcher)));
         }
         drop(lock(store, root, name)?);
+        // One that is being killed may hold its file for a moment longer than its socket.
+        std::thread::sleep(PAUSE);
+    }
+    Err(StoreError::Busy.into())
+}
+
+/// Asks for something that a run's watcher may do twice: where it is killed before it answers, the one that takes its
+/// place is asked again. No answer if the run is over.
+pub(super) fn insist(
+    store: &Store,
+    root: &Root,
+    name: &QubeName,
+    run: &Run,
+    watcher: &mut Connection,
+    request: &Request,
+) -> Result<Option<Reply>, Failure> {
+    let begun = Instant::now();
+    while begun.elapsed() < REACH_DEADLINE {
+        if let Some(reply) = watcher.ask(request).map_err(refused::by_hypervisor)? {
+            return Ok(Some(reply));
+        }
+        drop(lock(store, root, name)?);
+        match reach(store, root, name)? {
+            Some((domain, next)) if domain.run.begun_us == run.begun_us => *watcher = next,
+            _ => return Ok(None),
+        }
     }
     Err(StoreError::Busy.into())
 }
@@ -85,16 +115,20 @@ pub(super) fn await_end(
     root: &Root,
     name: &QubeName,
     run: &Run,
-    watcher: &Connection,
+    mut watcher: Connection,
     deadline: Duration,
 ) -> Result<bool, Failure> {
-    if !watcher.is_heard_within(deadline).map_err(refused::by_hypervisor)? {
-        return Ok(false);
-    }
+    let begun = Instant::now();
     let published = Published::at(root);
-    while published.run(name).is_some_and(|known| known.run.begun_us == run.begun_us) {
-        // Killed, or at the end of its means.
+    while watcher.is_heard_within(deadline.saturating_sub(begun.elapsed())).map_err(refused::by_hypervisor)? {
+        if published.run(name).is_none_or(|known| known.run.begun_us != run.begun_us) {
+            return Ok(true);
+        }
+        // Killed, or at the end of its means: whoever takes its place is waited for in its stead.
         drop(lock(store, root, name)?);
+        if let Some((_, next)) = reach(store, root, name)? {
+            watcher = next;
+        }
     }
-    Ok(true)
+    Ok(false)
 }

@@ -10,7 +10,7 @@ use common::hypervisor::{Connection, Domain, PowerState, Reply, Request};
 use common::model::{Qube, Value};
 use common::names::{Ascii, QubeName};
 
-use super::lock::{await_end, reach};
+use super::lock::{await_end, insist, reach};
 use super::{announce, refused};
 use crate::input;
 use crate::property::{Case, Context};
@@ -66,7 +66,7 @@ impl Call for Shutdown {
             reach(store, world.root(), name)?.ok_or_else(|| refused::powered_off(name))?;
         let force = common::storage::options::text_of(wishes.force);
         announce(store, [Event::on(name, "domain-pre-shutdown").with("force", force)])?;
-        let done = shut_down(world, name, wishes, &domain, &watcher);
+        let done = shut_down(world, name, wishes, &domain, watcher);
         if let Err(failure) = &done {
             let reason = failure.clone().into_text();
             announce(store, [Event::on(name, "domain-shutdown-failed").with("reason", reason)])?;
@@ -80,7 +80,7 @@ fn shut_down(
     name: &QubeName,
     wishes: &Wishes,
     domain: &Domain,
-    watcher: &Connection,
+    mut watcher: Connection,
 ) -> Result<(), Failure> {
     let patience = {
         let view = world.store().read()?;
@@ -96,12 +96,12 @@ fn shut_down(
         (PowerState::Paused, true) => Request::Destroy,
         _ => Request::Shutdown,
     };
-    match watcher.ask(&request).map_err(refused::by_hypervisor)? {
+    let (store, root) = (world.store(), world.root());
+    match insist(store, root, name, &domain.run, &mut watcher, &request)? {
         // Without an answer it has ended.
         Some(Reply::Done) | None => {}
         Some(_) => return Err(refused::does_not_end(name)),
     }
-    let (store, root) = (world.store(), world.root());
     if wishes.wait && !await_end(store, root, name, &domain.run, watcher, patience)? {
         return Err(refused::does_not_end(name));
     }
@@ -164,12 +164,14 @@ impl Call for Kill {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, root, name) = (world.store(), world.root(), granted.destination());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "kill")?;
-        let (domain, watcher) = reach(store, root, name)?.ok_or_else(|| refused::powered_off(name))?;
-        if let Some(Reply::Refused(text)) = watcher.ask(&Request::Destroy).map_err(refused::by_hypervisor)? {
+        let reached = reach(store, root, name)?;
+        let (domain, mut watcher) = reached.ok_or_else(|| refused::powered_off(name))?;
+        let reply = insist(store, root, name, &domain.run, &mut watcher, &Request::Destroy)?;
+        if let Some(Reply::Refused(text)) = reply {
             let has_ended = world.hypervisor().domain(name).is_none();
             return Err(if has_ended { refused::powered_off(name) } else { refused::by_hypervisor(text) });
         }
-        if !await_end(store, root, name, &domain.run, &watcher, KILL_DEADLINE)? {
+        if !await_end(store, root, name, &domain.run, watcher, KILL_DEADLINE)? {
             return Err(refused::does_not_end(name));
         }
         Ok(Content::new())

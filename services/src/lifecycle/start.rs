@@ -50,10 +50,7 @@ pub fn start(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure>
     let started = start.begin(&held).and_then(|()| STEPS.iter().try_for_each(|step| step(&mut start)));
     match started {
         Ok(()) => Ok(()),
-        Err(failure) => {
-            start.fail(held, &failure)?;
-            Err(failure)
-        }
+        Err(failure) => start.fail(held, failure),
     }
 }
 
@@ -129,12 +126,19 @@ impl Start<'_> {
         done(begun)
     }
 
-    /// Leaves the rest to the watcher, or to another one if that was killed, and waits until all is cleared away.
-    fn fail(&self, held: LifecycleGuard, failure: &Failure) -> Result<(), Failure> {
+    /// Leaves the rest to the watcher, or to another one if that was killed, and waits until all is cleared away. A run
+    /// that was to be kept already when its watcher was killed is no failure.
+    fn fail(&self, held: LifecycleGuard, failure: Failure) -> Result<(), Failure> {
         let reason = failure.clone().into_text();
         let _ = self.ask(&Request::Fail(reason.clone().into_owned()));
+        let begun_us = |domain: Domain| domain.run.begun_us;
+        let ours = Published::at(self.context.root).run(self.name).map(begun_us);
         drop(held);
-        lock_after(self.store, self.context.root, self.name, Some(&reason)).map(drop)
+        let _held = lock_after(self.store, self.context.root, self.name, Some(&reason))?;
+        match self.domain().map(begun_us) {
+            Some(kept) if Some(kept) == ours => Ok(()),
+            _ => Err(failure),
+        }
     }
 }
 
