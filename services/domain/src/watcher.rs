@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use common::hypervisor::{Connection, Domain, DomainConfig, Domid, PowerState, Reply, Request, Run};
 use common::log;
@@ -13,6 +14,9 @@ use crate::control::{Control, Done, Info, Refused};
 use crate::door::{Came, Door, number};
 use crate::place::Place;
 use crate::published::Published;
+
+/// How long a domain is left alone that could not be cleared away, before it is tried again.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// Watches one run to its end, for the call whose first request this is. It may have come with the lifecycle lock, which
 /// is held until the run is published.
@@ -181,10 +185,13 @@ impl<'a> Watcher<'a> {
 
     fn is_cleared_away(&mut self) -> bool {
         let domid = self.domid();
-        self.control.destroy(domid).is_ok() || {
-            log::line(&format!("domain {} is not cleared away", domid.0));
-            self.control.info(domid).is_none()
+        let Err(Refused(text)) = self.control.destroy(domid) else { return true };
+        log::line(&format!("domain {} is not cleared away: {text}", domid.0));
+        let is_gone = self.control.info(domid).is_none();
+        if !is_gone {
+            std::thread::sleep(RETRY);
         }
+        is_gone
     }
 
     fn hold(&mut self, call: Connection) {
