@@ -69,16 +69,19 @@ fn a_kept_volume_is_written_through_an_origin_beside_its_state_of_before() {
     let said = [
         format!("losetup --find --nooverlap --show {image}"),
         format!("losetup --find --nooverlap --show {store}"),
-        format!("dmsetup create {before} --table 0 16 snapshot {loop0} {loop1} P 256"),
+        format!("dmsetup create {before} --verifyudev --table 0 16 snapshot {loop0} {loop1} P 256"),
         format!("losetup --detach {loop0}"),
         format!("losetup --detach {loop1}"),
         format!("losetup --find --nooverlap --show {image}"),
-        format!("dmsetup create {origin} --table 0 16 snapshot-origin {loop0}"),
+        format!("dmsetup create {origin} --verifyudev --table 0 16 snapshot-origin {loop0}"),
         format!("losetup --detach {loop0}"),
     ];
     assert_eq!(commands(&fixture, "mapper"), said);
     stop(&fixture, &root);
-    let said = [format!("dmsetup remove --retry {origin}"), format!("dmsetup remove {before}")];
+    let said = [
+        format!("dmsetup remove --retry --verifyudev {origin}"),
+        format!("dmsetup remove --verifyudev {before}"),
+    ];
     assert_eq!(commands(&fixture, "mapper"), said);
     assert_eq!(mappings(&fixture), [""; 0]);
     stop(&fixture, &root);
@@ -219,6 +222,30 @@ fn a_start_that_fails_leaves_nothing_mapped() {
         }
         assert_eq!(mappings(&fixture), [""; 0], "{failing}");
         assert_eq!(committed(&fixture, &volume(&fixture, "base", "root")), "one", "{failing}");
+    }
+}
+
+#[test]
+fn a_mapping_that_was_made_by_half_hinders_no_start() {
+    for has_table in [true, false] {
+        let fixture = fixture();
+        let source = volume(&fixture, "base", "root");
+        start(&fixture, &source);
+        for name in mappings(&fixture) {
+            std::fs::remove_file(fixture.path("/dev/mapper").join(&name)).unwrap();
+            if !has_table {
+                std::fs::write(fixture.path("/dm").join(&name), "").unwrap();
+            }
+        }
+        commands(&fixture, "mapper");
+        let device = start(&fixture, &source);
+        let said = commands(&fixture, "mapper");
+        assert_eq!(said.iter().any(|command| command.starts_with("dmsetup remove ")), !has_table);
+        write(&device, "one");
+        assert_eq!(mappings(&fixture).len(), 2);
+        stop(&fixture, &source);
+        assert_eq!(mappings(&fixture), [""; 0]);
+        assert_eq!(committed(&fixture, &source), "one");
     }
 }
 

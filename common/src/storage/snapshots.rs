@@ -22,6 +22,8 @@ const DMSETUP: &str = "/usr/sbin/dmsetup";
 const LOSETUP: &str = "/usr/sbin/losetup";
 const DEADLINE: Duration = Duration::from_secs(60);
 const SECTOR: u64 = 512;
+/// Devices' files are udev's business; where it does not do it, the program does, so that a mapping that is there is seen.
+const VERIFY: &str = "--verifyudev";
 const DEVICES: &str = "/dev/mapper";
 /// A lock beside those of the qubes, of whom none has such a name.
 const LOCK: &str = ".snapshots";
@@ -90,12 +92,26 @@ impl Mapper {
             devices.push(self.run(LOSETUP, &["--find", "--nooverlap", "--show", &file])?);
         }
         let table = format!("0 {} {}", sectors(image)?, table(&devices));
-        let mapped = self.run(DMSETUP, &["create", name, "--table", &table]);
+        let mapped = self.create(name, &table);
         for device in &devices {
             // Takes effect when nobody uses it any more, which is at once if the mapping was not made.
             let _ = self.run(LOSETUP, &["--detach", device]);
         }
         mapped.map(drop)
+    }
+
+    /// What a killed program left by half has the name, but no device's file: one that works gets it, one without a table
+    /// is made anew.
+    fn create(&self, name: &str, table: &str) -> Done<String> {
+        let create = || self.run(DMSETUP, &["create", name, VERIFY, "--table", table]);
+        create().or_else(|error| match self.run(DMSETUP, &["table", name]) {
+            Ok(table) if table.is_empty() => {
+                self.remove_unused(name);
+                create()
+            }
+            Ok(_) => self.run(DMSETUP, &["mknodes", name]),
+            Err(_) => Err(error),
+        })
     }
 
     /// The image as it was before its owner's start.
@@ -171,12 +187,12 @@ impl Mapper {
 
     fn remove(&self, mapping: &Path) -> Done {
         let name = mapping.file_name().unwrap_or_default().to_string_lossy();
-        self.run(DMSETUP, &["remove", "--retry", &name]).map(drop)
+        self.run(DMSETUP, &["remove", "--retry", VERIFY, &name]).map(drop)
     }
 
     /// The system refuses where somebody uses it, which is as it should be.
     fn remove_unused(&self, name: &str) {
-        let _ = self.run(DMSETUP, &["remove", name]);
+        let _ = self.run(DMSETUP, &["remove", VERIFY, name]);
     }
 
     /// Gives an image that changed its size, and is in use, the same size as a mapping.

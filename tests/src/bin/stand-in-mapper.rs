@@ -59,6 +59,12 @@ impl Machine {
         if self.table(name).exists() {
             fail("Device or resource busy");
         }
+        self.make_node(name, table);
+        fs::create_dir_all(self.root.join("dm")).unwrap();
+        fs::write(self.table(name), table).unwrap();
+    }
+
+    fn make_node(&self, name: &str, table: &str) {
         let words: Vec<&str> = table.split(' ').collect();
         let base = fs::canonicalize(words[3]).unwrap();
         match words[2] {
@@ -69,8 +75,10 @@ impl Machine {
                 fs::copy(base, self.mapping(name)).map(drop).unwrap();
             }
         }
-        fs::create_dir_all(self.root.join("dm")).unwrap();
-        fs::write(self.table(name), table).unwrap();
+    }
+
+    fn table_of(&self, name: &str) -> String {
+        fs::read_to_string(self.table(name)).unwrap_or_else(|_| fail("No such device or address"))
     }
 
     /// Whoever has an open file in its place, or a mapping over it, keeps it.
@@ -81,8 +89,9 @@ impl Machine {
         {
             fail("device-mapper: remove ioctl failed: Device or resource busy");
         }
-        fs::remove_file(self.mapping(name)).unwrap_or_else(|_| fail("No such device or address"));
-        fs::remove_file(self.table(name)).unwrap();
+        fs::remove_file(self.table(name)).unwrap_or_else(|_| fail("No such device or address"));
+        // What was made by half has no device's file.
+        let _ = fs::remove_file(self.mapping(name));
     }
 }
 
@@ -101,9 +110,12 @@ fn main() {
     match words[..] {
         ["--find", "--nooverlap", "--show", file] => machine.attach(file.as_ref()),
         ["--detach", device] => fs::remove_file(device).unwrap(),
-        ["create", name, "--table", table] => machine.create(name, table),
-        ["remove", "--retry", name] | ["remove", name] => machine.remove(name),
-        ["table", name] => println!("{}", fs::read_to_string(machine.table(name)).unwrap()),
+        ["create", name, "--verifyudev", "--table", table] => machine.create(name, table),
+        ["remove", "--retry", "--verifyudev", name] | ["remove", "--verifyudev", name] => {
+            machine.remove(name)
+        }
+        ["table", name] => println!("{}", machine.table_of(name)),
+        ["mknodes", name] => machine.make_node(name, &machine.table_of(name)),
         ["load", name, "--table", table] => fs::write(machine.table(name), table).unwrap(),
         ["resume", _] => {}
         _ => fail("unknown command"),
