@@ -12,7 +12,7 @@ use common::store::is_locked_by_another;
 use crate::{Fixture, executables};
 
 /// How long a test waits for what has to come. Far more than it ever takes.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The watcher of one domain, and our end of its first conversation.
 pub struct Watching {
@@ -51,9 +51,20 @@ impl Watching {
         request: &Request,
     ) -> (Self, Option<Reply>) {
         let (ours, theirs) = Connection::pair().unwrap();
+        Self::launched(fixture, variables, ours, theirs.into(), request)
+    }
+
+    /// The same over a conversation of which these are the ends.
+    pub fn launched(
+        fixture: &Fixture,
+        variables: &[(&str, &str)],
+        ours: Connection,
+        theirs: OwnedFd,
+        request: &Request,
+    ) -> (Self, Option<Reply>) {
         let mut command = Command::new(executables::executable("qubes-domain"));
         command.arg("test-vm1").env_clear().env("QUBES_ADMIN_ROOT", fixture.path("/"));
-        command.envs(variables.iter().copied()).stdin(Stdio::from(OwnedFd::from(theirs)));
+        command.envs(variables.iter().copied()).stdin(Stdio::from(theirs));
         let process = command.spawn().unwrap();
         drop(command);
         let reply = ours.ask(request).unwrap();

@@ -214,7 +214,8 @@ fn a_watcher_that_is_killed_anywhere_costs_no_run_its_end() {
         std::fs::write(stepped.path("stop"), stop.to_string()).unwrap();
         let before = fixture.events().len();
         let started = stepped.call(&fixture, "admin.vm.Start") == b"0\0";
-        let has_ended = has_ended(&stepped.call(&fixture, "admin.vm.Kill"), &place);
+        let end = ["admin.vm.Kill", "admin.vm.Shutdown+wait"][kills % 2];
+        let has_ended = has_ended(&stepped.call(&fixture, end), &place);
         assert_eq!(has_ended, started, "{place}: a run is lost, or one that failed goes on");
         assert_eq!(fixture.call("admin.vm.Start", "net", ""), b"0\0", "{place}");
         fixture.ok("admin.vm.Kill", "net", "");

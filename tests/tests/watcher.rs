@@ -2,11 +2,13 @@
 //! is left when it or the one who started it is killed.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
-use common::hypervisor::{Domain, PowerState, Reply, Request};
+use std::os::fd::OwnedFd;
+
+use common::hypervisor::{Connection, Domain, PowerState, Reply, Request};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tests::Fixture;
-use tests::watching::{Watching, plain, published, until};
+use tests::watching::{DEADLINE, Watching, plain, published, until};
+use tests::{Fixture, startable};
 
 fn state(fixture: &Fixture) -> Option<PowerState> {
     published(fixture).map(|domain| domain.state)
@@ -106,6 +108,34 @@ fn a_guest_that_ignores_the_request_goes_on_until_it_is_destroyed() {
     assert_eq!(state(&fixture), Some(PowerState::Running));
     assert_eq!(watching.connection.ask(&Request::Destroy).unwrap(), Some(Reply::Done));
     assert_eq!(watching.ended(), Some(0));
+}
+
+#[test]
+fn a_call_is_not_taken_for_the_start_whose_end_somebody_keeps() {
+    let fixture = Fixture::new();
+    let (ours, theirs) = Connection::pair().unwrap();
+    // As `sudo` does, which stands between a call and its watcher.
+    let kept = OwnedFd::from(theirs);
+    let theirs = kept.try_clone().unwrap();
+    let (watching, reply) = Watching::launched(&fixture, &[], ours, theirs, &Request::Begin);
+    assert_eq!(reply, Some(Reply::Done));
+    let Watching { mut process, connection: start, .. } = watching;
+    assert!(matches!(start.ask(&Request::Create(plain(""))).unwrap(), Some(Reply::Domain(_))));
+    for request in [Request::Unpause, Request::Keep] {
+        assert_eq!(start.ask(&request).unwrap(), Some(Reply::Done));
+    }
+    // The next call gets the number of the start's connection, once that is closed.
+    let first = || std::fs::read_link(format!("/proc/{}/fd/0", process.id())).ok();
+    let before = first();
+    drop(start);
+    startable::until("the start is not let go", || first() != before);
+    let (waiting, other) = (Watching::another(&fixture), Watching::another(&fixture));
+    for call in [&waiting, &other] {
+        assert_eq!(call.ask(&Request::Pause).unwrap(), Some(Reply::Done));
+    }
+    assert_eq!(other.ask(&Request::Destroy).unwrap(), Some(Reply::Done));
+    assert!(waiting.is_heard_within(DEADLINE).unwrap(), "the watcher goes on");
+    assert!(process.wait().unwrap().success());
 }
 
 #[test]

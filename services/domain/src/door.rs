@@ -32,6 +32,12 @@ impl Door {
         Ok(self.wakes.add(end, EpollEvent::new(EpollFlags::EPOLLIN, number(end)))?)
     }
 
+    /// Wakes for this end no more. Closing it does not suffice where another process has it too, as `sudo` has what it
+    /// gave us: it would go on to wake us, under a number that is another's by then.
+    pub(crate) fn leave(&self, end: &impl AsFd) {
+        let _ = self.wakes.delete(end);
+    }
+
     /// Some of those who came since.
     pub(crate) fn came(&self) -> Vec<Came> {
         let mut ready = [EpollEvent::empty(); 16];

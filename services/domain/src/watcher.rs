@@ -246,7 +246,10 @@ impl<'a> Watcher<'a> {
                 self.calls.push(call);
             }
             // Gone, or talking nonsense: its end is closed here, too.
-            _ => self.forget(&call),
+            _ => {
+                self.door.leave(&call);
+                self.forget(&call);
+            }
         }
     }
 
