@@ -132,6 +132,72 @@ import() {
     { echo "$4" && letters "$3" "$4"; } | qubes-admin call "$1" "admin.vm.volume.ImportWithSize+$2" 2>&1
 }
 
+# --- domains -----------------------------------------------------------------------------------------------------
+
+# prepare_domains: an empty store with two pools of real storage, and what qubes with domains need beside it.
+prepare_domains() {
+    modprobe -a loop xen-blkback dm-mod
+    install -m 0755 "$SOURCE/tests/xen/dom0/qubes-block" /etc/xen/scripts/qubes-block
+    [ -d /mnt/guests ] || make_guest_disks || return
+    fresh_store &&
+        call dom0 admin.pool.Add+file-reflink $'name=reflinks\ndir_path=/mnt/guests' &&
+        call dom0 admin.pool.Add+lvm_thin $'name=thin\nvolume_group=guests\nthin_pool=pool' &&
+        call dom0 admin.property.Set+default_kernel test
+}
+
+make_guest_disks() {
+    take_disk guest-images 400 &&
+        make_filesystem xfs /dev/mapper/guest-images /mnt/guests &&
+        chgrp qubes /mnt/guests &&
+        chmod 2770 /mnt/guests &&
+        make_thin_pool guests pool 400
+}
+
+# make_qube NAME POOL PROPERTY=VALUE...: a small qube whose root volume begins with its name.
+make_qube() {
+    local name=$1 pool=$2 property
+    call dom0 admin.vm.CreateInPool.StandaloneVM "name=$name label=red pool=$pool" &&
+        printf '1048576\n%-1048576s' "$name " | qubes-admin call "$name" admin.vm.volume.ImportWithSize+root || return
+    shift 2
+    for property in memory=128 maxmem=0 vcpus=1 netvm= shutdown_timeout=600 "$@"; do
+        call "$name" "admin.vm.property.Set+${property%%=*}" "${property#*=}" || return
+    done
+}
+
+# console_of QUBE: all that its guests have said since the last start.
+console_of() {
+    tr -d '\r' <"/var/log/xen/console/guest-$1.log"
+}
+
+# has_said QUBE TEXT
+has_said() {
+    console_of "$1" 2>/dev/null | grep -qxF "guest: $2"
+}
+
+# state_of QUBE: its power state, as the desktop user sees it.
+state_of() {
+    qrexec dom0 admin.vm.CurrentState "$1" </dev/null | sed 's/.*power_state=//'
+}
+
+# domains: name and number of each domain but dom0.
+domains() {
+    xl list | awk 'NR > 2 { print $1, $2 }'
+}
+
+# leftovers: whatever of runs there is: domains, devices, images that domains write to, processes, files.
+leftovers() {
+    domains
+    losetup --noheadings --list
+    find /mnt/guests -name '*-dirty.img'
+    lvs --noheadings -o lv_name guests | grep -- '-snap *$'
+    pgrep -a qubes-domain
+    find /run/qubes/admin/{domains,watchers} -mindepth 1
+}
+
+has_no_leftovers() {
+    [ -z "$(leftovers)" ]
+}
+
 # --- for init ----------------------------------------------------------------------------------------------------
 
 # The scenarios to run, as on the kernel's command line: scenarios=FOLDER/NAME:FOLDER/NAME
