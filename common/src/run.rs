@@ -103,6 +103,24 @@ pub fn of_ours(root: &Root, name: &str, arguments: &[&str], deadline: Duration) 
     captured(&[], &ours(root, name)?, arguments, &variables, None, deadline)
 }
 
+/// The same with a descriptor of ours as its standard input, which it keeps open for as long as it runs, and with our log.
+///
+/// # Errors
+/// As [`as_root`].
+pub fn of_ours_holding(
+    root: &Root,
+    name: &str,
+    arguments: &[&str],
+    held: BorrowedFd<'_>,
+    deadline: Duration,
+) -> io::Result<Finished> {
+    let words = words(&[], &ours(root, name)?, arguments)?;
+    let mut environment = vec![root_variable(root)?];
+    environment.extend(ENVIRONMENT.map(CString::from));
+    let streams = [Stream::Given(held.as_raw_fd()), Stream::Pipe, Stream::Ours];
+    capture::finish(spawn::start(&words, &environment, streams, Leads::Group)?, "", deadline)
+}
+
 /// An executable of ours: they lie in one folder where they are installed, and where they are built.
 ///
 /// # Errors

@@ -2,22 +2,29 @@
 //! content or the new, listeners are told which, exactly once, and nothing half-made stays.
 //!
 //! An import marks its volume before it makes anything, and takes the mark back in the change that publishes its end.
-//! Whoever takes the qube's lifecycle lock and finds a mark knows that its import was killed, and ends it ([`settle`]).
+//! Whoever takes the qube's lifecycle lock and finds a mark knows that its import was killed, and ends it ([`settle_without_drivers`]).
 //! Whoever changes anything else in the store tells listeners at least ([`announce_abandoned`]): that needs no driver.
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{PoolDriver, driver_of, options};
 use crate::event::Event;
 use crate::failure::Failure;
-use crate::log;
 use crate::model::{Import, Qube, Volume};
 use crate::names::QubeName;
 use crate::root::Root;
 use crate::store::{Store, StoreError, Txn};
+use crate::{log, run};
 
 /// Folder in `/run` with a file for each qube that takes in bytes, so that nobody has to look for them.
 pub const FOLDER: &str = "imports";
+/// The program that ends killed imports.
+const PROGRAM: &str = "qubes-run";
+/// How long that may take.
+const DEADLINE: Duration = Duration::from_secs(600);
 
 /// An event of an import.
 pub fn event(qube: &QubeName, volume: &Volume, name: &str) -> Event {
@@ -127,9 +134,24 @@ pub fn drop_note(store: &Store, qube: &QubeName) {
     let _ = store.vfs().remove(&note(store, qube));
 }
 
+/// Has ended what was killed in the middle of an import into a qube's volumes, whose lifecycle lock is held: by a program
+/// that has the drivers, so that not everybody needs them who takes that lock. It has the lock as long as it runs.
+pub(crate) fn settle_without_drivers(store: &Store, root: &Root, name: &QubeName, held: BorrowedFd<'_>) {
+    let qube = store.read_one().and_then(|view| view.qube(name));
+    let words = ["imports", name.as_str()];
+    let settled = match qube {
+        Ok(qube) if !qube.as_ref().is_some_and(|qube| has_abandoned(qube)) => return drop_note(store, name),
+        Ok(_) => run::of_ours_holding(root, PROGRAM, &words, held, DEADLINE).map(drop),
+        Err(error) => Err(io::Error::other(error.to_string())),
+    };
+    if let Err(error) = settled {
+        log::line(&format!("an import into {name} waits to be ended: {error}"));
+    }
+}
+
 /// Ends what was killed in the middle of an import into a qube's volumes; its lifecycle lock must be held. What cannot be
 /// ended is logged and left to whoever takes that lock next.
-pub(crate) fn settle(store: &Store, root: &Root, name: &QubeName) {
+pub fn settle(store: &Store, root: &Root, name: &QubeName) {
     match settle_all(store, root, name) {
         Ok(()) => drop_note(store, name),
         Err(failure) => {

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use super::ephemeral::Mapping;
 use super::{PoolDriver, StorageError, driver_of, is_ephemeral};
 use crate::failure::Failure;
@@ -21,7 +23,7 @@ use crate::{files, log};
 const MARKER_MODE: u32 = 0o660;
 
 /// A started volume and what its driver gives the domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     /// The volume.
     pub volume: Volume,

@@ -26,6 +26,7 @@ pub use vfs::{DIRECTORY_MODE, Disk, Vfs};
 pub use view::View;
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Exception, Failure};
@@ -233,7 +234,7 @@ impl Store {
         self.prepare_run_time()?;
         let guard = lock::lifecycle(&self.lifecycle(name))?;
         if let Some(root) = &self.root {
-            storage::import::settle(self, root, name);
+            storage::import::settle_without_drivers(self, root, name, guard.as_fd());
         }
         Ok(guard)
     }

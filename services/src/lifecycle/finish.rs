@@ -9,8 +9,9 @@ use common::root::Root;
 use common::storage;
 use common::store::{Store, Txn};
 
+use super::{changed_numbers, volumes};
 use crate::property::{self, Context};
-use crate::{companion, vm, volume};
+use crate::{companion, vm};
 
 /// Where a paused qube's interface still was, which nobody needs to know after its end.
 const DEFERRED: &str = "deferred-netvm-original";
@@ -34,7 +35,7 @@ fn finish(store: &Store, root: &Root, name: &QubeName, ended: &Domain) -> Result
     let hypervisor = Published::at(root);
     let context = Context { hypervisor: &hypervisor, root };
     companion::stop(root, name);
-    stop_volumes(store, &context, name)?;
+    volumes::stop(store, root, name)?;
     let mut txn = store.write()?;
     events(name, ended).into_iter().for_each(|event| txn.event(event));
     let leaves = match txn.qube(name)? {
@@ -47,15 +48,6 @@ fn finish(store: &Store, root: &Root, name: &QubeName, ended: &Domain) -> Result
         // What cannot be cleared away is logged, and left to the next call of that name.
         let _ = storage::unfinished::settle(store, root, name);
     }
-    Ok(())
-}
-
-fn stop_volumes(store: &Store, context: &Context<'_>, name: &QubeName) -> Result<(), Failure> {
-    let view = store.read()?;
-    let Some(qube) = view.qube(name)? else { return Ok(()) };
-    let (qube, pools) = volume::with_volumes_named(&view, context, &qube)?;
-    drop(view);
-    storage::stop_all(context.root, &pools, &qube);
     Ok(())
 }
 
@@ -72,12 +64,6 @@ fn events(name: &QubeName, ended: &Domain) -> Vec<Event> {
         events.push(Event::on(name, "domain-shutdown"));
     }
     events
-}
-
-/// What becomes different with each domain of a qube.
-pub(super) fn changed_numbers(name: &QubeName) -> [Event; 3] {
-    ["xid", "stubdom_xid", "start_time"]
-        .map(|property| Event::on(name, format!("property-reset:{property}")).with("name", property))
 }
 
 /// Forgets what held for this run alone; a disposable qube altogether, which is told.

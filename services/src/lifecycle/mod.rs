@@ -17,10 +17,12 @@ mod shutdown;
 mod start;
 mod steps;
 mod suspend;
+mod volumes;
 
 use common::call::{Family, entry};
 use common::event::Event;
 use common::failure::Failure;
+use common::names::QubeName;
 use common::store::Store;
 
 pub use held::{pause_run, unpause_run};
@@ -50,4 +52,10 @@ fn announce(store: &Store, events: impl IntoIterator<Item = Event>) -> Result<()
     let mut txn = store.write()?;
     events.into_iter().for_each(|event| txn.event(event));
     Ok(txn.commit()?)
+}
+
+/// What becomes different with each domain of a qube.
+fn changed_numbers(name: &QubeName) -> [Event; 3] {
+    ["xid", "stubdom_xid", "start_time"]
+        .map(|property| Event::on(name, format!("property-reset:{property}")).with("name", property))
 }

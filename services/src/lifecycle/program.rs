@@ -1,18 +1,21 @@
 //! The program for what only watchers and the successors of killed ones need: it is apart, so that they and all calls stay
 //! small.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
+use common::failure::Failure;
 use common::hypervisor::{Published, Reply, Request, launch};
 use common::names::QubeName;
 use common::root::Root;
+use common::storage;
 use common::store::Store;
-use common::{environment, log, run};
+use common::{environment, log, reply, run};
 
-use super::finish;
+use super::{finish, volumes};
 
 /// Its name.
-const PROGRAM: &str = "qubes-run";
+pub(super) const PROGRAM: &str = "qubes-run";
 /// How long it may take to clear away what a run left.
 const DEADLINE: Duration = Duration::from_secs(300);
 
@@ -32,9 +35,26 @@ pub fn program() -> Result<(), String> {
             let ended = finish::end(&Store::at(&root), &root, &named(name)?, begun_us);
             ended.map_err(|failure| failure.into_text().into_owned())
         }
+        ["verify", name] => answered(volumes::verified(&Store::at(&root), &root, &named(name)?)),
+        ["start", name] => answered(volumes::started(&Store::at(&root), &root, &named(name)?)),
+        ["imports", name] => {
+            storage::import::settle(&Store::at(&root), &root, &named(name)?);
+            Ok(())
+        }
         ["settle", name, reason @ ..] => replace(&root, &named(name)?, reason.first().copied()),
-        _ => Err("neither an end nor a watcher to be replaced".to_owned()),
+        _ => Err("neither volumes, imports, an end nor a watcher to be replaced".to_owned()),
     }
+}
+
+/// Tells whoever started us how it went, as calls are answered.
+fn answered(outcome: Result<Vec<u8>, Failure>) -> Result<(), String> {
+    let bytes = match outcome {
+        Ok(content) => reply::ok(&content),
+        Err(Failure::Exception { exception, message, .. }) => reply::exception(exception, "", &message),
+        Err(Failure::Dropped(reason)) => return Err(reason.into_owned()),
+    };
+    let mut output = io::stdout();
+    output.write_all(&bytes).and_then(|()| output.flush()).map_err(|error| error.to_string())
 }
 
 fn named(name: &str) -> Result<QubeName, String> {

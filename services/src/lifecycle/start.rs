@@ -42,15 +42,15 @@ pub fn start(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure>
     let held = lock(store, root, name)?;
     let hypervisor = Published::at(root);
     let context = Context { hypervisor: &hypervisor, root };
-    let mut start = Start { store, context, name, watcher: None, memory: None, volumes: Vec::new() };
+    let mut start = Start { store, context, name, held, watcher: None, memory: None, volumes: Vec::new() };
     start.look(|case, qube| check_template(case, qube))?;
     if hypervisor.domain(name).is_some() {
         return Ok(());
     }
-    let started = start.begin(&held).and_then(|()| STEPS.iter().try_for_each(|step| step(&mut start)));
+    let started = start.begin().and_then(|()| STEPS.iter().try_for_each(|step| step(&mut start)));
     match started {
         Ok(()) => Ok(()),
-        Err(failure) => start.fail(held, failure),
+        Err(failure) => start.fail(failure),
     }
 }
 
@@ -75,6 +75,8 @@ pub struct Start<'a> {
     pub context: Context<'a>,
     /// The qube.
     pub name: &'a QubeName,
+    /// Its lifecycle lock.
+    pub(super) held: LifecycleGuard,
     watcher: Option<Connection>,
     /// The memory that is kept for its domain until that has it.
     pub(super) memory: Option<Grant>,
@@ -119,26 +121,25 @@ impl Start<'_> {
     }
 
     /// From here on something may have to be cleared away, and there is somebody who does.
-    fn begin(&mut self, held: &LifecycleGuard) -> Result<(), Failure> {
+    fn begin(&mut self) -> Result<(), Failure> {
         let watcher = launch(self.context.root, self.name).map_err(|error| failed(&error.to_string()))?;
-        let begun = watcher.ask_with(&Request::Begin, held.as_fd());
+        let begun = watcher.ask_with(&Request::Begin, self.held.as_fd());
         self.watcher = Some(watcher);
         done(begun)
     }
 
     /// Leaves the rest to the watcher, or to another one if that was killed, and waits until all is cleared away. A run
     /// that was to be kept already when its watcher was killed is no failure.
-    fn fail(&self, held: LifecycleGuard, failure: Failure) -> Result<(), Failure> {
+    fn fail(self, failure: Failure) -> Result<(), Failure> {
         let reason = failure.clone().into_text();
         let _ = self.ask(&Request::Fail(reason.clone().into_owned()));
+        let Self { store, context, name, held, .. } = self;
         let begun_us = |domain: Domain| domain.run.begun_us;
-        let ours = Published::at(self.context.root).run(self.name).map(begun_us);
+        let ours = Published::at(context.root).run(name).map(begun_us);
         drop(held);
-        let _held = lock_after(self.store, self.context.root, self.name, Some(&reason))?;
-        match self.domain().map(begun_us) {
-            Some(kept) if Some(kept) == ours => Ok(()),
-            _ => Err(failure),
-        }
+        let _held = lock_after(store, context.root, name, Some(&reason))?;
+        let kept = Published::at(context.root).domain(name).map(begun_us);
+        if kept.is_some() && kept == ours { Ok(()) } else { Err(failure) }
     }
 }
 

@@ -3,12 +3,10 @@
 use common::event::Event;
 use common::failure::{Exception, Failure};
 use common::hypervisor::Request;
-use common::storage;
 
-use super::companions;
-use super::finish::changed_numbers;
 use super::start::Start;
-use crate::{domain, volume};
+use super::{changed_numbers, companions, volumes};
+use crate::domain;
 
 /// One step. The store's lock is held by none of them for longer than it looks something up or announces something.
 pub(super) type Step = fn(&mut Start<'_>) -> Result<(), Failure>;
@@ -66,9 +64,7 @@ fn check_required_devices(start: &mut Start<'_>) -> Result<(), Failure> {
 }
 
 fn verify_volumes(start: &mut Start<'_>) -> Result<(), Failure> {
-    let (qube, pools) =
-        start.look(|case, qube| volume::with_volumes_named(case.view, &case.context, qube))?;
-    storage::verify_all(start.context.root, &pools, &qube)?;
+    volumes::verify(start)?;
     tell(start, "domain-verify-files", &[])
 }
 
@@ -82,11 +78,7 @@ fn start_netvm(start: &mut Start<'_>) -> Result<(), Failure> {
 }
 
 fn start_volumes(start: &mut Start<'_>) -> Result<(), Failure> {
-    let (qube, pools) = start.look(|case, qube| {
-        storage::check_sources(case.context.root, case.view, qube)?;
-        volume::with_volumes_named(case.view, &case.context, qube)
-    })?;
-    start.volumes = storage::start_all(start.context.root, &pools, &qube)?;
+    start.volumes = volumes::make_ready(start)?;
     Ok(())
 }
 

@@ -138,7 +138,7 @@ fn free_memory(root: &Root) -> Option<u64> {
 /// Makes one: created and listed in one change, started, awaited, paused, and marked as complete. What fails on the way
 /// is removed at once; what is killed, by the next who looks.
 fn make(store: &Store, context: &Context<'_>, template: &QubeName) -> Result<(), Failure> {
-    let name = vm::make_in_advance(store, context, template)?;
+    let name = calls::make(context.root, template)?;
     let made = calls::start(context.root, &name)
         .and_then(|()| await_services(store, context, &name))
         .and_then(|()| complete(store, context, &name));

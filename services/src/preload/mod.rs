@@ -24,6 +24,7 @@ use crate::feature;
 use crate::property::Case;
 
 pub use background::{FAMILY, run_now, start};
+pub use calls::MAKE;
 pub use hand_out::{Taken, take};
 use keep::keep_up;
 pub use wish::changed as wish_changed;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World, no_such_domain};
+use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
 use common::failure::{Exception, Failure, Refusal};
 use common::model::{Class, Qube, Value};
 use common::names::{Ascii, QubeName, QubeUuid};
@@ -125,22 +125,6 @@ fn make_in_advance_now(
     Ok(())
 }
 
-/// Makes one for the list of a template, and gives its name.
-///
-/// # Errors
-/// Those of creation; nothing is made then.
-pub fn make_in_advance(
-    store: &Store,
-    context: &Context<'_>,
-    template: &QubeName,
-) -> Result<QubeName, Failure> {
-    let template = store.read()?.qube(template)?.ok_or_else(|| no_such_domain(template.as_str()))?;
-    let (number, name, _lifecycle) = reserve(store, context.root)?;
-    let wish = wish(name, &template, Purpose::LaterUse(number))?;
-    make(store, context, &QubeName::dom0(), &wish, &mut |change| preload::change(store, |txn| change(txn)))??;
-    Ok(wish.name)
-}
-
 fn no_template() -> Failure {
     let text = "Refusing to create disposable out of app qube which has template_for_dispvms=False";
     Failure::new(Exception::QubesException, text)
@@ -163,7 +147,7 @@ fn template(
 
 /// Draws a number that nobody has, and holds the name made from it. Whoever draws the same one waits here, then sees
 /// that it is taken.
-fn reserve(store: &Store, root: &Root) -> Result<(u16, QubeName, LifecycleGuard), Failure> {
+pub(super) fn reserve(store: &Store, root: &Root) -> Result<(u16, QubeName, LifecycleGuard), Failure> {
     // The next disposable has another name, so nobody comes by to clear away what a killed call left of the last.
     let _ = unfinished::settle_abandoned(store, root);
     loop {
@@ -176,7 +160,8 @@ fn reserve(store: &Store, root: &Root) -> Result<(u16, QubeName, LifecycleGuard)
     }
 }
 
-fn wish(name: QubeName, template: &Qube, purpose: Purpose) -> Result<Wish, Failure> {
+/// A disposable that a template is to be made into.
+pub(super) fn wish(name: QubeName, template: &Qube, purpose: Purpose) -> Result<Wish, Failure> {
     let template = Some(Ascii::parse(template.name.as_str())?);
     Ok(Wish { template, purpose, ..Wish::plain(Class::DispVM, name, None) })
 }

@@ -4,6 +4,7 @@
 mod create;
 mod create_template;
 mod disposable;
+mod in_advance;
 mod list;
 mod make;
 pub mod options;
@@ -15,7 +16,6 @@ use common::call::{Family, entry};
 use common::model::Class;
 
 use create::{Create, CreateInPool};
-pub use disposable::make_in_advance;
 pub use plan::tag_handed_out;
 pub use remove::discard;
 
@@ -41,6 +41,7 @@ pub const LIFETIME: Family = Family {
         entry::<CreateInPool<{ Class::RemoteVM as u8 }>>(),
         entry::<CreateInPool<{ Class::StandaloneVM as u8 }>>(),
         entry::<CreateInPool<{ Class::TemplateVM as u8 }>>(),
+        entry::<in_advance::MakeDisposable>(),
     ],
 };
 
