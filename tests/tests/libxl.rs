@@ -287,6 +287,33 @@ fn a_domains_whole_life_is_asked_of_the_library() {
 
 #[test]
 #[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn an_interface_takes_the_place_of_those_before() {
+    let xen = Xen::new();
+    let watching = xen.running();
+    xen.tell("nics", "2");
+    let nic = json!({"mac": "00:16:3e:5e:6c:0f", "ip": ["10.137.0.2", "fd09::2"], "backend": "test-net",
+                     "script": "vif-route-qubes"});
+    let connect = Request::Connect(serde_json::from_value(nic).unwrap());
+    assert_eq!(watching.connection.ask(&connect).unwrap(), Some(Reply::Done));
+    let found: Value =
+        serde_json::from_slice(&std::fs::read(xen.folder.path().join("nic.json")).unwrap()).unwrap();
+    let expected = json!({"mac": "00:16:3e:5e:6c:0f", "ip": "10.137.0.2 fd09::2", "backend_domname": "test-net",
+                          "script": "vif-route-qubes", "nictype": "vif"});
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(found[field], *value, "{field}");
+    }
+    assert_eq!(watching.connection.ask(&Request::Disconnect).unwrap(), Some(Reply::Done));
+    let expected = "ctx_alloc create watch unpause nic_list nic_remove nic_remove nic_add nic_list nic_remove nic_remove";
+    assert_eq!(xen.calls(), expected);
+    for (failing, request) in [("nic_add", &connect), ("nic_remove", &Request::Disconnect)] {
+        xen.tell("fails", failing);
+        let refused = Reply::Refused(format!("{failing} went wrong"));
+        assert_eq!(watching.connection.ask(request).unwrap(), Some(refused));
+    }
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
 fn a_guest_that_stops_of_its_own_is_destroyed_and_one_that_sleeps_is_not() {
     for reason in ["0", "1", "3"] {
         let xen = Xen::new();

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{DomainConfig, Domid};
+use super::{DomainConfig, Domid, Nic};
 use crate::files;
 
 /// What a watcher is asked.
@@ -47,6 +47,10 @@ pub enum Request {
     Resume,
     /// End the domain at once.
     Destroy,
+    /// Give the domain this network interface, in place of any that it has.
+    Connect(Box<Nic>),
+    /// Take its network interfaces away.
+    Disconnect,
     /// Tell the terminal of its console.
     Console,
     /// Publish the figures as they are now.

@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
-use common::hypervisor::{DomainConfig, Domid, GuestMemory, PowerState, Stubdom};
+use common::hypervisor::{DomainConfig, Domid, GuestMemory, Nic, PowerState, Stubdom};
 use common::names::QubeUuid;
 
 /// Why a hypervisor refused, in its own words.
@@ -68,6 +68,12 @@ pub trait Control {
 
     /// Ends a domain at once and gives back all that it has.
     fn destroy(&mut self, domid: Domid) -> Done;
+
+    /// Gives it a network interface.
+    fn connect(&mut self, domid: Domid, nic: &Nic) -> Done;
+
+    /// Takes all of its network interfaces away; that it has none is fine.
+    fn disconnect(&mut self, domid: Domid) -> Done;
 
     /// The terminal of its console.
     fn console(&mut self, domid: Domid) -> Done<PathBuf>;

@@ -294,6 +294,11 @@ impl<'a> Watcher<'a> {
             Request::Suspend => self.control.suspend(domid)?,
             Request::Resume => self.control.resume(domid)?,
             Request::Destroy => self.control.destroy(domid)?,
+            Request::Connect(nic) => {
+                self.control.disconnect(domid)?;
+                self.control.connect(domid, nic)?;
+            }
+            Request::Disconnect => self.control.disconnect(domid)?,
             Request::Console => return self.control.console(domid).map(Reply::Console),
             _ => {}
         }

@@ -77,7 +77,11 @@ pub(super) fn of_provider(case: &Case<'_>, qube: &Qube) -> Result<Vec<Entry>, Fa
     Ok(entries)
 }
 
-fn running_clients(case: &Case<'_>, netvm: &Qube) -> Result<Vec<Rc<Qube>>, Failure> {
+/// The clients that have a domain.
+///
+/// # Errors
+/// What the store says.
+pub fn running_clients(case: &Case<'_>, netvm: &Qube) -> Result<Vec<Rc<Qube>>, Failure> {
     let mut clients = clients(case, netvm)?;
     clients.retain(|client| case.context.hypervisor.domain(&client.name).is_some());
     Ok(clients)

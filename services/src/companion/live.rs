@@ -1,7 +1,9 @@
-//! What running qubes find in their QubesDB follows changes of the state (spec 10 §8.5 to §8.10, spec 40 §3.4).
+//! What running qubes find in their QubesDB follows changes of the state (spec 10 §8.5 to §8.10, spec 40 §3.4), and so does
+//! what they are connected to (spec 10 §3.5, `netvm`).
 
 use common::call::World;
 use common::failure::Failure;
+use common::hypervisor::{Nic, Request};
 use common::log;
 use common::model::Qube;
 use common::names::QubeName;
@@ -10,6 +12,7 @@ use common::store::Store;
 
 use super::{entries, qubesdb};
 use crate::property::{Case, Context};
+use crate::{domain, lifecycle};
 
 /// Properties whose changes are told at once; all others are at the next start.
 const PROPERTIES: [&str; 7] =
@@ -26,7 +29,8 @@ pub struct Seen(Vec<Database>);
 #[derive(PartialEq)]
 struct Database {
     qube: QubeName,
-    netvm: Option<QubeName>,
+    nic: Option<Nic>,
+    /// None where there is no database.
     entries: Vec<Entry>,
 }
 
@@ -50,11 +54,12 @@ fn seen(world: &World<'_>) -> Result<Seen, Failure> {
     all(world.store(), Context::of(world))
 }
 
-/// The databases of all running qubes, whether or not one knows them.
+/// What there is of all running qubes, whether or not one knows them.
 fn all(store: &Store, context: Context<'_>) -> Result<Seen, Failure> {
     let running = context.hypervisor.running();
-    let with_database = |name: String| QubeName::parse(&name).ok().filter(|name| exists(context.root, name));
-    let names: Vec<QubeName> = running.into_iter().filter_map(with_database).collect();
+    let has_domain = |name: &QubeName| context.hypervisor.domain(name).is_some();
+    let names = running.iter().filter_map(|name| QubeName::parse(name).ok().filter(has_domain));
+    let names: Vec<QubeName> = names.collect();
     if names.is_empty() {
         return Ok(Seen(Vec::new()));
     }
@@ -69,8 +74,9 @@ fn all(store: &Store, context: Context<'_>) -> Result<Seen, Failure> {
 }
 
 fn database(case: &Case<'_>, qube: &Qube) -> Result<Database, Failure> {
-    let netvm = case.named_by("netvm")?.map(|netvm| netvm.name.clone());
-    Ok(Database { qube: qube.name.clone(), netvm, entries: entries::of(case, qube)? })
+    let has_database = exists(case.context.root, &qube.name);
+    let entries = if has_database { entries::of(case, qube)? } else { Vec::new() };
+    Ok(Database { qube: qube.name.clone(), nic: domain::nic(case)?, entries })
 }
 
 impl Seen {
@@ -87,20 +93,42 @@ impl Seen {
                 Ok(_) => return,
                 Err(failure) => return log::line(&format!("QubesDB is not told: {}", failure.into_text())),
             };
-            for database in &now.0 {
-                if let Some(before) = told.0.iter().find(|before| before.qube == database.qube) {
-                    database.tell_since(before, world);
-                }
-            }
+            told.tell_change(&now, world);
             told = now;
         }
     }
 }
 
+impl Seen {
+    /// Nobody is connected to two netvms, nor to a new one before the databases tell of it.
+    fn tell_change(&self, now: &Self, world: &World<'_>) {
+        let known = |database: &'_ &Database| self.0.iter().find(|before| before.qube == database.qube);
+        let both = || now.0.iter().filter_map(|database| Some((known(&database)?, database)));
+        let moved = || both().filter(|(before, now)| before.netvm() != now.netvm()).map(|(_, now)| now);
+        moved().for_each(|database| database.connect(world, &Request::Disconnect));
+        both().for_each(|(before, now)| now.tell_since(before, world));
+        for database in moved() {
+            if let Some(nic) = &database.nic {
+                database.connect(world, &Request::Connect(Box::new(nic.clone())));
+            }
+        }
+    }
+}
+
 impl Database {
+    fn netvm(&self) -> Option<&QubeName> {
+        self.nic.as_ref().map(|nic| &nic.backend)
+    }
+
+    fn connect(&self, world: &World<'_>, request: &Request) {
+        if let Err(failure) = lifecycle::ask_run(world.store(), world.root(), &self.qube, request) {
+            log::line(&format!("network of {}: {}", self.qube, failure.into_text()));
+        }
+    }
+
     /// Behind another netvm everything is written anew.
     fn tell_since(&self, before: &Self, world: &World<'_>) {
-        if self.netvm == before.netvm {
+        if self.netvm() == before.netvm() {
             return qubesdb::tell(world.root(), &self.qube, &self.changes_since(before));
         }
         if let Err(failure) = qubesdb::fill(world.root(), &self.qube, &self.entries) {

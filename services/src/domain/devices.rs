@@ -15,15 +15,15 @@ const BUS: &str = "/sys/bus/pci/devices";
 /// Class of display controllers in the numbers of the PCI bus.
 const DISPLAY: &str = "0x03";
 
-pub(super) fn nics(case: &Case<'_>) -> Result<Vec<Nic>, Failure> {
-    let Some(netvm) = case.named_by("netvm")? else { return Ok(Vec::new()) };
+pub(super) fn nic(case: &Case<'_>) -> Result<Option<Nic>, Failure> {
+    let Some(netvm) = case.named_by("netvm")? else { return Ok(None) };
     let addresses = [case.text("ip")?, case.text("ip6")?];
-    Ok(vec![Nic {
+    Ok(Some(Nic {
         mac: case.text("mac")?,
         ip: addresses.into_iter().filter(|address| !address.is_empty()).collect(),
         backend: netvm.name.clone(),
         script: "vif-route-qubes".to_owned(),
-    }])
+    }))
 }
 
 pub(super) fn pci(case: &Case<'_>, qube: &Qube) -> Result<Vec<Pci>, Failure> {

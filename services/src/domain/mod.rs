@@ -11,7 +11,7 @@ mod machine;
 mod overrides;
 
 use common::failure::Failure;
-use common::hypervisor::DomainConfig;
+use common::hypervisor::{DomainConfig, Nic};
 use common::model::Qube;
 use common::root::Root;
 use common::storage::Started;
@@ -45,7 +45,7 @@ pub fn config(case: &Case<'_>, qube: &Qube, volumes: &[Started]) -> Result<Domai
         e820_host: case.has_pci() && qube.feature("pci-e820-host") != Some(""),
         needs_agent: companion::qrexec::is_needed(case)?,
         disks: disks::all(case, qube, volumes)?,
-        nics: devices::nics(case)?,
+        nics: nic(case)?.into_iter().collect(),
         pci: devices::pci(case, qube)?,
         emulator: emulator::of(case, mode)?,
     };
@@ -58,6 +58,14 @@ pub fn config(case: &Case<'_>, qube: &Qube, volumes: &[Started]) -> Result<Domai
 /// `QubesException` for the first that is missing.
 pub fn check_devices(root: &Root, qube: &Qube) -> Result<(), Failure> {
     devices::check(root, qube)
+}
+
+/// The network interface that a qube shall have now, if any.
+///
+/// # Errors
+/// What the store says.
+pub fn nic(case: &Case<'_>) -> Result<Option<Nic>, Failure> {
+    devices::nic(case)
 }
 
 /// MiB as KiB.

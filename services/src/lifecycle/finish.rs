@@ -9,7 +9,7 @@ use common::root::Root;
 use common::storage;
 use common::store::{Store, Txn};
 
-use super::{changed_numbers, volumes};
+use super::{changed_numbers, network, volumes};
 use crate::property::{self, Context};
 use crate::{companion, vm};
 
@@ -35,6 +35,9 @@ fn finish(store: &Store, root: &Root, name: &QubeName, ended: &Domain) -> Result
     let hypervisor = Published::at(root);
     let context = Context { hypervisor: &hypervisor, root };
     companion::stop(root, name);
+    if ended.has_been() {
+        network::disconnect_clients(store, context, name);
+    }
     volumes::stop(store, root, name)?;
     let mut txn = store.write()?;
     events(name, ended).into_iter().for_each(|event| txn.event(event));

@@ -1,16 +1,31 @@
 //! What other calls do to a run whose lifecycle lock they hold.
 
 use common::failure::Failure;
-use common::hypervisor::{Connection, Hypervisor, PowerState, Published};
+use common::hypervisor::{Connection, Hypervisor, PowerState, Published, Request};
 use common::names::QubeName;
 use common::root::Root;
 use common::store::Store;
 
+use super::lock::reach;
 use super::{pause, refused};
 
 fn watcher(root: &Root, name: &QubeName) -> Result<Connection, Failure> {
     let socket = root.run().join("watchers").join(name.as_str());
     Connection::to(&socket).map_err(|_| refused::not_running(name))
+}
+
+/// Asks the watcher of a running qube for something, without a wait for anybody's lock.
+pub(super) fn ask(root: &Root, name: &QubeName, request: &Request) -> Result<(), Failure> {
+    pause::ask(&watcher(root, name)?, name, request)
+}
+
+/// Asks the same of another watcher where the qube's was killed. No lifecycle lock may be held.
+///
+/// # Errors
+/// `QubesVMNotRunningError`, or what the hypervisor says.
+pub fn ask_run(store: &Store, root: &Root, name: &QubeName, request: &Request) -> Result<(), Failure> {
+    let (_, watcher) = reach(store, root, name)?.ok_or_else(|| refused::not_running(name))?;
+    pause::ask(&watcher, name, request)
 }
 
 /// Pauses a qube, with the events of it.

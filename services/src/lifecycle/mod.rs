@@ -10,6 +10,7 @@ mod console;
 mod finish;
 mod held;
 mod lock;
+mod network;
 mod pause;
 mod program;
 mod refused;
@@ -25,7 +26,7 @@ use common::failure::Failure;
 use common::names::QubeName;
 use common::store::Store;
 
-pub use held::{pause_run, unpause_run};
+pub use held::{ask_run, pause_run, unpause_run};
 pub use lock::lock;
 pub use program::program;
 pub use start::{Start, start};

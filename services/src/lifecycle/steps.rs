@@ -5,7 +5,7 @@ use common::failure::{Exception, Failure};
 use common::hypervisor::Request;
 
 use super::start::Start;
-use super::{changed_numbers, companions, volumes};
+use super::{changed_numbers, companions, network, volumes};
 use crate::domain;
 
 /// One step. The store's lock is held by none of them for longer than it looks something up or announces something.
@@ -36,6 +36,7 @@ pub(super) const STEPS: &[Step] = &[
     companions::connect,                             // 27
     companions::tell_others,                         // 28
     |start| tell(start, "domain-start", &[GUID]),
+    network::connect_clients,
     |start| start.ask(&Request::Keep),
 ];
 

@@ -2,7 +2,7 @@
  *
  * The folder FAKE_LIBXL holds `calls`, a line for each call, and `config.json`, what the domain was made from, in the
  * library's own words. The test writes there what shall happen: `fails` holds the name of a function that fails;
- * `shutdown` the reason of a guest's end; `there` is a domain from before, `gone` none at all; `stubdom` the number of the
+ * `shutdown` the reason of a guest's end; `there` is a domain from before, `gone` none at all; `nics` how many interfaces it has; `stubdom` the number of the
  * domain that emulates its devices, `cpu` its time, `meminfo` and `swapinfo` what the guest reports. */
 
 #define _GNU_SOURCE
@@ -110,6 +110,42 @@ int libxl_domain_pause(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *
         return ERROR_FAIL;
     paused = 1;
     return 0;
+}
+
+int libxl_device_nic_add(libxl_ctx *ctx, uint32_t domid, libxl_device_nic *nic, const libxl_asyncop_how *how) {
+    (void)domid;
+    (void)how;
+    if (fails("nic_add"))
+        return ERROR_FAIL;
+    char *json = libxl_device_nic_to_json(ctx, nic);
+    FILE *recorded = file("nic.json", "w");
+    fputs(json, recorded);
+    fclose(recorded);
+    free(json);
+    return 0;
+}
+
+/* As many as `nics` says. */
+libxl_device_nic *libxl_device_nic_list(libxl_ctx *ctx, uint32_t domid, int *count) {
+    (void)ctx;
+    (void)domid;
+    fails("nic_list");
+    const char *said = told("nics");
+    *count = said ? atoi(said) : 0;
+    return *count ? calloc((size_t)*count, sizeof(libxl_device_nic)) : NULL;
+}
+
+void libxl_device_nic_list_free(libxl_device_nic *nics, int count) {
+    (void)count;
+    free(nics);
+}
+
+int libxl_device_nic_remove(libxl_ctx *ctx, uint32_t domid, libxl_device_nic *nic, const libxl_asyncop_how *how) {
+    (void)ctx;
+    (void)domid;
+    (void)nic;
+    (void)how;
+    return fails("nic_remove");
 }
 
 int libxl_domain_shutdown(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *how) {

@@ -149,6 +149,19 @@ impl Control for Libxl {
         self.act(domid, shim::shim_destroy)
     }
 
+    fn connect(&mut self, domid: Domid, nic: &Nic) -> Done {
+        let texts = nic_texts(nic)?;
+        let [mac, ip, backend, script] = texts.each_ref().map(|text| text.as_ptr());
+        let shim = self.shim.as_ptr();
+        // SAFETY: the connection is ours; each text ends with NUL and outlives the call.
+        let failed = unsafe { shim::shim_connect(shim, domid.0, mac, ip, backend, script) };
+        self.done(failed)
+    }
+
+    fn disconnect(&mut self, domid: Domid) -> Done {
+        self.act(domid, shim::shim_disconnect)
+    }
+
     fn console(&mut self, domid: Domid) -> Done<PathBuf> {
         // SAFETY: the connection is ours; the answer is null or a text made for us.
         let path = unsafe { shim::shim_console(self.shim.as_ptr(), domid.0) };
@@ -304,13 +317,10 @@ impl Config {
     }
 
     fn nic(&self, nic: &Nic) -> Done {
-        let [mac, ip, backend, script] =
-            [nic.mac.as_str(), &nic.ip.join(" "), nic.backend.as_str(), &nic.script].map(text);
-        let (mac, ip, backend, script) = (mac?, ip?, backend?, script?);
-        let config = self.0.as_ptr();
+        let texts = nic_texts(nic)?;
+        let [mac, ip, backend, script] = texts.each_ref().map(|text| text.as_ptr());
         // SAFETY: the configuration is ours; each text ends with NUL and outlives the call.
-        let failed =
-            unsafe { shim::shim_nic(config, mac.as_ptr(), ip.as_ptr(), backend.as_ptr(), script.as_ptr()) };
+        let failed = unsafe { shim::shim_nic(self.0.as_ptr(), mac, ip, backend, script) };
         (failed == 0).then_some(()).ok_or_else(|| refused("hardware address"))
     }
 
@@ -335,6 +345,12 @@ impl Config {
 /// What of a configuration the library does not take.
 fn refused(what: &str) -> Refused {
     Refused(format!("the hypervisor's library does not take this {what}"))
+}
+
+/// Address, IP addresses, netvm and script of an interface.
+fn nic_texts(nic: &Nic) -> Done<[CString; 4]> {
+    let ip = nic.ip.join(" ");
+    Ok([text(&nic.mac)?, text(&ip)?, text(nic.backend.as_str())?, text(&nic.script)?])
 }
 
 fn text(text: &str) -> Done<CString> {

@@ -210,18 +210,24 @@ void shim_disk(libxl_domain_config *config, const char *path, const char *target
     disk->script = copy(script);
 }
 
-int shim_nic(libxl_domain_config *config, const char *mac, const char *ip, const char *backend, const char *script) {
-    config->nics = grown(config->nics, &config->num_nics, sizeof *config->nics);
-    libxl_device_nic *nic = &config->nics[config->num_nics - 1];
+/* Fills in what an interface is; tells whether the address is none. */
+static int describe(libxl_device_nic *nic, const char *mac, const char *ip, const char *backend, const char *script) {
     libxl_device_nic_init(nic);
     nic->ip = copy(ip);
     nic->backend_domname = copy(backend);
     nic->script = copy(script);
-    nic->nictype =
-        config->b_info.type == LIBXL_DOMAIN_TYPE_HVM ? LIBXL_NIC_TYPE_VIF_IOEMU : LIBXL_NIC_TYPE_VIF;
     unsigned char *byte = nic->mac;
     int read = sscanf(mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", byte, byte + 1, byte + 2, byte + 3, byte + 4, byte + 5);
     return read != 6;
+}
+
+int shim_nic(libxl_domain_config *config, const char *mac, const char *ip, const char *backend, const char *script) {
+    config->nics = grown(config->nics, &config->num_nics, sizeof *config->nics);
+    libxl_device_nic *nic = &config->nics[config->num_nics - 1];
+    int failed = describe(nic, mac, ip, backend, script);
+    nic->nictype =
+        config->b_info.type == LIBXL_DOMAIN_TYPE_HVM ? LIBXL_NIC_TYPE_VIF_IOEMU : LIBXL_NIC_TYPE_VIF;
+    return failed;
 }
 
 void shim_pci(libxl_domain_config *config, int segment, uint8_t bus, uint8_t device, uint8_t function, bool permissive,
@@ -268,6 +274,31 @@ int shim_resume(struct shim *shim, uint32_t domid) {
 
 int shim_destroy(struct shim *shim, uint32_t domid) {
     return libxl_domain_destroy(shim->ctx, domid, NULL);
+}
+
+/* Gives a domain that is there one more interface, which no emulator serves. */
+int shim_connect(struct shim *shim, uint32_t domid, const char *mac, const char *ip, const char *backend,
+                 const char *script) {
+    libxl_device_nic nic;
+    int failed = describe(&nic, mac, ip, backend, script);
+    nic.nictype = LIBXL_NIC_TYPE_VIF;
+    if (!failed)
+        failed = libxl_device_nic_add(shim->ctx, domid, &nic, NULL);
+    libxl_device_nic_dispose(&nic);
+    return failed;
+}
+
+/* Takes all interfaces away, also those that are served by nobody any more. */
+int shim_disconnect(struct shim *shim, uint32_t domid) {
+    int count = 0, failed = 0;
+    libxl_device_nic *nics = libxl_device_nic_list(shim->ctx, domid, &count);
+    for (int each = 0; nics && each < count; each++) {
+        int kept = libxl_device_nic_remove(shim->ctx, domid, &nics[each], NULL);
+        failed = kept ? kept : failed;
+    }
+    if (nics)
+        libxl_device_nic_list_free(nics, count);
+    return failed;
 }
 
 static struct xs_handle *store_of(struct shim *shim) {

@@ -75,6 +75,15 @@ unsafe extern "C" {
     pub(super) fn shim_suspend(shim: *mut Shim, domid: u32) -> c_int;
     pub(super) fn shim_resume(shim: *mut Shim, domid: u32) -> c_int;
     pub(super) fn shim_destroy(shim: *mut Shim, domid: u32) -> c_int;
+    pub(super) fn shim_connect(
+        shim: *mut Shim,
+        domid: u32,
+        mac: Text,
+        ip: Text,
+        backend: Text,
+        script: Text,
+    ) -> c_int;
+    pub(super) fn shim_disconnect(shim: *mut Shim, domid: u32) -> c_int;
     pub(super) fn shim_console(shim: *mut Shim, domid: u32) -> *mut c_char;
     pub(super) fn shim_info(shim: *mut Shim, domid: u32, found: *mut Info) -> c_int;
     pub(super) fn shim_stubdom(

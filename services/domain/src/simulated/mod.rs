@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::files;
-use common::hypervisor::{Connection, DomainConfig, Domid, PowerState};
+use common::hypervisor::{Connection, DomainConfig, Domid, Nic, PowerState};
 use common::names::QubeUuid;
 use common::root::Root;
 use common::run;
@@ -46,6 +46,16 @@ impl Simulated {
 
     fn file(&self, domid: Domid) -> PathBuf {
         self.folder.join(domid.0.to_string())
+    }
+
+    /// Where its network interfaces are told.
+    fn nics(&self, domid: Domid) -> PathBuf {
+        self.folder.join(format!("{}.nics", domid.0))
+    }
+
+    fn set_nics(&self, domid: Domid, nics: &[Nic]) -> Done {
+        let content = serde_json::to_vec(nics).map_err(|error| refused(&error.into()))?;
+        files::replace(&self.nics(domid), &content, 0o660).map_err(|error| refused(&error))
     }
 
     fn state(&self, domid: Domid) -> Option<State> {
@@ -98,7 +108,9 @@ impl Control for Simulated {
         let process = process.map_err(|error| refused(&error))?;
         drop(theirs);
         let domid = Domid(u32::try_from(process.as_raw()).unwrap_or_default());
-        let begun = begin(&ours, config).and_then(|()| self.pause(domid));
+        let begun = begin(&ours, config)
+            .and_then(|()| self.set_nics(domid, &config.nics))
+            .and_then(|()| self.pause(domid));
         if begun.is_err() {
             self.destroy(domid)?;
         }
@@ -140,7 +152,16 @@ impl Control for Simulated {
             self.signal(domid, Signal::SIGKILL)?;
             self.reach(domid, |it| !it.is_alive(domid))?;
         }
-        files::remove(&self.file(domid)).map_err(|error| refused(&error))
+        let removed = files::remove(&self.nics(domid)).and_then(|()| files::remove(&self.file(domid)));
+        removed.map_err(|error| refused(&error))
+    }
+
+    fn connect(&mut self, domid: Domid, nic: &Nic) -> Done {
+        self.set_nics(domid, std::slice::from_ref(nic))
+    }
+
+    fn disconnect(&mut self, domid: Domid) -> Done {
+        self.set_nics(domid, &[])
     }
 
     fn console(&mut self, domid: Domid) -> Done<PathBuf> {
