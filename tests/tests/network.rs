@@ -114,3 +114,18 @@ fn a_qube_whose_watcher_was_killed_is_cut_off_all_the_same() {
     assert!(nics(&fixture, "work").is_empty());
     assert_eq!(state(&fixture, "work"), "Running");
 }
+
+#[test]
+fn a_paused_qube_is_moved_when_it_goes_on() {
+    let fixture = connected();
+    add_netvm(&fixture);
+    for (netvm, expected) in [("other", &["other"][..]), ("", &[])] {
+        fixture.ok("admin.vm.Pause", "work", "");
+        let before = backends(&fixture, "work");
+        fixture.ok("admin.vm.property.Set+netvm", "work", netvm);
+        assert_eq!(backends(&fixture, "work"), before);
+        fixture.ok("admin.vm.Unpause", "work", "");
+        assert_eq!(backends(&fixture, "work"), expected);
+        assert!(fixture.qube("work").feature("deferred-netvm-original").is_none());
+    }
+}

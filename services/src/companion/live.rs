@@ -11,7 +11,7 @@ use common::qubesdb::{Entry, exists};
 use common::store::Store;
 
 use super::{entries, qubesdb};
-use crate::property::{Case, Context};
+use crate::property::{Case, Context, DEFERRED_NETVM};
 use crate::{domain, lifecycle};
 
 /// Properties whose changes are told at once; all others are at the next start.
@@ -30,6 +30,8 @@ pub struct Seen(Vec<Database>);
 struct Database {
     qube: QubeName,
     nic: Option<Nic>,
+    /// Whether that has to wait until it is no longer paused.
+    is_deferred: bool,
     /// None where there is no database.
     entries: Vec<Entry>,
 }
@@ -76,7 +78,8 @@ fn all(store: &Store, context: Context<'_>) -> Result<Seen, Failure> {
 fn database(case: &Case<'_>, qube: &Qube) -> Result<Database, Failure> {
     let has_database = exists(case.context.root, &qube.name);
     let entries = if has_database { entries::of(case, qube)? } else { Vec::new() };
-    Ok(Database { qube: qube.name.clone(), nic: domain::nic(case)?, entries })
+    let is_deferred = qube.feature(DEFERRED_NETVM).is_some();
+    Ok(Database { qube: qube.name.clone(), nic: domain::nic(case)?, is_deferred, entries })
 }
 
 impl Seen {
@@ -104,7 +107,11 @@ impl Seen {
     fn tell_change(&self, now: &Self, world: &World<'_>) {
         let known = |database: &'_ &Database| self.0.iter().find(|before| before.qube == database.qube);
         let both = || now.0.iter().filter_map(|database| Some((known(&database)?, database)));
-        let moved = || both().filter(|(before, now)| before.netvm() != now.netvm()).map(|(_, now)| now);
+        let moved = || {
+            both()
+                .filter(|(before, now)| before.netvm() != now.netvm() && !now.is_deferred)
+                .map(|(_, now)| now)
+        };
         moved().for_each(|database| database.connect(world, &Request::Disconnect));
         both().for_each(|(before, now)| now.tell_since(before, world));
         for database in moved() {

@@ -10,11 +10,9 @@ use common::storage;
 use common::store::{Store, Txn};
 
 use super::{changed_numbers, network, volumes};
-use crate::property::{self, Context};
+use crate::property::{self, Context, DEFERRED_NETVM};
 use crate::{companion, vm};
 
-/// Where a paused qube's interface still was, which nobody needs to know after its end.
-const DEFERRED: &str = "deferred-netvm-original";
 /// Why a start failed that nobody could tell about.
 const INTERRUPTED: &str = "The start was interrupted";
 
@@ -71,9 +69,9 @@ fn events(name: &QubeName, ended: &Domain) -> Vec<Event> {
 
 /// Forgets what held for this run alone; a disposable qube altogether, which is told.
 fn forget(txn: &mut Txn<'_>, store: &Store, context: &Context<'_>, qube: &Qube) -> Result<bool, Failure> {
-    if qube.feature(DEFERRED).is_some() {
+    if qube.feature(DEFERRED_NETVM).is_some() {
         txn.edit_qube(&qube.name, |qube| {
-            qube.remove_feature(DEFERRED);
+            qube.remove_feature(DEFERRED_NETVM);
         })?;
     }
     let (hypervisor, root) = (context.hypervisor, context.root);

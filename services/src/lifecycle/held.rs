@@ -43,7 +43,7 @@ pub fn pause_run(store: &Store, root: &Root, name: &QubeName) -> Result<(), Fail
 pub fn unpause_run(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure> {
     let state = Published::at(root).domain(name).map(|domain| domain.state);
     match state {
-        Some(PowerState::Paused) => pause::unpause(store, &watcher(root, name)?, name),
+        Some(PowerState::Paused) => pause::unpause(store, root, &watcher(root, name)?, name),
         Some(_) => Ok(()),
         None => Err(refused::not_running(name)),
     }

@@ -2,17 +2,17 @@
 //! (spec 40 §3 step 28, §5). Whatever cannot be done is logged and keeps nobody from going on.
 
 use common::failure::Failure;
-use common::hypervisor::{Nic, Request};
+use common::hypervisor::{Connection, Nic, Published, Request};
 use common::log;
 use common::names::QubeName;
 use common::root::Root;
 use common::store::Store;
 
-use super::held;
 use super::start::Start;
+use super::{held, pause};
 use crate::companion::clients::running_clients;
-use crate::domain;
-use crate::property::{Case, Context};
+use crate::property::{Case, Context, DEFERRED_NETVM};
+use crate::{domain, feature};
 
 /// Running clients, and the interface that each shall have.
 type Clients = Vec<(QubeName, Option<Nic>)>;
@@ -47,6 +47,30 @@ fn clients_of(store: &Store, context: Context<'_>, netvm: &QubeName) -> Result<C
     let view = store.read()?;
     let netvm = view.qube(netvm)?;
     clients(&Case { view: &view, context, qube: netvm.as_deref() })
+}
+
+/// Moves the interface of a qube that was paused when its netvm became another one. It is remembered until that is done.
+pub(super) fn follow_deferred(store: &Store, root: &Root, watcher: &Connection, name: &QubeName) {
+    let moved = deferred(store, root, name).and_then(|request| {
+        let Some(request) = request else { return Ok(()) };
+        pause::ask(watcher, name, &request)?;
+        let mut txn = store.write()?;
+        feature::delete(&mut txn, name, DEFERRED_NETVM)?;
+        Ok(txn.commit()?)
+    });
+    if let Err(failure) = moved {
+        log::line(&format!("network of {name}: {}", failure.into_text()));
+    }
+}
+
+fn deferred(store: &Store, root: &Root, name: &QubeName) -> Result<Option<Request>, Failure> {
+    let view = store.read()?;
+    let Some(qube) = view.qube(name)?.filter(|qube| qube.feature(DEFERRED_NETVM).is_some()) else {
+        return Ok(None);
+    };
+    let context = Context { hypervisor: &Published::at(root), root };
+    let nic = domain::nic(&Case { view: &view, context, qube: Some(&qube) })?;
+    Ok(Some(nic.map_or(Request::Disconnect, |nic| Request::Connect(Box::new(nic)))))
 }
 
 /// The client may end at any moment, and nobody waits for a lock of its while holding the netvm's.

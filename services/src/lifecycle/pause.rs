@@ -5,10 +5,11 @@ use common::event::Event;
 use common::failure::{Exception, Failure};
 use common::hypervisor::{Connection, PowerState, Reply, Request};
 use common::names::QubeName;
+use common::root::Root;
 use common::store::Store;
 
 use super::lock::reach;
-use super::{announce, refused};
+use super::{announce, network, refused};
 
 /// Asks a watcher for something, with the events that come before and after.
 pub(super) fn with_events(
@@ -36,8 +37,15 @@ pub(super) fn pause(store: &Store, watcher: &Connection, name: &QubeName) -> Res
     with_events(store, watcher, name, &Request::Pause, ["domain-pre-paused", "domain-paused"])
 }
 
-pub(super) fn unpause(store: &Store, watcher: &Connection, name: &QubeName) -> Result<(), Failure> {
-    with_events(store, watcher, name, &Request::Unpause, ["domain-pre-unpaused", "domain-unpaused"])
+pub(super) fn unpause(
+    store: &Store,
+    root: &Root,
+    watcher: &Connection,
+    name: &QubeName,
+) -> Result<(), Failure> {
+    with_events(store, watcher, name, &Request::Unpause, ["domain-pre-unpaused", "domain-unpaused"])?;
+    network::follow_deferred(store, root, watcher, name);
+    Ok(())
 }
 
 pub(super) struct Pause;
@@ -67,7 +75,7 @@ impl Call for Unpause {
         let reached = reach(store, world.root(), name)?;
         let paused = reached.filter(|(domain, _)| domain.state == PowerState::Paused);
         let (_, watcher) = paused.ok_or_else(|| refused::not_paused(name))?;
-        unpause(store, &watcher, name)?;
+        unpause(store, world.root(), &watcher, name)?;
         Ok(Content::new())
     }
 }

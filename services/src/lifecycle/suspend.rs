@@ -86,7 +86,7 @@ impl Call for Resume {
                 }
                 announce(store, [Event::on(name, "domain-resumed")])?;
             }
-            PowerState::Paused => pause::unpause(store, &watcher, name)?,
+            PowerState::Paused => pause::unpause(store, world.root(), &watcher, name)?,
             _ => return Err(refused::not_paused(name)),
         }
         Ok(Content::new())

@@ -11,7 +11,7 @@ use super::row::Context;
 use crate::feature;
 
 /// Where a paused qube's interface still is, until it goes on; empty for nowhere.
-const DEFERRED: &str = "deferred-netvm-original";
+pub const DEFERRED: &str = "deferred-netvm-original";
 
 /// What happens at `property-pre-set:netvm`: no running qube is attached to a stopped one, and a paused one, whose
 /// interface cannot be moved, keeps in mind which netvm it had.

@@ -14,6 +14,7 @@ mod row;
 mod values;
 mod veto;
 
+pub use attachment::DEFERRED as DEFERRED_NETVM;
 pub use calls::{GLOBAL, VM};
 pub use change::{check_stored, reset, set};
 pub use check::clients;
