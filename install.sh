@@ -15,7 +15,8 @@ rpc=/etc/qubes-rpc
 manifest=$libexec/manifest
 units=/usr/lib/systemd/system
 # Which target starts which unit.
-wanted="sysinit.target/qubes-admin-boot.service multi-user.target/qubes-admin-qubes.service"
+wanted="sysinit.target/qubes-admin-boot.service multi-user.target/qubes-admin-qubes.service \
+multi-user.target/qubes-admin-preload.service"
 # What only executables of ours start.
 internal="qubes-run admin-vm-preload"
 built=

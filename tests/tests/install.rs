@@ -161,6 +161,7 @@ fn everything_has_its_place_and_mode() {
     assert!(root.join("usr/lib/systemd/system/sysinit.target.wants/qubes-admin-boot.service").is_file());
     let wants = root.join("usr/lib/systemd/system/multi-user.target.wants");
     assert!(wants.join("qubes-admin-qubes.service").is_file());
+    assert!(wants.join("qubes-admin-preload.service").is_file());
     assert!(root.join("usr/lib/systemd/system/qubes-vm@.service").is_file());
     assert_eq!(mode("run/qubes-service"), 0o2775);
     assert!(place.done(&["--check"]).contains("as it should be"));
@@ -181,6 +182,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     check.args(["verify", "--man=no", "--root"]).arg(&root).args([
         "qubes-admin-boot.service",
         "qubes-admin-qubes.service",
+        "qubes-admin-preload.service",
         "qubes-vm@sys-net.service",
     ]);
     let output = check.output().unwrap();

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use common::model::Value;
 use tests::Fixture;
 use tests::fixture::{readable, refusal};
-use tests::startable::{behave, state, system, traces, until};
+use tests::startable::{behave, end, guest, state, system, traces, until, watcher};
+use tests::tool::{install, tool};
 
 const CREATE: &str = "admin.vm.CreateDisposable";
 const MAX: &str = "admin.vm.feature.Set+preload-dispvm-max";
@@ -160,11 +162,16 @@ fn those_who_ask_at_once_get_another_one_each() {
 
 #[test]
 fn what_its_template_would_make_otherwise_now_is_not_handed_out_but_replaced() {
-    for change in [
-        |fixture: &Fixture| drop(fixture.ok("admin.vm.property.Set+debug", "dvm", "True")),
-        |fixture: &Fixture| drop(fixture.ok("admin.vm.volume.Resize+private", "dvm", "131072")),
-        |fixture: &Fixture| drop(fixture.ok("admin.vm.property.Set+netvm", "dvm", "net")),
-    ] {
+    let set = |fixture: &Fixture, property: &str, value: Value| {
+        fixture.edit("dvm", |qube| drop(qube.properties.insert(property.to_owned(), value)));
+    };
+    // Set past the calls, which would have them made anew at once.
+    let changes: [&dyn Fn(&Fixture); 3] = [
+        &|fixture| set(fixture, "debug", Value::Bool(true)),
+        &|fixture| drop(fixture.ok("admin.vm.volume.Resize+private", "dvm", "131072")),
+        &|fixture| set(fixture, "netvm", Value::Text("net".to_owned())),
+    ];
+    for change in changes {
         let fixture = prepared();
         let old = filled(&fixture, 1);
         change(&fixture);
@@ -253,4 +260,72 @@ fn one_that_ends_is_dropped_from_the_list() {
     fixture.ok("admin.vm.Kill", &first, "");
     assert_eq!(listed(&fixture), [second]);
     assert_eq!(disposables(&fixture).len(), 1);
+}
+
+#[test]
+fn they_are_made_anew_when_their_template_stops_or_changes() {
+    let fixture = prepared();
+    let mut last = filled(&fixture, 2);
+    let changes: [fn(&Fixture); 2] = [
+        |fixture| {
+            fixture.ok("admin.vm.Start", "test-template", "");
+            fixture.ok("admin.vm.Shutdown+wait", "test-template", "");
+        },
+        |fixture| drop(fixture.ok("admin.vm.property.Set+debug", "dvm", "True")),
+    ];
+    for change in changes {
+        change(&fixture);
+        let are_new = || are_ready(&fixture, 2) && listed(&fixture).iter().all(|name| !last.contains(name));
+        until("the outdated ones stay", are_new);
+        until("something is left of them", || disposables(&fixture).len() == 2);
+        last = listed(&fixture);
+    }
+}
+
+#[test]
+fn a_paused_one_is_shut_down_without_force() {
+    let fixture = prepared();
+    let [first, second] = filled(&fixture, 2).try_into().unwrap();
+    fixture.ok("admin.vm.Shutdown+wait", &first, "");
+    assert_eq!(listed(&fixture), [second]);
+    assert_eq!(disposables(&fixture).len(), 1);
+}
+
+#[test]
+fn they_go_with_their_template_unless_it_is_needed() {
+    let fixture = prepared();
+    let made = filled(&fixture, 2);
+    fixture.ok("admin.property.Set+default_dispvm", "dom0", "dvm");
+    let said = fixture.refused("admin.vm.Remove", "dvm", "");
+    assert!(said.starts_with("QubesVMInUseError: Domain is in use: 'dvm'"), "{said}");
+    assert!(are_ready(&fixture, 2) && listed(&fixture) == made);
+    fixture.ok("admin.property.Set+default_dispvm", "dom0", "");
+    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Remove", "dvm", "")));
+    for name in made.iter().map(String::as_str).chain(["dvm"]) {
+        assert!(events.contains(&format!(" domain-delete vm={name}")), "{events:?}");
+    }
+    assert!(disposables(&fixture).is_empty());
+    assert_eq!(traces(&fixture), [""; 0]);
+}
+
+#[test]
+fn they_are_made_at_boot_in_place_of_those_that_the_machines_end_left() {
+    let fixture = prepared();
+    install(&fixture);
+    let old = filled(&fixture, 2);
+    for name in &old {
+        let (watcher, guest) = (watcher(&fixture, name), guest(&fixture, name));
+        end(watcher);
+        end(guest);
+    }
+    for folder in ["domains", "simulated", "watchers"] {
+        std::fs::remove_dir_all(fixture.path("/run/qubes/admin").join(folder)).unwrap();
+        std::fs::create_dir(fixture.path("/run/qubes/admin").join(folder)).unwrap();
+    }
+    for command in ["clean-up", "preload"] {
+        let done = tool(&fixture, &[command]);
+        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    assert!(are_ready(&fixture, 2) && listed(&fixture).iter().all(|name| !old.contains(name)));
+    assert_eq!(disposables(&fixture).len(), 2);
 }

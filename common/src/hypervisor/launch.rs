@@ -17,6 +17,8 @@ const SYSTEMD: &str = "/run/systemd/system";
 const SYSTEMD_RUN: &str = "/usr/bin/systemd-run";
 /// At the machine's end watchers are stopped after the unit that shuts the qubes down.
 const OUTLIVES: &str = "--property=Before=qubes-admin-qubes.service";
+/// A watcher that ends leaves alone what it started: emulators of a domain that goes on, and processes of our own.
+const LEAVES: &str = "--property=KillMode=process";
 /// How long a watcher may take until it speaks to us.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -50,7 +52,7 @@ fn as_unit(root: &Root, program: &Path, name: &QubeName) -> io::Result<Connectio
     let description = format!("--description=Watcher of the qube {name}");
     let words = [program, &place].map(|path| path.display().to_string());
     let [program, place] = &words;
-    let options = ["--quiet", "--collect", "--no-block", OUTLIVES, &description, "--"];
+    let options = ["--quiet", "--collect", "--no-block", OUTLIVES, LEAVES, &description, "--"];
     let arguments = [&options[..], &[program, name.as_str(), place]].concat();
     let started = run::as_root(root, SYSTEMD_RUN, &arguments, DEADLINE)?;
     if !started.is_success() {

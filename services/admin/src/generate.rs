@@ -14,6 +14,7 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("rpc-config/rpc-config/admin", rpc_config()),
         ("rpc-config/sysctl.d/qubes-admin.conf", limits()),
         ("rpc-config/systemd/qubes-admin-boot.service", boot()),
+        ("rpc-config/systemd/qubes-admin-preload.service", preload()),
         ("rpc-config/systemd/qubes-admin-qubes.service", qubes()),
         ("rpc-config/systemd/qubes-vm@.service", qube()),
         ("rpc-config/tmpfiles.d/qubes-admin.conf", directories()),
@@ -148,6 +149,23 @@ fn qube() -> String {
         Type=oneshot\n\
         RemainAfterExit=yes\n\
         ExecStart=/usr/bin/qubes-admin start -- %i\n\
+        UMask=0007\n\n\
+        [Install]\n\
+        WantedBy=multi-user.target\n"
+        .to_owned()
+}
+
+/// Makes disposables in advance at boot, beside the qubes that start with the machine. Nobody's start waits for it.
+fn preload() -> String {
+    "# Generated, UPDATE=1 cargo test writes this file.\n\
+        [Unit]\n\
+        Description=Make disposable qubes in advance\n\
+        ConditionPathExists=/var/lib/qubes/admin/system.json\n\
+        ConditionKernelCommandLine=!qubes.skip_autostart\n\
+        After=qubes-admin-qubes.service\n\n\
+        [Service]\n\
+        Type=exec\n\
+        ExecStart=/usr/bin/qubes-admin preload\n\
         UMask=0007\n\n\
         [Install]\n\
         WantedBy=multi-user.target\n"

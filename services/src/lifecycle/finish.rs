@@ -11,7 +11,7 @@ use common::store::{Store, Txn};
 
 use super::{changed_numbers, network, volumes};
 use crate::property::{self, Context, DEFERRED_NETVM};
-use crate::{companion, vm};
+use crate::{companion, preload, vm};
 
 /// Why a start failed that nobody could tell about.
 const INTERRUPTED: &str = "The start was interrupted";
@@ -39,8 +39,9 @@ fn finish(store: &Store, root: &Root, name: &QubeName, ended: &Domain) -> Result
     volumes::stop(store, root, name)?;
     let mut txn = store.write()?;
     events(name, ended).into_iter().for_each(|event| txn.event(event));
-    let leaves = match txn.qube(name)? {
-        Some(qube) => forget(&mut txn, store, &context, &qube)?,
+    let qube = txn.qube(name)?;
+    let leaves = match &qube {
+        Some(qube) => forget(&mut txn, store, &context, qube)?,
         None => false,
     };
     txn.end_run(name, &ended.run);
@@ -48,6 +49,9 @@ fn finish(store: &Store, root: &Root, name: &QubeName, ended: &Domain) -> Result
     if leaves {
         // What cannot be cleared away is logged, and left to the next call of that name.
         let _ = storage::unfinished::settle(store, root, name);
+    }
+    if qube.is_some_and(|qube| qube.class == Class::TemplateVM) {
+        preload::refresh(store, root, name);
     }
     Ok(())
 }

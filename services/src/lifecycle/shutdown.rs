@@ -82,16 +82,16 @@ fn shut_down(
     domain: &Domain,
     mut watcher: Connection,
 ) -> Result<(), Failure> {
-    let patience = {
+    let (patience, is_waiting) = {
         let view = world.store().read()?;
         let qube = view.qube(name)?.ok_or_else(|| no_such_domain(name.as_str()))?;
         let case = Case { view: &view, context: Context::of(world), qube: Some(&qube) };
         if !wishes.force {
             check_users(&case, &qube)?;
         }
-        patience(&case)?
+        (patience(&case)?, case.is_on("is_preload")?)
     };
-    let request = match (domain.state, wishes.force) {
+    let request = match (domain.state, wishes.force || is_waiting) {
         (PowerState::Paused, false) => return Err(refused::not_running(name)),
         (PowerState::Paused, true) => Request::Destroy,
         _ => Request::Shutdown,

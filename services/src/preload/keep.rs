@@ -90,7 +90,10 @@ pub(super) fn is_ready(context: &Context<'_>, qube: &Qube) -> bool {
 }
 
 /// Removes one with its domain, unless it is being handed out. Off the list first, so that nobody takes it meanwhile.
-fn remove(store: &Store, context: &Context<'_>, name: &QubeName) -> Result<(), Failure> {
+///
+/// # Errors
+/// What the store says; those of killing it.
+pub fn remove(store: &Store, context: &Context<'_>, name: &QubeName) -> Result<(), Failure> {
     if store.is_busy(name) {
         return Ok(());
     }

@@ -9,6 +9,7 @@ mod calls;
 mod hand_out;
 mod keep;
 mod outdated;
+mod refresh;
 mod wish;
 
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub use background::{FAMILY, run_now, start};
 pub use calls::MAKE;
 pub use hand_out::{Taken, take};
 use keep::keep_up;
+pub use keep::remove as put_away;
+pub use refresh::refresh;
 pub use wish::changed as wish_changed;
 
 /// The template's list: names with spaces between them.
@@ -69,6 +72,14 @@ fn maximum(view: &View<'_>, template: &Qube) -> Result<usize, Failure> {
         _ => template.feature(MAX).unwrap_or_default(),
     };
     Ok(number.parse().unwrap_or_default())
+}
+
+/// Whether any shall be made of a qube.
+///
+/// # Errors
+/// What the store says.
+pub fn is_wished(view: &View<'_>, template: &Qube) -> Result<bool, Failure> {
+    Ok(is_for(template.class) && maximum(view, template)? > 0)
 }
 
 fn is_default(view: &View<'_>, template: &Qube) -> Result<bool, Failure> {

@@ -18,6 +18,7 @@ use super::{explicit, global_row, global_rows, row, rows_of, value_of};
 use crate::companion::live;
 use crate::input;
 use crate::listing::{self, Item};
+use crate::preload;
 
 /// The global properties' calls.
 pub const GLOBAL: Family = Family {
@@ -269,6 +270,7 @@ impl<const GLOBAL_ONES: bool> Call for Set<GLOBAL_ONES> {
         })?;
         after_commit(world, property.as_str());
         seen.follow(world);
+        preload::refresh(world.store(), world.root(), granted.destination());
         Ok(Content::new())
     }
 }
@@ -300,6 +302,7 @@ impl<const GLOBAL_ONES: bool> Call for Reset<GLOBAL_ONES> {
         })?;
         after_commit(world, property.as_str());
         seen.follow(world);
+        preload::refresh(world.store(), world.root(), granted.destination());
         Ok(Content::new())
     }
 }

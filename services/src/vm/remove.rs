@@ -1,5 +1,6 @@
 //! `admin.vm.Remove` (spec 10 §2.8).
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,7 +27,8 @@ impl Call for Remove {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (context, store, name) = (Context::of(world), world.store(), granted.destination());
         let _lifecycle = lifecycle::lock(store, context.root, name)?;
-        let waiting = preloaded(world.view(), &context, name)?;
+        end_preloaded(store, &context, name)?;
+        let waiting = halted(preloaded(world.view(), name)?, &context);
         let lock = |name| lifecycle::lock(store, context.root, name);
         let _lifecycles: Vec<LifecycleGuard> = waiting.iter().map(lock).collect::<Result<_, _>>()?;
         let removed = world.change(&granted, |txn| remove(txn, store, &context, name, &waiting));
@@ -49,18 +51,33 @@ fn remove(
     let qube = find(txn, name)?;
     check_removable(context, &qube)?;
     txn.event(Event::system("domain-pre-delete").with("vm", name.as_str()));
-    let mut waiting = preloaded(txn, context, name)?;
+    let mut waiting = halted(preloaded(txn, name)?, context);
     waiting.retain(|name| locked.contains(name));
-    for leaving in waiting.iter().chain([name]) {
-        check_references(txn, context, leaving, &waiting)?;
-        check_devices(txn, leaving)?;
-    }
+    check_use(txn, context, name, &waiting)?;
+    preload::unlist(txn, &qube)?;
     take_out(txn, store, context, name)?;
     for name in &waiting {
         txn.event(Event::system("domain-pre-delete").with("vm", name.as_str()));
         take_out(txn, store, context, name)?;
     }
     Ok(())
+}
+
+/// Ends the disposables made in advance that wait for somebody, once nothing else stands in the way of the removal.
+fn end_preloaded(store: &Store, context: &Context<'_>, name: &QubeName) -> Result<(), Failure> {
+    let running = {
+        let view = store.read()?;
+        let (qube, preloaded) = (find(&view, name)?, preloaded(&view, name)?);
+        let names: Vec<QubeName> = preloaded.iter().map(|qube| qube.name.clone()).collect();
+        let is_halted = |qube: &Rc<Qube>| hypervisor::is_halted(context.hypervisor, qube);
+        if preloaded.iter().all(is_halted) {
+            return Ok(());
+        }
+        check_removable(context, &qube)?;
+        check_use(&view, context, name, &names)?;
+        names
+    };
+    running.iter().try_for_each(|name| preload::put_away(store, context, name))
 }
 
 /// Removes a disposable qube whose run is over, with its events. The caller holds its lifecycle lock, and ends with
@@ -93,22 +110,39 @@ fn take_out(txn: &mut Txn<'_>, store: &Store, context: &Context<'_>, name: &Qube
     Ok(())
 }
 
-/// Halted disposables made in advance on a qube, which go with it. One that runs holds it back.
-fn preloaded(view: &View<'_>, context: &Context<'_>, name: &QubeName) -> Result<Vec<QubeName>, Failure> {
+/// Disposables made in advance on a qube, which go with it.
+fn preloaded(view: &View<'_>, name: &QubeName) -> Result<Vec<Rc<Qube>>, Failure> {
     let qube = view.qube(name)?;
-    let listed = qube.as_ref().and_then(|qube| qube.feature("preload-dispvm")).unwrap_or_default();
-    let mut waiting = Vec::new();
-    for listed in listed.split_ascii_whitespace() {
-        let based = |found: &Rc<Qube>| {
-            found.class == Class::DispVM
-                && found.properties.get("template").and_then(Value::as_text) == Some(name.as_str())
-                && hypervisor::is_halted(context.hypervisor, found)
-        };
-        waiting.extend(view.qube_named(listed)?.filter(based).map(|found| found.name.clone()));
+    let listed: BTreeSet<&str> = qube.iter().flat_map(|qube| preload::listed(qube)).collect();
+    let is_based = |found: &Rc<Qube>| {
+        found.class == Class::DispVM
+            && found.properties.get("template").and_then(Value::as_text) == Some(name.as_str())
+    };
+    let mut preloaded = Vec::new();
+    for listed in listed {
+        preloaded.extend(view.qube_named(listed)?.filter(is_based));
     }
-    waiting.sort_unstable();
-    waiting.dedup();
-    Ok(waiting)
+    Ok(preloaded)
+}
+
+/// Names of those that do not run. One that runs holds its template back.
+fn halted(qubes: Vec<Rc<Qube>>, context: &Context<'_>) -> Vec<QubeName> {
+    let halted = qubes.into_iter().filter(|qube| hypervisor::is_halted(context.hypervisor, qube));
+    halted.map(|qube| qube.name.clone()).collect()
+}
+
+/// Refuses while something else needs a qube or those that go with it.
+fn check_use(
+    view: &View<'_>,
+    context: &Context<'_>,
+    name: &QubeName,
+    waiting: &[QubeName],
+) -> Result<(), Failure> {
+    for leaving in waiting.iter().chain([name]) {
+        check_references(view, context, leaving, waiting)?;
+        check_devices(view, leaving)?;
+    }
+    Ok(())
 }
 
 fn check_removable(context: &Context<'_>, qube: &Qube) -> Result<(), Failure> {
@@ -140,7 +174,7 @@ const GLOBALS: [&str; 8] = [
 
 /// Refuses while something else names the qube; those that go with it do not count where they name their template.
 fn check_references(
-    txn: &Txn<'_>,
+    view: &View<'_>,
     context: &Context<'_>,
     leaving: &QubeName,
     waiting: &[QubeName],
@@ -149,12 +183,12 @@ fn check_references(
     let name = leaving.as_str();
     let mut users = Vec::new();
     for global in GLOBALS {
-        let value = property::effective_global(txn, context.hypervisor, context.root, global)?;
+        let value = property::effective_global(view, context.hypervisor, context.root, global)?;
         if value.as_ref().and_then(Value::as_text) == Some(name) {
             users.push(format!("@GLOBAL:{global}"));
         }
     }
-    for entry in txn.index()?.entries().iter().filter(|entry| entry.name() != name) {
+    for entry in view.index()?.entries().iter().filter(|entry| entry.name() != name) {
         let leaves_too = waiting.iter().any(|waiting| waiting.as_str() == entry.name());
         let naming = entry
             .references()
@@ -170,8 +204,8 @@ fn check_references(
     Err(Failure::new(Exception::QubesVMInUseError, text))
 }
 
-fn check_devices(txn: &Txn<'_>, name: &QubeName) -> Result<(), Failure> {
-    let index = txn.index()?;
+fn check_devices(view: &View<'_>, name: &QubeName) -> Result<(), Failure> {
+    let index = view.index()?;
     let others = index.entries().iter().filter(|entry| entry.name() != name.as_str());
     let ports: Vec<String> = others
         .flat_map(|entry| entry.device_backends())

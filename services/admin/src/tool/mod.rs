@@ -97,6 +97,10 @@ enum Command {
     ///
     /// At boot a unit of systemd does that for each of them.
     Autostart,
+    /// Make disposables in advance, as many of each template as are wished for.
+    ///
+    /// A unit of systemd does that at boot.
+    Preload,
     /// Shut all qubes down, clients before those that serve them.
     ///
     /// As many as can be at once. One that takes too long is killed. A unit of systemd does that before the machine ends.
@@ -148,6 +152,7 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::Start(named) => power::start(named, root),
         Command::Shutdown(shutdown) => power::shutdown(shutdown, root),
         Command::Autostart => power::autostart(root),
+        Command::Preload => power::preload(root),
         Command::ShutdownAll(shutdown) => shutdown_all::run(shutdown, root),
         Command::CleanUp => power::clean_up(root),
         Command::Events(events) => events::run(events, root),

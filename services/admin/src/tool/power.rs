@@ -5,6 +5,7 @@ use common::hypervisor::{self, Published};
 use common::model::{Class, Qube, Value};
 use common::root::Root;
 use common::store::Store;
+use services::preload;
 
 use super::complete;
 use super::out::{self, Stop};
@@ -40,6 +41,24 @@ pub(super) fn start(named: &Named, root: &Root) -> Result<(), Stop> {
 pub(super) fn autostart(root: &Root) -> Result<(), Stop> {
     let names = chosen(root, |_, qube| is_on(qube, "autostart"))?;
     each(&names, |name| call(root, name, "admin.vm.Start"))
+}
+
+/// Makes the disposables that are wished for in advance.
+pub(super) fn preload(root: &Root) -> Result<(), Stop> {
+    let names = {
+        let store = Store::at(root);
+        let view = store.read()?;
+        let mut wished = Vec::new();
+        for name in view.names()? {
+            if let Some(qube) = view.qube(&name)?
+                && preload::is_wished(&view, &qube).map_err(|failure| failure.into_text().into_owned())?
+            {
+                wished.push(name.to_string());
+            }
+        }
+        wished
+    };
+    each(&names, |name| call(root, name, "admin.vm.CreateDisposable+preload"))
 }
 
 /// Asks them to shut down.
