@@ -287,6 +287,25 @@ fn a_domains_whole_life_is_asked_of_the_library() {
 
 #[test]
 #[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_machine_without_an_iommu_is_told_where_it_is_the_reason() {
+    for (mode, machine, expected) in [
+        ("hvm", Some(""), Reply::NoIommu),
+        ("hvm", None, Reply::Refused("create went wrong".to_owned())),
+        ("pvh", Some(""), Reply::Refused("create went wrong".to_owned())),
+    ] {
+        let xen = Xen::new();
+        xen.tell("fails", "create");
+        machine.iter().for_each(|content| xen.tell("no-iommu", content));
+        let mut config = serde_json::to_value(plain("")).unwrap();
+        config["virt_mode"] = json!(mode);
+        config["pci"] = json!([{"address": {"segment": 0, "bus": 2, "device": 3, "function": 4}}]);
+        let request = Request::Create(serde_json::from_value(config).unwrap());
+        assert_eq!(xen.begin(&request).1, Some(expected), "{mode} {machine:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
 fn an_interface_takes_the_place_of_those_before() {
     let xen = Xen::new();
     let watching = xen.running();

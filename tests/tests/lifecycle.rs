@@ -1,11 +1,14 @@
 //! Runs of qubes on the simulated hypervisor, told from outside: starts, ends and all between (spec 40 §1 to §5).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::panic, reason = "test code")]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use common::hypervisor::{Listener, Reply, Request};
+use common::hypervisor::{Listener, PowerState, Reply, Request};
 use common::model::Device;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use tests::Fixture;
 use tests::startable::{
@@ -419,6 +422,45 @@ fn a_kill_during_a_start_ends_both_and_leaves_nothing() {
     assert!(reply(start).starts_with("2·QubesException··Start failed: "));
     assert!(fixture.events().last().unwrap().starts_with("net domain-start-failed reason=Start failed: "));
     assert_eq!(traces(&fixture), [""; 0]);
+}
+
+#[test]
+fn a_kill_of_a_domain_whose_start_is_not_complete_ends_both() {
+    let fixture = system();
+    let daemon = fixture.path("/usr/sbin/qubesdb-daemon");
+    let gate = fixture.path("/gate");
+    nix::unistd::mkfifo(&gate, Mode::S_IRWXU).unwrap();
+    std::fs::create_dir_all(daemon.parent().unwrap()).unwrap();
+    std::fs::write(&daemon, format!("#!/bin/sh\nread line < {}\n", gate.display())).unwrap();
+    std::fs::set_permissions(&daemon, Permissions::from_mode(0o755)).unwrap();
+    let start = calling(&fixture, "admin.vm.Start", "net");
+    let is = |state| run_of(&fixture, "net").is_some_and(|run| run.state == state && run.has_been());
+    until("there is no domain", || is(PowerState::Paused));
+    let kill = calling(&fixture, "admin.vm.Kill", "net");
+    until("the domain goes on", || is(PowerState::Halted));
+    std::fs::write(&gate, "\n").unwrap();
+    let said = "qubesdb not connected, VM was killed in the meantime";
+    assert_eq!(reply(start), format!("2·QubesException··{said}·"));
+    assert_eq!(reply(kill), "0·");
+    let events = fixture.events();
+    let failed = vec![format!("net domain-start-failed reason={said}")];
+    assert!(events.ends_with(&[failed, of("net", &STOPPED)].concat()), "{events:?}");
+    assert_eq!(traces(&fixture), [""; 0]);
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn without_a_hypervisor_there_is_no_start_and_nothing_left() {
+    let fixture = system();
+    std::fs::write(fixture.path("/etc/qubes/admin.json"), r#"{"hypervisor": "libxl"}"#).unwrap();
+    for _ in 0..2 {
+        let said = fixture.refused("admin.vm.Start", "net", "");
+        assert!(
+            said.starts_with("QubesException: Start failed: cannot connect to the hypervisor, see "),
+            "{said}"
+        );
+        assert_eq!(traces(&fixture), [""; 0]);
+    }
 }
 
 #[test]

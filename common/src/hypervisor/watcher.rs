@@ -10,8 +10,9 @@ use nix::cmsg_space;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    accept4, bind, connect, listen, recv, recvmsg, send, sendmsg, socket, socketpair,
+    accept4, bind, connect, listen, recv, recvmsg, send, sendmsg, setsockopt, socket, socketpair, sockopt,
 };
+use nix::sys::time::TimeVal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,8 @@ pub enum Reply {
     Gone,
     /// The path of the console's terminal.
     Console(PathBuf),
+    /// The domain cannot be made, as the machine cannot keep the devices that it is given within its memory.
+    NoIommu,
     /// The hypervisor refused, with its own words.
     Refused(String),
 }
@@ -108,6 +111,9 @@ impl Connection {
     /// What the system says: nobody listens, for example.
     pub fn to(path: &Path) -> io::Result<Self> {
         let end = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        // One that takes nobody in keeps nobody waiting for longer than for an answer.
+        let deadline = TimeVal::new(i64::try_from(DEADLINE.as_secs()).unwrap_or(i64::MAX), 0);
+        setsockopt(&end, sockopt::SendTimeout, &deadline)?;
         connect(end.as_raw_fd(), &UnixAddr::new(path)?)?;
         Ok(Self(end))
     }

@@ -48,6 +48,9 @@ pub trait Control {
     /// Makes a domain, which does nothing yet.
     fn create(&mut self, config: &DomainConfig) -> Done<Domid>;
 
+    /// Whether the machine keeps devices that a domain is given within that domain's memory.
+    fn has_iommu(&mut self) -> bool;
+
     /// The domain of a qube, if there is one that is not about to go.
     fn find(&mut self, uuid: &QubeUuid) -> Done<Option<Domid>>;
 

@@ -6,7 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use common::hypervisor::{Connection, Domain, DomainConfig, Domid, PowerState, Reply, Request, Run};
+use common::hypervisor::{
+    Connection, Domain, DomainConfig, Domid, PowerState, Reply, Request, Run, VirtMode,
+};
 use common::log;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -86,6 +88,11 @@ fn informed(domain: &Domain, info: Info) -> Domain {
         guest_memory: info.guest_memory,
         ..domain.clone()
     }
+}
+
+/// Whether its guest would reach all of the machine's memory through a device.
+fn needs_iommu(config: &DomainConfig) -> bool {
+    config.virt_mode == VirtMode::Hvm && !config.pci.is_empty()
 }
 
 /// A domain that was just made.
@@ -275,7 +282,10 @@ impl<'a> Watcher<'a> {
         if let Some(forgotten) = self.control.find(&config.uuid)? {
             self.control.destroy(forgotten)?;
         }
-        let domid = self.control.create(config)?;
+        let domid = match self.control.create(config) {
+            Err(_) if needs_iommu(config) && !self.control.has_iommu() => return Ok(Reply::NoIommu),
+            made => made?,
+        };
         self.published.update(made(config, domid, run));
         self.look();
         Ok(Reply::Domain(domid))

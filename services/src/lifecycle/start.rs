@@ -143,10 +143,14 @@ impl Start<'_> {
     }
 }
 
+const NO_IOMMU: &str = "Failed to start an HVM qube with PCI devices assigned - hardware does not support \
+    IOMMU/VT-d/AMD-Vi";
+
 /// What a watcher's answer means for a start.
 fn done(answer: io::Result<Option<Reply>>) -> Result<(), Failure> {
     match answer.map_err(|error| failed(&error.to_string()))? {
         Some(Reply::Refused(text)) => Err(failed(&text)),
+        Some(Reply::NoIommu) => Err(Failure::new(Exception::QubesException, NO_IOMMU)),
         Some(_) => Ok(()),
         None => Err(failed("the domain's watcher has ended")),
     }

@@ -114,6 +114,11 @@ impl Control for Libxl {
         Ok(domid)
     }
 
+    fn has_iommu(&mut self) -> bool {
+        // SAFETY: the connection is ours.
+        unsafe { shim::shim_has_iommu(self.shim.as_ptr()) }
+    }
+
     fn find(&mut self, uuid: &QubeUuid) -> Done<Option<Domid>> {
         let uuid = text(&uuid.to_string())?;
         let mut domid = u32::MAX;

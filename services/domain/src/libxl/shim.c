@@ -250,6 +250,15 @@ int shim_create(struct shim *shim, libxl_domain_config *config, uint32_t *domid)
     return libxl_domain_create_new(shim->ctx, config, domid, NULL, NULL);
 }
 
+/* Whether the machine keeps devices away from the memory of others. Where it cannot be asked, it is not at fault. */
+bool shim_has_iommu(struct shim *shim) {
+    libxl_physinfo info;
+    libxl_physinfo_init(&info);
+    bool has = libxl_get_physinfo(shim->ctx, &info) || info.cap_hvm_directio;
+    libxl_physinfo_dispose(&info);
+    return has;
+}
+
 int shim_unpause(struct shim *shim, uint32_t domid) {
     return libxl_domain_unpause(shim->ctx, domid, NULL);
 }

@@ -67,6 +67,7 @@ unsafe extern "C" {
     );
 
     pub(super) fn shim_create(shim: *mut Shim, config: *mut Config, domid: *mut u32) -> c_int;
+    pub(super) fn shim_has_iommu(shim: *mut Shim) -> bool;
     pub(super) fn shim_memory_reports(shim: *mut Shim, domid: u32, hotplug_max_kib: u64) -> c_int;
     pub(super) fn shim_reported(shim: *mut Shim, domid: u32, key: Text) -> u64;
     pub(super) fn shim_unpause(shim: *mut Shim, domid: u32) -> c_int;

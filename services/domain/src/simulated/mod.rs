@@ -117,6 +117,10 @@ impl Control for Simulated {
         begun.map(|()| domid)
     }
 
+    fn has_iommu(&mut self) -> bool {
+        true
+    }
+
     fn find(&mut self, uuid: &QubeUuid) -> Done<Option<Domid>> {
         let names = files::list(&self.folder).map_err(|error| refused(&error))?;
         let mut domids = names.iter().filter_map(|name| name.parse().ok().map(Domid));
