@@ -18,7 +18,6 @@ use tests::Fixture;
 use tests::cases::{CASES, Case, World, side_by_side};
 use tests::fixture::refusal;
 use tests::loops::own_namespace;
-use tests::startable::{STARTED, state, system, traces};
 
 const STATE: &str = "/var/lib/qubes/admin";
 const RUN: &str = "/run/qubes/admin";
@@ -162,40 +161,4 @@ fn a_full_disk_refuses_a_change_or_makes_it_whole() {
     let (calls, refusals) = results.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     println!("{calls} calls on full disks, {refusals} refused, 0 torn");
     assert!(refusals > calls / 20, "the disks were not full");
-}
-
-/// Starts a qube on a full disk, then again when there is space. Tells whether it was refused the first time.
-fn start_on_full_disk(disk: &str, fill: impl Fn(&Small)) -> bool {
-    let fixture = system();
-    let small = Small::over(fixture.path(disk));
-    fill(&small);
-    let reply = fixture.call("admin.vm.Start", "net", "");
-    let refused = !reply.starts_with(b"0\0");
-    if refused {
-        let told = refusal(&reply);
-        assert!(told.contains("No space left on device"), "{disk}: {told}");
-        assert_eq!(state(&fixture, "net"), "Halted", "{disk}");
-    }
-    small.empty();
-    fixture.ok("admin.vm.Start", "net", "");
-    assert_eq!(state(&fixture, "net"), "Running", "{disk}");
-    let begun = format!("net {}", STARTED.last().unwrap());
-    assert_eq!(fixture.events().iter().filter(|event| **event == begun).count(), 1, "{disk}");
-    fixture.ok("admin.vm.Kill", "net", "");
-    assert_eq!(traces(&fixture), [""; 0], "{disk}");
-    refused
-}
-
-#[test]
-#[cfg_attr(not(root), ignore = "needs root to mount small disks")]
-fn a_start_on_a_full_disk_is_refused_and_leaves_nothing_or_is_whole() {
-    own_namespace();
-    let mut refusals = 0;
-    for disk in [STATE, RUN, HOMES] {
-        for free in [0, 1, 2, 4, 7] {
-            refusals += usize::from(start_on_full_disk(disk, |small| small.fill_bytes(free)));
-            refusals += usize::from(start_on_full_disk(disk, |small| small.fill_inodes(free)));
-        }
-    }
-    assert!(refusals > 0, "the disks were not full");
 }
