@@ -7,6 +7,7 @@ pub mod creator;
 pub mod domain;
 pub mod events;
 pub mod feature;
+pub mod firewall;
 pub mod input;
 pub mod label;
 pub mod lifecycle;
@@ -24,6 +25,7 @@ pub mod volume;
 pub const FAMILIES: &[&Family] = &[
     &events::FAMILY,
     &feature::FAMILY,
+    &firewall::FAMILY,
     &label::FAMILY,
     &lifecycle::FAMILY,
     &lifecycle::STARTING,

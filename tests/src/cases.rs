@@ -26,7 +26,7 @@ const fn case(before: &'static [Call], call: Call) -> Case {
 const MADE: Call = ("admin.vm.Create.AppVM+test-template", "dom0", "name=made label=red");
 
 /// Every kind of change: of one object, of several, with files beside the store, and the store's own.
-pub const CASES: [Case; 23] = [
+pub const CASES: [Case; 24] = [
     case(&[], ("admin.vm.property.Set+vcpus", "test-vm1", "3")),
     case(
         &[("admin.vm.property.Set+vcpus", "test-vm1", "3")],
@@ -44,6 +44,10 @@ pub const CASES: [Case; 23] = [
     case(&[("admin.vm.feature.Set+f", "test-vm1", "old")], ("admin.vm.feature.Remove+f", "test-vm1", "")),
     case(&[], ("admin.vm.tag.Set+t", "test-vm1", "")),
     case(&[("admin.vm.tag.Set+t", "test-vm1", "")], ("admin.vm.tag.Remove+t", "test-vm1", "")),
+    case(
+        &[("admin.vm.firewall.Set", "test-vm1", "action=accept proto=tcp\naction=accept")],
+        ("admin.vm.firewall.Set", "test-vm1", "action=drop dst4=10.0.0.1\n"),
+    ),
     case(&[], ("admin.label.Create+mine", "dom0", "0x123456")),
     case(&[("admin.label.Create+mine", "dom0", "0x123456")], ("admin.label.Remove+mine", "dom0", "")),
     case(&[("admin.vm.notes.Set", "test-vm1", "old")], ("admin.vm.notes.Set", "test-vm1", "new")),

@@ -310,15 +310,31 @@ fn netvms_without_the_firewall_of_today_find_rules_of_iptables() {
 }
 
 #[test]
-fn a_qube_whose_rules_are_not_served_yet_is_cut_off() {
+fn a_netvm_is_told_the_rules_of_its_client() {
     let fixture = network();
     let _running = fixture.domain("test-vm1", "Running");
-    let home = fixture.path("/var/lib/qubes/appvms/test-vm1");
-    std::fs::create_dir_all(&home).unwrap();
-    std::fs::write(home.join("firewall.xml"), "<firewall/>").unwrap();
+    fixture.ok(
+        "admin.vm.firewall.Set",
+        "test-vm1",
+        "action=drop dst4=10.0.0.1\naction=accept dst6=::1\naction=accept",
+    );
     let found = database(&fixture, "test-net");
-    assert_eq!(found["/qubes-firewall/10.137.0.2/policy"], "drop");
-    assert!(!found.contains_key("/qubes-firewall/10.137.0.2/0000"));
+    let rule = |number: &str| found.get(&format!("/qubes-firewall/10.137.0.2/{number}")).map(String::as_str);
+    assert_eq!(rule("policy"), Some("drop"));
+    assert_eq!(rule("0000"), Some("action=drop dst4=10.0.0.1/32"));
+    assert_eq!(rule("0001"), None);
+    assert_eq!(rule("0002"), Some("action=accept"));
+}
+
+#[test]
+fn netvms_without_the_firewall_of_today_cut_off_clients_with_rules() {
+    let fixture = network();
+    fixture.edit("test-template", |qube| assert!(qube.remove_feature("qubes-firewall")));
+    let _running = fixture.domain("test-vm1", "Running");
+    fixture.ok("admin.vm.firewall.Set", "test-vm1", "action=accept dst4=10.0.0.1\n");
+    let found = database(&fixture, "test-net");
+    let all = "*filter\n-A FORWARD -s 10.137.0.2 -j DROP\nCOMMIT\n";
+    assert_eq!(found["/qubes-iptables-domainrules/7"], all);
 }
 
 #[test]

@@ -21,9 +21,10 @@ use tests::fixture::{logged_events, readable};
 use tests::golden::{self, Case, Drawn, bytes, in_order, listed, located, masked, program, without_numbers};
 
 /// The recordings, each made from a fresh copy of the same system.
-const RECORDINGS: [(u32, &str); 3] = [
+const RECORDINGS: [(u32, &str); 4] = [
     (10, include_str!("../conformance/10-vms.jsonl")),
     (20, include_str!("../conformance/20-storage.jsonl")),
+    (30, include_str!("../conformance/30-devices-firewall.jsonl")),
     (40, include_str!("../conformance/40-lifecycle.jsonl")),
 ];
 const DEVIATIONS: &str = include_str!("../conformance/deviations.txt");

@@ -31,7 +31,7 @@ const DERIVED: [&str; 20] = [
 ];
 
 /// The names of one row of the tables: a family's with `:` at the end.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "domain-add",
     "domain-create-on-disk",
     "domain-delete",
@@ -43,6 +43,7 @@ const NAMES: [&str; 18] = [
     "domain-qdb-create",
     "domain-tag-add:",
     "domain-tag-delete:",
+    "firewall-changed",
     "net-domain-connect",
     "property-del:",
     "property-pre-del:",
@@ -53,10 +54,11 @@ const NAMES: [&str; 18] = [
 ];
 
 /// One call after another, whose events and derived events make up the tables.
-const CALLS: [(&str, &str, &str); 40] = [
+const CALLS: [(&str, &str, &str); 41] = [
     ("admin.vm.Create.AppVM+test-template", "dom0", "name=base label=red"),
     ("admin.vm.Create.AppVM+test-template", "dom0", "name=client label=red"),
     ("admin.vm.Create.RemoteVM", "dom0", "name=far label=red"),
+    ("admin.vm.firewall.Set", "client", "action=drop"),
     ("admin.vm.property.Set+template_for_dispvms", "base", "True"),
     ("admin.vm.property.Set+label", "client", "blue"),
     ("admin.vm.property.Set+memory", "test-template", "500"),

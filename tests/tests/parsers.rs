@@ -102,6 +102,21 @@ fn names_and_values() {
 }
 
 #[test]
+fn firewall_rules() {
+    let option = "(action=(accept|drop)|dst4=[0-9.]{7,9}(/[0-9]{1,3})?|dst6=[0-9a-f:]{2,8}(/[0-9]{1,3})?|\
+        dsthost=[a-zA-Z0-9.-]{0,4}|proto=(tcp|udp|icmp)|dstports=[0-9]{1,5}(-[0-9]{1,5})?|icmptype=[0-9]{1,3}|\
+        specialtarget=dns|expire=[0-9]{0,20}|dstname=a)";
+    let rule = format!("action=(accept|drop)( {option}){{0,3}}( comment=[a-c ,=]{{0,5}})?");
+    hold("rules", prop::string::bytes_regex(&rule).unwrap());
+    hold("rules", prop::string::bytes_regex(&format!("({rule}\n){{0,3}}\n?")).unwrap());
+    hold("rules", prop::string::bytes_regex("action=accept proto=tcp dstports=[0-9-]{1,11}").unwrap());
+    hold(
+        "rules",
+        mixed(&["action=accept", "action=", "drop", " ", "comment=", "proto=tcp", "dst4=1.2.3.4/", "\n"]),
+    );
+}
+
+#[test]
 fn frames() {
     hold(
         "frame",

@@ -73,7 +73,7 @@ fn destination(row: Row) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What arguments name, by the beginning of the method.
-const ARGUMENTS: [(&str, &[&str]); 11] = [
+const ARGUMENTS: [(&str, &[&str]); 12] = [
     ("admin.pool.volume", &["test", "varlibqubes", "linux-kernel", "p1", "nosuch"]),
     (
         "admin.pool",
@@ -86,6 +86,7 @@ const ARGUMENTS: [(&str, &[&str]); 11] = [
         "admin.vm.feature",
         &["f", "ipv6", "net.fake-ip", "custom-persist.x", "preload-dispvm", "service.x", "vm-config.y"],
     ),
+    ("internal.ExpireFirewall", &["0", "1", "-1", "x"]),
     ("admin.vm.tag", &["t", "u", "created-by-dom0", "created-by-n1", "guivm-dom0", "audiovm-test-net"]),
     ("admin.vm.Create", &["", "", "test-template", "test-vm1", "n1"]),
     ("admin.vm.List", &["", "", "test-vm1", "n1"]),
@@ -110,7 +111,7 @@ fn argument(row: Row) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What payloads look like, by the beginning of the method.
-const PAYLOADS: [(&str, &str); 8] = [
+const PAYLOADS: [(&str, &str); 9] = [
     (
         "admin.pool.volume",
         "appvms/test-(vm1|net)/(private|root|volatile)(\\n(0|1|-1|2097152|True|no|[ -~]{0,9}))?",
@@ -125,6 +126,11 @@ const PAYLOADS: [(&str, &str); 8] = [
     (
         "admin.vm.Create",
         "name=n[1-3] label=(red|new|red|nosuch)( pool=(test|linux-kernel|x|a\\x00b)| pool:root=test){0,1}",
+    ),
+    (
+        "admin.vm.firewall",
+        "accept|drop|(action=(accept|drop|x)( (dst4=10\\.0\\.0\\.[0-9]{1,3}|dsthost=[aA1:.]{0,3}|proto=(tcp|icmp)|\
+        dstports=[0-9]{1,3}(-[0-9]{1,5})?|icmptype=8|expire=[01]|comment=[a-c =]{0,3})){0,3}\\n){1,3}\\n?",
     ),
     ("admin.vm.notes", "(\\PC|[\\n\\t\\x00]){0,20}"),
     (

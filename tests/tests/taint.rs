@@ -33,7 +33,7 @@ const IF_PLAIN: (bool, bool) = (true, false);
 const IF_ASCII: (bool, bool) = (true, true);
 
 /// Payloads of calls that take one: beginning of the method, argument, payload, what is accepted.
-const PAYLOADS: [(&str, &str, &str, (bool, bool)); 20] = [
+const PAYLOADS: [(&str, &str, &str, (bool, bool)); 23] = [
     ("admin.label.Create", "new", "0x{}", NEVER),
     ("admin.property.Set", "check_updates_vm", "{}", IF_ASCII),
     ("admin.property.Set", "default_netvm", "{}", IF_PLAIN),
@@ -48,6 +48,9 @@ const PAYLOADS: [(&str, &str, &str, (bool, bool)); 20] = [
     ("admin.vm.CreateInPool", "", "name=x label=red pool:root={}", IF_ASCII),
     ("admin.vm.CreateInPool", "", "name=x label=red pool:{}=test", NEVER),
     ("admin.vm.feature.Set", "f", "{}", IF_PLAIN),
+    ("admin.vm.firewall.SetPolicy", "", "{}", NEVER),
+    ("admin.vm.firewall.Set", "", "action={}", IF_PLAIN),
+    ("admin.vm.firewall.Set", "", "action=accept comment={}", IF_PLAIN),
     ("admin.vm.notes.Set", "", "{}", IF_ASCII),
     ("admin.vm.property.Set", "autostart", "{}", IF_ASCII),
     ("admin.vm.property.Set", "label", "{}", IF_PLAIN),

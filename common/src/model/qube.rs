@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{Value, Volume};
-use crate::names::{FeatureName, FeatureValue, QubeName, QubeUuid, TagName, VolumeName};
+use crate::names::{FeatureName, FeatureValue, QubeName, QubeUuid, Rule, TagName, VolumeName};
 
 /// The six classes, in alphabetical order (spec 10 §2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,6 +108,9 @@ pub struct Qube {
     /// Volumes in definition order.
     #[serde(default)]
     pub volumes: Vec<Volume>,
+    /// Firewall rules in order; none were ever set where there is no list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<Vec<Rule>>,
 }
 
 impl Qube {
@@ -123,7 +126,13 @@ impl Qube {
             tags: BTreeSet::new(),
             devices: Vec::new(),
             volumes: Vec::new(),
+            firewall: None,
         }
+    }
+
+    /// The firewall rules, those that hold no more among them: everything is let through where none were ever set.
+    pub fn rules(&self) -> Vec<Rule> {
+        self.firewall.clone().unwrap_or_else(|| vec![Rule::accept()])
     }
 
     /// The value of a feature set on this very qube.

@@ -4,6 +4,7 @@ mod label;
 mod notes;
 mod number;
 mod qube;
+mod rule;
 mod text;
 mod volume;
 
@@ -11,6 +12,7 @@ pub use label::{Color, LabelName, NewLabelName};
 pub use notes::{NOTES_MAX, Notes};
 pub use number::{DataSize, RevisionsToKeep, Switch, VolumeSize};
 pub use qube::{QubeName, QubeUuid};
+pub use rule::{BadRule, Family, Rule};
 pub use text::{Ascii, FeatureName, FeatureValue, PoolName, PropertyName, TagName, VolumeName};
 pub use volume::{CloneToken, ImportOutcome, RevisionId, TOKEN_NOT_FOUND, VolumeId};
 

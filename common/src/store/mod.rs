@@ -2,6 +2,7 @@
 //!
 //! Layout, commit protocol and recovery are told in `docs/architecture.md`.
 
+mod alarm;
 mod check;
 mod events;
 mod follow;
@@ -14,6 +15,7 @@ mod txn;
 mod vfs;
 mod view;
 
+pub use alarm::Alarm;
 pub use events::LoggedEvent;
 pub use follow::{Follower, Lost};
 pub use index::{Entry, Index};
@@ -266,6 +268,16 @@ impl Store {
         self.prepare_run_time()?;
         // No qube has such a name.
         lock::lifecycle(&self.run.join("locks").join(format!("+{template}")))
+    }
+
+    /// Takes the place of the one process that waits for a qube's firewall rules to end; rings where another has it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn expiry_alarm(&self, name: &QubeName) -> Result<Option<Alarm>, StoreError> {
+        self.prepare_run_time()?;
+        // No qube and no pool has such a name.
+        Alarm::take(&self.run.join("locks").join(format!("{name}+expiry")))
     }
 
     /// Whether some call is at work on a qube right now.

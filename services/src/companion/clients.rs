@@ -2,10 +2,11 @@
 //! (spec 30 §11).
 
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use common::failure::Failure;
-use common::files;
 use common::model::Qube;
+use common::names::{Family, Rule};
 use common::qubesdb::Entry;
 
 use crate::property::{self, Case};
@@ -95,34 +96,52 @@ fn of_client(client: &Case<'_>) -> Result<Vec<Entry>, Failure> {
             entries.push(Entry { key: format!("/mapped-ip/{ip}/{key}"), value });
         }
     }
-    for property in ["ip", "ip6"] {
+    entries.extend(all_rules(client)?);
+    Ok(entries)
+}
+
+/// What the netvm of a client is told again when the client's rules change.
+pub(super) fn rules_of(netvm: &Case<'_>, client: &Case<'_>) -> Result<Vec<Entry>, Failure> {
+    let mut entries = all_rules(client)?;
+    if let Some(qube) = netvm.qube {
+        entries.extend(iptables(netvm, qube)?);
+    }
+    Ok(entries)
+}
+
+/// The rules for each of a client's addresses.
+fn all_rules(client: &Case<'_>) -> Result<Vec<Entry>, Failure> {
+    let mut entries = Vec::new();
+    for (property, family) in [("ip", Family::Ip4), ("ip6", Family::Ip6)] {
         if let Some(ip) = address(client, property)? {
-            entries.extend(firewall(client, &ip));
+            entries.extend(firewall(client, &ip, family));
         }
     }
     Ok(entries)
 }
 
 /// The rules for one address, in the order in which the netvm reads them; the last entry tells it that they are whole.
-fn firewall(client: &Case<'_>, ip: &str) -> Vec<Entry> {
+/// A rule keeps its number where others are left out.
+fn firewall(client: &Case<'_>, ip: &str, family: Family) -> Vec<Entry> {
     let base = format!("/qubes-firewall/{ip}");
     let mut entries = vec![Entry::none(format!("{base}/")), Entry::new(format!("{base}/policy"), "drop")];
-    if accepts(client) {
-        entries.push(Entry::new(format!("{base}/0000"), "action=accept"));
+    let now = SystemTime::now();
+    for (number, rule) in client.qube.map(Qube::rules).unwrap_or_default().iter().enumerate() {
+        if let Some(text) = rule.for_netvm(family).filter(|_| rule.holds_at(now)) {
+            entries.push(Entry::new(format!("{base}/{number:04}"), text));
+        }
     }
     entries.push(Entry::new(base, ""));
     entries
 }
 
-/// Whether a qube has the only rule of those without a firewall of their own: all is accepted. Rules that are set are not
-/// served yet, and a qube that has some is cut off.
+/// Whether all of a client's traffic is let through.
 fn accepts(client: &Case<'_>) -> bool {
-    let home = client.qube.and_then(Qube::home);
-    let rules = home.map(|home| client.context.root.lib().join(home).join("firewall.xml"));
-    rules.is_none_or(|rules| !files::exists(&rules))
+    client.qube.is_some_and(|qube| qube.rules() == [Rule::accept()])
 }
 
-/// The same for netvms that do not know the firewall of today.
+/// The same for netvms that do not know the firewall of today, which cut off a client that has other rules than the usual
+/// one.
 fn iptables(case: &Case<'_>, netvm: &Qube) -> Result<Vec<Entry>, Failure> {
     const RULES: &str = "/qubes-iptables-domainrules";
     if case.feature("qubes-firewall")?.is_some() {

@@ -10,7 +10,7 @@ use common::names::QubeName;
 use common::qubesdb::{Entry, exists};
 use common::store::Store;
 
-use super::{entries, qubesdb};
+use super::{entries, others, qubesdb};
 use crate::property::{Case, Context, DEFERRED_NETVM};
 use crate::{domain, lifecycle};
 
@@ -80,6 +80,36 @@ fn database(case: &Case<'_>, qube: &Qube) -> Result<Database, Failure> {
     let entries = if has_database { entries::of(case, qube)? } else { Vec::new() };
     let is_deferred = qube.feature(DEFERRED_NETVM).is_some();
     Ok(Database { qube: qube.name.clone(), nic: domain::nic(case)?, is_deferred, entries })
+}
+
+/// Tells the netvm of a running qube the firewall rules that are stored. They may change again meanwhile, and who changes
+/// them may have been faster to tell, so they are looked at again until nothing differs.
+pub fn tell_firewall(store: &Store, context: Context<'_>, name: &QubeName) {
+    let mut told = None;
+    for _ in 0..ROUNDS {
+        match rules(store, context, name) {
+            Ok(now) if now == told => return,
+            Ok(now) => {
+                if let Some((netvm, entries)) = &now {
+                    qubesdb::tell(context.root, netvm, entries);
+                }
+                told = now;
+            }
+            Err(failure) => {
+                return log::line(&format!("rules of {name} are not told: {}", failure.into_text()));
+            }
+        }
+    }
+}
+
+fn rules(store: &Store, context: Context<'_>, name: &QubeName) -> Result<Option<others::Told>, Failure> {
+    if context.hypervisor.domain(name).is_none() {
+        return Ok(None);
+    }
+    let view = store.read()?;
+    let qube = view.qube(name)?;
+    let case = qube.as_deref().map(|qube| Case { view: &view, context, qube: Some(qube) });
+    case.map_or(Ok(None), |case| others::rules_in_netvm(&case))
 }
 
 impl Seen {

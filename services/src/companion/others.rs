@@ -26,6 +26,16 @@ pub fn in_netvm(case: &Case<'_>) -> Result<Option<Told>, Failure> {
     Ok(Some((netvm.name.clone(), entries)))
 }
 
+/// What the netvm of a running qube is told when that one's firewall rules change.
+///
+/// # Errors
+/// What the store says.
+pub fn rules_in_netvm(case: &Case<'_>) -> Result<Option<Told>, Failure> {
+    let Some(netvm) = case.named_by("netvm")? else { return Ok(None) };
+    let entries = clients::rules_of(&case.at(&netvm), case)?;
+    Ok(Some((netvm.name.clone(), entries)))
+}
+
 /// What the running qubes that a starting one serves are told of it.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use super::start::Start;
 use crate::companion::memory::{self, Grant};
 use crate::companion::qrexec::Agent;
 use crate::companion::{entries, others, qubesdb};
+use crate::firewall;
 
 /// Asks for the memory of the domain, which is kept for it until it has it.
 pub(super) fn request_memory(start: &mut Start<'_>) -> Result<(), Failure> {
@@ -52,9 +53,13 @@ pub(super) fn connect(start: &mut Start<'_>) -> Result<(), Failure> {
     start.look(|case, qube| Agent::of_qube(case, qube, domid))?.start(start.context.root)
 }
 
-/// Those that the qube serves from now on learn where.
+/// Those that the qube serves from now on learn where. Rules that end may have lost who watches them.
 pub(super) fn tell_others(start: &mut Start<'_>) -> Result<(), Failure> {
     tell_netvm(start)?;
+    start.look(|case, qube| {
+        firewall::arm(case.context.root, qube);
+        Ok(())
+    })?;
     let Domain { domid, .. } = domain(start)?;
     for (other, entries) in start.look(|case, qube| others::served_by(case, qube, domid))? {
         qubesdb::tell(start.context.root, &other, &entries);

@@ -7,12 +7,11 @@ use common::autostart;
 use common::call::no_such_domain;
 use common::event::Event;
 use common::failure::{Exception, Failure};
-use common::files;
 use common::model::{Class, Pools, Qube, Value, Volume};
 use common::names::{FeatureName, FeatureValue, LabelName, QubeName, QubeUuid, TagName, VolumeName};
 use common::random;
 use common::root::Root;
-use common::storage::{self, Layout, StorageError, unfinished};
+use common::storage::{self, Layout, unfinished};
 use common::store::{Store, Txn, View};
 use common::upload::Upload;
 
@@ -78,7 +77,6 @@ impl Plan {
         if let Some(image) = &wish.image {
             self.fill_root(context.root, image)?;
         }
-        self.copy_firewall(context.root)?;
         self.enable_unit(context.root)
     }
 
@@ -95,18 +93,6 @@ impl Plan {
         let new = Volume { revisions_to_keep: volume.revisions_to_keep.min(0), ..volume.clone() };
         volume.size = storage::import_stream(root, &self.pools, &new, image)?;
         Ok(())
-    }
-
-    /// A disposable begins with its template's firewall rules.
-    fn copy_firewall(&self, root: &Root) -> Result<(), Failure> {
-        let file = |home: String| root.lib().join(home).join("firewall.xml");
-        let template = self.template.as_ref().filter(|_| self.qube.class == Class::DispVM);
-        let (Some(from), Some(to)) = (template.and_then(|template| template.home()), self.qube.home()) else {
-            return Ok(());
-        };
-        let copied = files::read_if_present(&file(from))
-            .and_then(|rules| rules.map_or(Ok(()), |rules| files::replace(&file(to), &rules, 0o664)));
-        Ok(copied.map_err(StorageError::io("copying the firewall rules"))?)
     }
 
     fn starts_at_boot(&self) -> bool {
@@ -426,6 +412,7 @@ fn copy_from_template(qube: &mut Qube, template: &Qube) {
         }
     }
     qube.tags.extend(template.tags.iter().cloned());
+    qube.firewall.clone_from(&template.firewall);
 }
 
 /// Windows cannot make its private volume by itself: a kept one begins as a copy of the template's (spec 10 §8.9).

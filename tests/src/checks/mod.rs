@@ -4,6 +4,7 @@ mod frame;
 mod input;
 mod names;
 mod policy;
+mod rules;
 mod storage;
 mod stored;
 pub mod whole;
@@ -21,13 +22,14 @@ pub enum Target {
 }
 
 /// Every parser, in as many groups as there is time for.
-const PARSERS: [Target; 6] = [
+const PARSERS: [Target; 7] = [
     Target::Parsers("names", |bytes| {
         names::check(bytes);
         input::check(bytes);
     }),
     Target::Parsers("frame", frame::check),
     Target::Parsers("policy", policy::check),
+    Target::Parsers("rules", rules::check),
     Target::Parsers("storage", storage::check),
     Target::Parsers("stored", stored::check),
     Target::Parsers("xml", xml::check),

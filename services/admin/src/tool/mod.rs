@@ -108,6 +108,7 @@ enum Command {
     /// Remove disposables that are halted, as a machine that ended under them left them.
     ///
     /// One that was just made and is not started yet goes, too. A unit of systemd does that at boot, before any is made.
+    /// Firewall rules that end are watched from then on.
     CleanUp,
     /// Print changes as they happen.
     Events(events::Events),

@@ -5,7 +5,7 @@ use common::hypervisor::{self, Published};
 use common::model::{Class, Qube, Value};
 use common::root::Root;
 use common::store::Store;
-use services::preload;
+use services::{firewall, preload};
 
 use super::complete;
 use super::out::{self, Stop};
@@ -71,13 +71,24 @@ pub(super) fn shutdown(shutdown: &Shutdown, root: &Root) -> Result<(), Stop> {
     each(&shutdown.named.names, |name| call(root, name, &method))
 }
 
-/// Removes the disposables that a machine's end left: those that stop with their use, and do not run.
+/// Removes the disposables that a machine's end left: those that stop with their use, and do not run. Firewall rules that
+/// end are watched from then on.
 pub(super) fn clean_up(root: &Root) -> Result<(), Stop> {
+    watch_rules(root)?;
     let is_left = |hypervisor: &Published, qube: &Qube| {
         qube.class == Class::DispVM && is_on(qube, "auto_cleanup") && hypervisor::is_halted(hypervisor, qube)
     };
     let names = chosen(root, is_left)?;
     each(&names, |name| call(root, name, "admin.vm.Remove"))
+}
+
+fn watch_rules(root: &Root) -> Result<(), Stop> {
+    let store = Store::at(root);
+    let view = store.read()?;
+    for name in view.names()? {
+        view.qube(&name)?.iter().for_each(|qube| firewall::arm(root, qube));
+    }
+    Ok(())
 }
 
 /// Names of the qubes that fit, in their order.

@@ -11,7 +11,7 @@ use common::store::View;
 use quick_xml::escape::partial_escape;
 use services::property::{self, Context};
 
-use super::KEPT;
+use super::{KEPT, firewall};
 
 /// The whole store as a file's text.
 ///
@@ -137,6 +137,10 @@ fn domain(
     if qube.class.is_qubes_vm() {
         volumes(out, qube, kernels);
     }
+    // Nobody but our import looks for it here.
+    if let Some(rules) = &qube.firewall {
+        firewall::write(out, rules);
+    }
     out.close("domain");
 }
 
@@ -224,7 +228,7 @@ fn escape_attribute(value: &str) -> String {
 
 /// Elements with two-space indentation.
 #[derive(Default)]
-struct Writer {
+pub(super) struct Writer {
     text: String,
     depth: usize,
 }
@@ -239,13 +243,13 @@ impl Writer {
         }
     }
 
-    fn open(&mut self, name: &str, attributes: &[(&str, &str)]) {
+    pub(super) fn open(&mut self, name: &str, attributes: &[(&str, &str)]) {
         self.start(name, attributes);
         self.text.push_str(">\n");
         self.depth = self.depth.saturating_add(1);
     }
 
-    fn close(&mut self, name: &str) {
+    pub(super) fn close(&mut self, name: &str) {
         self.depth = self.depth.saturating_sub(1);
         self.text.push_str(&"  ".repeat(self.depth));
         self.text.push_str(&format!("</{name}>\n"));
@@ -258,14 +262,14 @@ impl Writer {
     }
 
     /// An element that holds text, possibly none.
-    fn leaf(&mut self, name: &str, attributes: &[(&str, &str)], text: &str) {
+    pub(super) fn leaf(&mut self, name: &str, attributes: &[(&str, &str)], text: &str) {
         self.start(name, attributes);
         let text = partial_escape(text).replace('\r', "&#13;");
         self.text.push_str(&format!(">{text}</{name}>\n"));
     }
 
     /// An element with children, or an empty one.
-    fn section(
+    pub(super) fn section(
         &mut self,
         name: &str,
         attributes: &[(&str, &str)],

@@ -12,7 +12,7 @@ use services::property::{self, Access, Kind};
 
 use super::complete::{self, Places};
 use super::tree::{Element, parse};
-use super::{ImportError, migrate};
+use super::{ImportError, firewall, migrate};
 
 /// Everything a file holds.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Imported {
         txn.put_pools(self.pools);
         txn.put_system(self.system);
         for qube in self.qubes {
-            txn.insert_qube(migrate::pci_devices(root, qube))?;
+            txn.insert_qube(firewall::of_home(root, migrate::pci_devices(root, qube))?)?;
         }
         complete::complete(&mut txn, root, &self.places)?;
         txn.commit()?;
@@ -192,6 +192,9 @@ fn qube(element: &Element, labels: &Labels, domains: &Domains) -> Result<Qube, I
         for device in devices.all("device") {
             qube.devices.extend(self::device(device, class)?);
         }
+    }
+    if let Some(element) = element.all(firewall::ELEMENT).next().filter(|_| class.is_qubes_vm()) {
+        qube.firewall = Some(firewall::read(element)?);
     }
     migrate::qube(&mut qube);
     let based = matches!(qube.properties.get("template"), Some(Value::Text(_)));

@@ -2,6 +2,7 @@
 
 mod complete;
 mod export;
+mod firewall;
 mod import;
 mod migrate;
 mod tree;

@@ -1,0 +1,127 @@
+//! Firewall rules as XML: the `firewall.xml` of existing systems, in both its versions, which our `qubes.xml` holds
+//! inside its domains (spec 30 §10).
+
+use std::net::IpAddr;
+
+use common::files;
+use common::model::Qube;
+use common::names::Rule;
+use common::root::Root;
+
+use super::ImportError;
+use super::export::Writer;
+use super::tree::{Element, parse};
+
+/// The root element.
+pub(super) const ELEMENT: &str = "firewall";
+
+/// Properties of a rule in the order of today's writer.
+const PROPERTIES: [&str; 8] =
+    ["action", "comment", "expire", "dsthost", "proto", "specialtarget", "dstports", "icmptype"];
+
+/// The qube with the rules of its home directory, unless it has some.
+pub(super) fn of_home(root: &Root, mut qube: Qube) -> Result<Qube, ImportError> {
+    let Some(home) = qube.home().filter(|_| qube.firewall.is_none()) else { return Ok(qube) };
+    let path = root.lib().join(home).join("firewall.xml");
+    let refused = |text: String| ImportError::Refused(format!("{}: {text}", path.display()));
+    let bytes = files::read_if_present(&path).map_err(|error| refused(error.to_string()))?;
+    if let Some(bytes) = bytes {
+        let text = String::from_utf8(bytes).map_err(|_| refused("not UTF-8".to_owned()))?;
+        let rules = parse(&text).and_then(|element| read(&element));
+        qube.firewall = Some(rules.map_err(|error| refused(error.to_string()))?);
+    }
+    Ok(qube)
+}
+
+/// The rules of a root element.
+pub(super) fn read(element: &Element) -> Result<Vec<Rule>, ImportError> {
+    match element.attribute("version").unwrap_or("1") {
+        _ if element.name != ELEMENT => Err(element.invalid("the root element is not <firewall>")),
+        "1" => version_1(element),
+        "2" => element.nested("rules", "rule").map(rule).collect(),
+        other => Err(element.invalid(format!("Unsupported firewall.xml version: {other}"))),
+    }
+}
+
+/// One rule from properties with the names and values of its text form.
+fn rule(element: &Element) -> Result<Rule, ImportError> {
+    let (mut options, mut comment) = (Vec::new(), String::new());
+    for property in element.nested("properties", "property") {
+        match property.required("name")? {
+            "comment" => comment = format!(" comment={}", property.text),
+            name => options.push((name, property.text.clone())),
+        }
+    }
+    from_text(element, &options, &comment)
+}
+
+fn from_text(element: &Element, options: &[(&str, String)], comment: &str) -> Result<Rule, ImportError> {
+    if options.iter().any(|(_, value)| value.contains([' ', '='])) {
+        return Err(element.invalid("strange characters in rule"));
+    }
+    let options: Vec<String> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    Rule::parse(&format!("{}{comment}", options.join(" "))).map_err(|bad| element.invalid(bad.to_string()))
+}
+
+/// Rules against a policy, with DNS and ICMP apart.
+fn version_1(element: &Element) -> Result<Vec<Rule>, ImportError> {
+    let policy = element.required("policy")?;
+    let action = |allowed: bool| ("action", if allowed { "accept" } else { "drop" }.to_owned());
+    let apart = |name| action(element.attribute(name).unwrap_or(policy) == "allow");
+    let is_allowed = match policy {
+        "allow" => true,
+        "deny" => false,
+        _ => return Err(element.invalid("policy is neither allow nor deny")),
+    };
+    let special = ("specialtarget", "dns".to_owned());
+    let mut rules = vec![
+        from_text(element, &[apart("dns"), special], "")?,
+        from_text(element, &[apart("icmp"), ("proto", "icmp".to_owned())], "")?,
+    ];
+    for rule in element.all("rule") {
+        let mut options = vec![action(!is_allowed)];
+        options.extend(version_1_options(rule));
+        rules.push(from_text(rule, &options, "")?);
+    }
+    rules.extend(is_allowed.then(Rule::accept));
+    Ok(rules)
+}
+
+fn version_1_options(rule: &Element) -> Vec<(&'static str, String)> {
+    let given = |name| rule.attribute(name).filter(|value| !value.is_empty());
+    let address = given("address").map(|address| match address.parse::<IpAddr>() {
+        Ok(_) => format!("{address}/{}", given("netmask").unwrap_or("32")),
+        Err(_) => address.to_owned(),
+    });
+    let ports = given("port").map(|port| match given("toport") {
+        Some(last) => format!("{port}-{last}"),
+        None => port.to_owned(),
+    });
+    let protocol = given("proto").or(ports.as_ref().map(|_| "tcp")).filter(|protocol| *protocol != "any");
+    let options = [
+        ("dsthost", address),
+        ("proto", protocol.map(str::to_owned)),
+        ("dstports", ports),
+        ("expire", given("expire").map(str::to_owned)),
+    ];
+    options.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// Writes rules as an element.
+pub(super) fn write(out: &mut Writer, rules: &[Rule]) {
+    out.open(ELEMENT, &[("version", "2")]);
+    out.section("rules", &[], !rules.is_empty(), |out| {
+        for rule in rules {
+            out.open("rule", &[]);
+            out.open("properties", &[]);
+            for name in PROPERTIES {
+                if let Some(value) = rule.option(name) {
+                    out.leaf("property", &[("name", name)], value);
+                }
+            }
+            out.close("properties");
+            out.close("rule");
+        }
+    });
+    out.close(ELEMENT);
+}
