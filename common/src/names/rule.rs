@@ -11,6 +11,9 @@ use crate::failure::Refusal;
 const LONGEST: usize = 3072;
 
 const COMMENT: &str = "comment=";
+/// The key that stands for all destinations, and the others.
+const DESTINATION: &str = "dsthost";
+const OTHER_DESTINATIONS: [&str; 2] = ["dst4", "dst6"];
 
 /// What is wrong with a rule. It repeats only what consists of safe characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,10 +67,13 @@ const KEYS: [Key; 10] = [
     key("specialtarget", Part::SpecialTarget, |value| choice("specialtarget", &["dns"], value)),
 ];
 
-/// One rule: each part as it is written, in order.
+/// One rule, as it is told and stored: options in order, then the comment.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Rule(Vec<(Part, String)>);
+pub struct Rule(String);
+
+/// The options of a rule that is being read, each as it is written.
+struct Parts(Vec<(Part, String)>);
 
 /// The two families of addresses, each with rules of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +87,7 @@ pub enum Family {
 impl Rule {
     /// The rule that lets everything through.
     pub fn accept() -> Self {
-        Self(vec![(Part::Action, "action=accept".to_owned())])
+        Self("action=accept".to_owned())
     }
 
     /// Reads one line.
@@ -90,22 +96,12 @@ impl Rule {
     /// The first thing that is wrong.
     pub fn parse(line: &str) -> Result<Self, BadRule> {
         let (options, comment) = line.split_once(COMMENT).unwrap_or((line, ""));
-        let mut rule = Self(Vec::new());
-        for option in options.trim_ascii().split(' ') {
-            let (key, value) = option.split_once('=').ok_or_else(|| bad("Invalid firewall option"))?;
-            let known = KEYS.iter().find(|known| known.name == key);
-            let Key { part, write, .. } = known.ok_or_else(|| bad("Unknown firewall option"))?;
-            if rule.part(*part).is_some() {
-                return Err(BadRule(format!("Option '{}' already set", part.name()).into()));
-            }
-            rule.0.push((*part, write(safe(value)?)?));
-        }
+        let mut parts = Parts(Vec::new());
+        options.trim_ascii().split(' ').try_for_each(|option| parts.read(option))?;
         if !comment.is_empty() {
-            rule.0.push((Part::Comment, self::comment(comment)?));
+            parts.0.push((Part::Comment, self::comment(comment)?));
         }
-        rule.0.sort_by_key(|(part, _)| *part);
-        rule.check().map_err(bad)?;
-        Ok(rule)
+        parts.into_rule().map_err(bad)
     }
 
     /// Reads lines, the last of which need not be ended.
@@ -116,47 +112,33 @@ impl Rule {
         text.strip_suffix('\n').unwrap_or(text).split('\n').map(Self::parse).collect()
     }
 
-    /// What its parts must be like together.
-    fn check(&self) -> Result<(), &'static str> {
-        let protocol = self.value(Part::Protocol);
-        if self.part(Part::Ports).is_some() && !matches!(protocol, Some("tcp" | "udp")) {
-            return Err("dstports valid only for 'tcp' and 'udp' protocols");
-        }
-        if self.part(Part::IcmpType).is_some() && protocol != Some("icmp") {
-            return Err("icmptype valid only for 'icmp' protocol");
-        }
-        if self.part(Part::Action).is_none() {
-            return Err("Missing firewall action");
-        }
-        if self.to_string().len() > LONGEST { Err("Firewall rule too long") } else { Ok(()) }
+    /// Its options and then the comment, each with its key.
+    fn parts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let end = self.0.find(COMMENT).unwrap_or(self.0.len());
+        let (options, comment) = self.0.split_at_checked(end).unwrap_or_default();
+        options.split_ascii_whitespace().chain([comment]).filter_map(|part| part.split_once('='))
     }
 
-    fn part(&self, wanted: Part) -> Option<&str> {
-        self.0.iter().find(|(part, _)| *part == wanted).map(|(_, written)| written.as_str())
-    }
-
-    fn value(&self, part: Part) -> Option<&str> {
-        self.part(part)?.split_once('=').map(|(_, value)| value)
-    }
-
-    /// The value of an option by its key, `dsthost` for every destination.
-    pub fn option(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(part, _)| part.name() == key).and_then(|(part, _)| self.value(*part))
+    /// The value of an option, or the comment, by its key; `dsthost` is the one of every destination.
+    pub fn option(&self, wanted: &str) -> Option<&str> {
+        let is_wanted =
+            |key: &str| key == wanted || (wanted == DESTINATION && OTHER_DESTINATIONS.contains(&key));
+        self.parts().find(|(key, _)| is_wanted(key)).map(|(_, value)| value)
     }
 
     /// Whether it lets through what it is about.
     pub fn accepts(&self) -> bool {
-        self.value(Part::Action) == Some("accept")
+        self.option("action") == Some("accept")
     }
 
     /// Whether it is about everything: an action and nothing else.
     pub fn is_catch_all(&self) -> bool {
-        self.0.len() == 1
+        !self.0.contains(' ')
     }
 
     /// The first moment at which it holds no more.
     pub fn ends(&self) -> Option<SystemTime> {
-        let seconds = self.value(Part::Expire)?.parse().ok()?;
+        let seconds = self.option("expire")?.parse().ok()?;
         UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?.checked_add(Duration::from_nanos(1))
     }
 
@@ -167,37 +149,80 @@ impl Rule {
 
     /// As a netvm reads it in its QubesDB, unless it is about addresses of the other family alone.
     pub fn for_netvm(&self, family: Family) -> Option<String> {
-        let other = if family == Family::Ip4 { "dst6=" } else { "dst4=" };
-        if self.part(Part::Destination).is_some_and(|written| written.starts_with(other)) {
+        let other = if family == Family::Ip4 { "dst6" } else { "dst4" };
+        if self.parts().any(|(key, _)| key == other) {
             return None;
         }
-        let told = self.0.iter().filter(|(part, _)| !matches!(part, Part::Expire | Part::Comment));
-        Some(told.map(|(_, written)| written.as_str()).collect::<Vec<_>>().join(" "))
+        let told = self.parts().filter(|(key, _)| !matches!(*key, "expire" | "comment"));
+        Some(told.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl Parts {
+    fn read(&mut self, option: &str) -> Result<(), BadRule> {
+        let (key, value) = option.split_once('=').ok_or_else(|| bad("Invalid firewall option"))?;
+        let known = KEYS.iter().find(|known| known.name == key);
+        let Key { part, write, .. } = known.ok_or_else(|| bad("Unknown firewall option"))?;
+        if self.has(*part) {
+            return Err(BadRule(format!("Option '{}' already set", part.name()).into()));
+        }
+        self.0.push((*part, write(safe(value)?)?));
+        Ok(())
+    }
+
+    fn has(&self, wanted: Part) -> bool {
+        self.0.iter().any(|(part, _)| *part == wanted)
+    }
+
+    fn protocol(&self) -> Option<&str> {
+        let written = self.0.iter().find(|(part, _)| *part == Part::Protocol);
+        written.and_then(|(_, written)| written.strip_prefix("proto="))
+    }
+
+    /// The rule, if nothing is wrong with what it says together.
+    fn into_rule(mut self) -> Result<Rule, &'static str> {
+        let protocol = self.protocol();
+        if self.has(Part::Ports) && !matches!(protocol, Some("tcp" | "udp")) {
+            return Err("dstports valid only for 'tcp' and 'udp' protocols");
+        }
+        if self.has(Part::IcmpType) && protocol != Some("icmp") {
+            return Err("icmptype valid only for 'icmp' protocol");
+        }
+        if !self.has(Part::Action) {
+            return Err("Missing firewall action");
+        }
+        self.0.sort_by_key(|(part, _)| *part);
+        let written: Vec<String> = self.0.into_iter().map(|(_, written)| written).collect();
+        let rule = Rule(written.join(" "));
+        if rule.0.len() > LONGEST { Err("Firewall rule too long") } else { Ok(rule) }
     }
 }
 
 /// As it is told and stored; reading that gives the same rule.
 impl fmt::Display for Rule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, (_, written)) in self.0.iter().enumerate() {
-            out.write_str(if place == 0 { "" } else { " " })?;
-            out.write_str(written)?;
-        }
-        Ok(())
+        out.write_str(&self.0)
     }
 }
 
 impl From<Rule> for String {
     fn from(rule: Rule) -> Self {
-        rule.to_string()
+        rule.0
     }
 }
 
+/// From the store, where nothing is but what was written by [`fmt::Display`]: only the calls that take rules in have the
+/// whole grammar in them.
 impl TryFrom<String> for Rule {
     type Error = BadRule;
 
     fn try_from(line: String) -> Result<Self, BadRule> {
-        Self::parse(&line)
+        let is_text = line.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        if is_text && line.starts_with("action=") {
+            Ok(Self(line))
+        } else {
+            Err(bad("Invalid firewall option"))
+        }
     }
 }
 
@@ -207,7 +232,7 @@ impl Part {
         match self {
             Self::Action => "action",
             Self::Expire => "expire",
-            Self::Destination => "dsthost",
+            Self::Destination => DESTINATION,
             Self::Protocol => "proto",
             Self::SpecialTarget => "specialtarget",
             Self::Ports => "dstports",
