@@ -56,6 +56,15 @@ exceptions!(
     StoragePoolException,
     QubesNotImplementedError,
     QubesVolumeCopyTokenNotFoundError,
+    DeviceAlreadyAssigned,
+    DeviceAlreadyAttached,
+    DeviceNotAssigned,
+    DeviceNotFound,
+    UnrecognizedDevice,
+    QubesUnrecognizedDeviceAssignmentMode,
+    QubesUSBException,
+    USBProxyNotInstalled,
+    QVCNotInstalled,
 );
 
 impl Exception {
@@ -63,7 +72,10 @@ impl Exception {
     pub const fn is_formatted(self) -> bool {
         !matches!(
             self,
-            Self::ProtocolError | Self::PermissionDenied | Self::QubesVolumeCopyTokenNotFoundError
+            Self::ProtocolError
+                | Self::PermissionDenied
+                | Self::QubesVolumeCopyTokenNotFoundError
+                | Self::QubesUnrecognizedDeviceAssignmentMode
         )
     }
 }

@@ -1,13 +1,14 @@
 //! QubesDB: the small database that dom0 keeps for each running qube and that the qube reads. Its daemon is another
-//! package's; this is what is said to it.
+//! package's; this is what is said to it, and what it tells.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::names::QubeName;
 use crate::root::Root;
+use crate::untrusted::Untrusted;
 use crate::{files, log, peer};
 
 /// The longest key and the longest value.
@@ -18,9 +19,13 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Numbers of the messages we know.
 const WRITE: u8 = 1;
+const READ_BELOW: u8 = 2;
 const REMOVE: u8 = 4;
 const OK: u8 = 7;
 const NO_ENTRY: u8 = 8;
+const BELOW: u8 = 11;
+/// The most entries that are taken in at once: a guest may write as many as it likes.
+const ENTRIES_MAX: usize = 4096;
 /// Each message has the same head: its number, the key up to here, and the length of the value that follows.
 const KEY_END: usize = 68;
 const HEAD: usize = 72;
@@ -88,6 +93,43 @@ impl Database {
             NO_ENTRY if number == REMOVE => Ok(()),
             _ => Err(io::Error::other(format!("QubesDB refuses {}", entry.key))),
         }
+    }
+}
+
+/// Key and value of an entry that the qube itself may have written.
+pub type Written = (Untrusted, Untrusted);
+
+impl Database {
+    /// All entries whose keys begin with `prefix`, in the order of keys.
+    ///
+    /// # Errors
+    /// If the daemon talks of something else, goes away, or has too much to say for the time it has.
+    pub fn below(&mut self, prefix: &str) -> io::Result<Vec<Written>> {
+        let begun = Instant::now();
+        self.0.write_all(&message(READ_BELOW, prefix, "")?)?;
+        let mut entries = Vec::new();
+        while let Some(entry) = self.entry()? {
+            entries.push(entry);
+            if entries.len() > ENTRIES_MAX || begun.elapsed() > DEADLINE {
+                return Err(io::Error::other("QubesDB has too many entries"));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// One entry of an answer; the last has no key.
+    fn entry(&mut self) -> io::Result<Option<Written>> {
+        let mut head = [0; HEAD];
+        self.0.read_exact(&mut head)?;
+        let [number, key @ .., a, b, c, d] = head;
+        let length = usize::try_from(u32::from_ne_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+        if number != BELOW || length > VALUE_MAX {
+            return Err(io::Error::other("QubesDB answers something else"));
+        }
+        let mut value = vec![0; length];
+        self.0.read_exact(&mut value)?;
+        let key: Vec<u8> = key.into_iter().take_while(|byte| *byte != 0).collect();
+        Ok((!key.is_empty()).then(|| (Untrusted::new(key), Untrusted::new(value))))
     }
 }
 

@@ -4,6 +4,7 @@ use common::call::Family;
 
 pub mod companion;
 pub mod creator;
+pub mod device;
 pub mod domain;
 pub mod events;
 pub mod feature;
@@ -23,6 +24,7 @@ pub mod volume;
 
 /// Every family: one executable each.
 pub const FAMILIES: &[&Family] = &[
+    &device::FAMILY,
     &events::FAMILY,
     &feature::FAMILY,
     &firewall::FAMILY,

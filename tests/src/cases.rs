@@ -26,7 +26,7 @@ const fn case(before: &'static [Call], call: Call) -> Case {
 const MADE: Call = ("admin.vm.Create.AppVM+test-template", "dom0", "name=made label=red");
 
 /// Every kind of change: of one object, of several, with files beside the store, and the store's own.
-pub const CASES: [Case; 24] = [
+pub const CASES: [Case; 27] = [
     case(&[], ("admin.vm.property.Set+vcpus", "test-vm1", "3")),
     case(
         &[("admin.vm.property.Set+vcpus", "test-vm1", "3")],
@@ -47,6 +47,15 @@ pub const CASES: [Case; 24] = [
     case(
         &[("admin.vm.firewall.Set", "test-vm1", "action=accept proto=tcp\naction=accept")],
         ("admin.vm.firewall.Set", "test-vm1", "action=drop dst4=10.0.0.1\n"),
+    ),
+    case(&[], ("admin.vm.device.block.Assign+dom0+sda+_", "test-vm1", "mode='required' _read-only='yes'")),
+    case(
+        &[("admin.vm.device.block.Assign+dom0+sda+_", "test-vm1", "mode='required'")],
+        ("admin.vm.device.block.Set.assignment+dom0+sda+_", "test-vm1", "auto-attach"),
+    ),
+    case(
+        &[("admin.vm.device.denied.Add", "test-vm1", "u08****")],
+        ("admin.vm.device.denied.Add", "test-vm1", "b******"),
     ),
     case(&[], ("admin.label.Create+mine", "dom0", "0x123456")),
     case(&[("admin.label.Create+mine", "dom0", "0x123456")], ("admin.label.Remove+mine", "dom0", "")),

@@ -1,6 +1,6 @@
 //! Stand-ins for the parts of other packages that accompany domains.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
@@ -28,6 +28,35 @@ pub fn recorded(fixture: &Fixture, what: &str) -> Vec<String> {
     let text = std::fs::read_to_string(&log).unwrap_or_default();
     let _ = std::fs::remove_file(log);
     text.lines().map(str::to_owned).collect()
+}
+
+/// A stand-in for a qube's QubesDB that gives each request this answer and then closes.
+pub fn database(fixture: &Fixture, qube: &str, answer: Vec<u8>) {
+    let socket = fixture.path(&format!("/run/qubes/qubesdb.{qube}.sock"));
+    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    let _ = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut connection, _)) = listener.accept() {
+            if connection.read_exact(&mut [0; 72]).is_ok() {
+                let _ = connection.write_all(&answer);
+            }
+        }
+    });
+}
+
+/// How QubesDB tells entries: each with its key and its value, then one without.
+pub fn entries(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut answer = Vec::new();
+    for (key, value) in entries.iter().chain(&[("", &b""[..])]) {
+        let mut head = vec![11];
+        head.extend_from_slice(key.as_bytes());
+        head.resize(68, 0);
+        head.extend_from_slice(&u32::try_from(value.len()).unwrap().to_ne_bytes());
+        answer.extend_from_slice(&head);
+        answer.extend_from_slice(value);
+    }
+    answer
 }
 
 /// A stand-in for the memory daemon: gives each request this answer, and tells of each request and each end of one.

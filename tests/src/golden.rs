@@ -81,6 +81,43 @@ pub fn program(request: &[u8]) -> String {
     String::from_utf8_lossy(&request[..end]).into_owned()
 }
 
+/// The devices that the machine had while it was recorded, as a kernel and udev tell of them.
+pub fn devices(fixture: &Fixture) {
+    let put = |path: String, text: &str| {
+        let path = fixture.path(&path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("{text}\n")).unwrap();
+    };
+    for (slot, product, class) in
+        [("14.0", "8cb1", "0c0330"), ("19.0", "15bc", "020000"), ("1f.3", "a348", "040300")]
+    {
+        let folder = format!("/sys/bus/pci/devices/0000:00:{slot}");
+        put(format!("{folder}/vendor"), "0x8086");
+        put(format!("{folder}/device"), &format!("0x{product}"));
+        put(format!("{folder}/class"), &format!("0x{class}"));
+    }
+    put("/usr/share/hwdata/pci.ids".to_owned(), PCI_IDS.trim_end());
+    for (name, place, number, model, label) in [
+        ("sda", "sda", "8:0", "Samsung_SSD_970", "DATA"),
+        ("sda1", "sda/sda1", "8:1", "Samsung_SSD_970", "EFI"),
+        ("sr0", "sr0", "11:0", "DVD-RW", ""),
+    ] {
+        let folder = format!("/sys/devices/block/{place}");
+        put(format!("{folder}/dev"), number);
+        put(format!("{folder}/size"), "2097152");
+        put(format!("{folder}/ro"), if name == "sr0" { "1" } else { "0" });
+        put(format!("/run/udev/data/b{number}"), &format!("E:ID_MODEL={model}\nE:ID_FS_LABEL={label}"));
+        let link = fixture.path(&format!("/sys/class/block/{name}"));
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(format!("../../devices/block/{place}"), link).unwrap();
+    }
+    put("/sys/devices/block/sda/sda1/partition".to_owned(), "1");
+}
+
+const PCI_IDS: &str = "8086  Intel Corporation\n\t15bc  Ethernet Connection (7) I219-V\n\
+    \t8cb1  9 Series Chipset Family USB xHCI Controller\n\ta348  Cannon Lake PCH cAVS\n\
+    C 0c  Serial bus controller\n\t03  USB controller\n";
+
 /// The recorded start state, imported with our own importer.
 pub fn system() -> Fixture {
     let fixture = Fixture::empty();
@@ -101,6 +138,7 @@ pub fn system() -> Fixture {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::File::create(path).unwrap().set_len(size).unwrap();
     }
+    devices(&fixture);
     let file = fixture.path("/initial.xml");
     std::fs::write(&file, located(STORE)).unwrap();
     let root = fixture.path("/");

@@ -61,7 +61,7 @@ fn device(class: &str, id: &str, options: &[(&str, &str)]) -> Device {
         class: class.to_owned(),
         backend: "dom0".to_owned(),
         id: id.to_owned(),
-        mode: "required".to_owned(),
+        mode: common::names::Mode::Required,
         identity: "*".to_owned(),
         options: options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
     }
@@ -148,7 +148,7 @@ fn a_fully_virtualised_qube_has_an_emulator_and_devices_of_the_host() {
             feature(qube, name, value);
         }
         qube.devices.push(device("pci", "00_02.1", &[("permissive", "True")]));
-        let manual = Device { mode: "manual".to_owned(), ..device("pci", "00_03.0", &[]) };
+        let manual = Device { mode: common::names::Mode::Manual, ..device("pci", "00_03.0", &[]) };
         qube.devices.push(manual);
     });
     fixture.edit("dom0", |dom0| feature(dom0, "suspend-s0ix", "1"));

@@ -31,7 +31,11 @@ const DERIVED: [&str; 20] = [
 ];
 
 /// The names of one row of the tables: a family's with `:` at the end.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 23] = [
+    "device-assign:",
+    "device-assignment-changed:",
+    "device-pre-assign:",
+    "device-unassign:",
     "domain-add",
     "domain-create-on-disk",
     "domain-delete",
@@ -54,11 +58,14 @@ const NAMES: [&str; 19] = [
 ];
 
 /// One call after another, whose events and derived events make up the tables.
-const CALLS: [(&str, &str, &str); 41] = [
+const CALLS: [(&str, &str, &str); 44] = [
     ("admin.vm.Create.AppVM+test-template", "dom0", "name=base label=red"),
     ("admin.vm.Create.AppVM+test-template", "dom0", "name=client label=red"),
     ("admin.vm.Create.RemoteVM", "dom0", "name=far label=red"),
     ("admin.vm.firewall.Set", "client", "action=drop"),
+    ("admin.vm.device.block.Assign+dom0+sda+_", "client", "mode='required'"),
+    ("admin.vm.device.block.Set.assignment+dom0+sda+_", "client", "auto-attach"),
+    ("admin.vm.device.block.Unassign+dom0+sda+_", "client", ""),
     ("admin.vm.property.Set+template_for_dispvms", "base", "True"),
     ("admin.vm.property.Set+label", "client", "blue"),
     ("admin.vm.property.Set+memory", "test-template", "500"),

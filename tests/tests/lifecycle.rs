@@ -242,7 +242,7 @@ const FAILING: [Failing; 8] = [
                     class: "pci".to_owned(),
                     backend: "dom0".to_owned(),
                     id: "00_1f.6".to_owned(),
-                    mode: "required".to_owned(),
+                    mode: common::names::Mode::Required,
                     identity: "0x8086:0x15bc::p020000".to_owned(),
                     options: Vec::new(),
                 });

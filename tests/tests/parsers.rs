@@ -102,6 +102,29 @@ fn names_and_values() {
 }
 
 #[test]
+fn devices_and_assignments() {
+    let key = "(_?[a-z-]{1,6}|mode|port_id|device_id|devclass|backend_domain|required)";
+    let value = "(manual|required|auto-attach|sda|dom0|block|yes|[ -~]{0,6}|[a-z' =\\\\]{0,6})";
+    hold(
+        "devices",
+        prop::string::bytes_regex(&format!("({key}='{value}' ){{0,3}}{key}='{value}'?")).unwrap(),
+    );
+    hold(
+        "devices",
+        prop::string::bytes_regex(&format!("({key}={value} ?){{0,3}}persistent=(yes|no|x)")).unwrap(),
+    );
+    hold(
+        "devices",
+        prop::string::bytes_regex("[a-z0-9_*]{1,4}\\+[a-z0-9_*.-]{0,4}(\\+[a-f0-9_*:?+]{0,12})?").unwrap(),
+    );
+    hold("devices", prop::string::bytes_regex("([bump?*][0-9a-f*]{6}){0,3}[a-z*]{0,2}").unwrap());
+    hold(
+        "devices",
+        mixed(&["mode", "='", "' ", "'", "\\'", "\\", "=", "_x", "required", "device_id", "*", " "]),
+    );
+}
+
+#[test]
 fn firewall_rules() {
     let option = "(action=(accept|drop)|dst4=[0-9.]{7,9}(/[0-9]{1,3})?|dst6=[0-9a-f:]{2,8}(/[0-9]{1,3})?|\
         dsthost=[a-zA-Z0-9.-]{0,4}|proto=(tcp|udp|icmp)|dstports=[0-9]{1,5}(-[0-9]{1,5})?|icmptype=[0-9]{1,3}|\

@@ -275,7 +275,9 @@ fn devices_of_old_files_get_a_mode_and_an_identity() {
         .qube("app")
         .devices
         .iter()
-        .map(|device| format!("{} {} {} {:?}", device.id, device.mode, device.identity, device.options))
+        .map(|device| {
+            format!("{} {} {} {:?}", device.id, device.mode.as_str(), device.identity, device.options)
+        })
         .collect();
     let expected =
         ["a required * []", "b auto-attach * []", "c required i [(\"ro\", \"yes\")]", "d ask-to-attach j []"];

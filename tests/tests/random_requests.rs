@@ -73,7 +73,11 @@ fn destination(row: Row) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What arguments name, by the beginning of the method.
-const ARGUMENTS: [(&str, &[&str]); 12] = [
+const ARGUMENTS: [(&str, &[&str]); 13] = [
+    (
+        "admin.vm.device",
+        &["dom0+sda", "dom0+sda+_", "dom0+_+_", "dom0+00_14.0+0x8086", "nosuch+x", "sda", "dom0"],
+    ),
     ("admin.pool.volume", &["test", "varlibqubes", "linux-kernel", "p1", "nosuch"]),
     (
         "admin.pool",
@@ -111,7 +115,11 @@ fn argument(row: Row) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What payloads look like, by the beginning of the method.
-const PAYLOADS: [(&str, &str); 9] = [
+const PAYLOADS: [(&str, &str); 10] = [
+    (
+        "admin.vm.device",
+        "all|required|auto-attach|True|([bump*][0-9a-f*]{6}){0,3}|mode='(required|manual|x)'( _[a-c]{1,2}='[ -~]{0,3}'){0,2}",
+    ),
     (
         "admin.pool.volume",
         "appvms/test-(vm1|net)/(private|root|volatile)(\\n(0|1|-1|2097152|True|no|[ -~]{0,9}))?",

@@ -68,7 +68,7 @@ fn a_device_assigned_elsewhere_holds_it() {
                 class: "block".to_owned(),
                 backend: "target".to_owned(),
                 id: id.to_owned(),
-                mode: "required".to_owned(),
+                mode: common::names::Mode::Required,
                 identity: "*".to_owned(),
                 options: Vec::new(),
             });

@@ -33,7 +33,7 @@ const IF_PLAIN: (bool, bool) = (true, false);
 const IF_ASCII: (bool, bool) = (true, true);
 
 /// Payloads of calls that take one: beginning of the method, argument, payload, what is accepted.
-const PAYLOADS: [(&str, &str, &str, (bool, bool)); 23] = [
+const PAYLOADS: [(&str, &str, &str, (bool, bool)); 29] = [
     ("admin.label.Create", "new", "0x{}", NEVER),
     ("admin.property.Set", "check_updates_vm", "{}", IF_ASCII),
     ("admin.property.Set", "default_netvm", "{}", IF_PLAIN),
@@ -47,6 +47,12 @@ const PAYLOADS: [(&str, &str, &str, (bool, bool)); 23] = [
     ("admin.vm.CreateInPool", "", "name=x label=red pool={}", IF_ASCII),
     ("admin.vm.CreateInPool", "", "name=x label=red pool:root={}", IF_ASCII),
     ("admin.vm.CreateInPool", "", "name=x label=red pool:{}=test", NEVER),
+    ("admin.vm.device.denied.Add", "", "{}", IF_ASCII),
+    ("admin.vm.device.denied.Remove", "", "{}", IF_ASCII),
+    ("admin.vm.device.block.Assign", "dom0+sda", "mode='{}'", IF_PLAIN),
+    ("admin.vm.device.block.Assign", "dom0+sda", "mode='required' _{}='x'", IF_PLAIN),
+    ("admin.vm.device.pci.Set.assignment", "dom0+sda", "{}", NEVER),
+    ("admin.vm.device.pci.Set.required", "dom0+sda", "{}", NEVER),
     ("admin.vm.feature.Set", "f", "{}", IF_PLAIN),
     ("admin.vm.firewall.SetPolicy", "", "{}", NEVER),
     ("admin.vm.firewall.Set", "", "action={}", IF_PLAIN),

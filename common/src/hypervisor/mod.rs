@@ -73,6 +73,12 @@ pub struct Domain {
     /// The run it belongs to.
     #[serde(default)]
     pub run: Run,
+    /// Its disks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<Disk>,
+    /// Devices of the host that it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pci: Vec<Pci>,
 }
 
 impl Domain {
@@ -90,6 +96,8 @@ impl Domain {
             stubdom: None,
             needs_agent: false,
             run,
+            disks: Vec::new(),
+            pci: Vec::new(),
         }
     }
 

@@ -140,6 +140,8 @@ impl Hypervisor for Published {
             stubdom: None,
             needs_agent: false,
             run: Run::default(),
+            disks: Vec::new(),
+            pci: Vec::new(),
         }
     }
 

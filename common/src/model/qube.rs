@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{Value, Volume};
-use crate::names::{FeatureName, FeatureValue, QubeName, QubeUuid, Rule, TagName, VolumeName};
+use crate::names::{
+    DeviceName, FeatureName, FeatureValue, Mode, QubeName, QubeUuid, Rule, TagName, VolumeName,
+};
 
 /// The six classes, in alphabetical order (spec 10 §2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -70,16 +72,24 @@ impl Class {
 pub struct Device {
     /// Device class, `pci` for example.
     pub class: String,
-    /// Name of the qube that provides it.
+    /// Name of the qube that provides it, `*` for any.
     pub backend: String,
     /// Port identifier.
     pub id: String,
-    /// `required`, `auto-attach`, `ask-to-attach` or `manual`.
-    pub mode: String,
+    /// How it is brought about.
+    pub mode: Mode,
     /// Device identity or `*`.
     pub identity: String,
     /// Options in order.
     pub options: Vec<(String, String)>,
+}
+
+impl Device {
+    /// What it names, as messages and events show it.
+    pub fn name(&self) -> DeviceName {
+        let [backend, port, identity] = [&self.backend, &self.id, &self.identity].map(Clone::clone);
+        DeviceName { backend, port, identity }
+    }
 }
 
 /// One qube.

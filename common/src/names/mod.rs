@@ -1,19 +1,27 @@
 //! Names and values with a grammar: one type each, made only by parsing (spec 10 §1.9).
 
+mod device;
+mod interface;
 mod label;
 mod notes;
 mod number;
+mod pairs;
 mod qube;
 mod rule;
 mod text;
 mod volume;
 
+pub use device::{
+    ANY, AssignedMode, Decoded, DeviceName, Mode, PortName, RequiredSwitch, UNKNOWN_IDENTITY, Wish,
+};
+pub use interface::Interface;
 pub use label::{Color, LabelName, NewLabelName};
 pub use notes::{NOTES_MAX, Notes};
 pub use number::{DataSize, RevisionsToKeep, Switch, VolumeSize};
+pub use pairs::{BadDevice, Pairs};
 pub use qube::{QubeName, QubeUuid};
 pub use rule::{BadRule, Family, Rule};
-pub use text::{Ascii, FeatureName, FeatureValue, PoolName, PropertyName, TagName, VolumeName};
+pub use text::{Ascii, FeatureName, FeatureValue, GuestText, PoolName, PropertyName, TagName, VolumeName};
 pub use volume::{CloneToken, ImportOutcome, RevisionId, TOKEN_NOT_FOUND, VolumeId};
 
 /// Declares a newtype over text whose only constructor is `parse`.

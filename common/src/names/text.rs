@@ -2,7 +2,7 @@
 
 use super::{name, only_word_bytes};
 use crate::failure::Exception;
-use crate::untrusted::Broken;
+use crate::untrusted::{Broken, Sanitise, sealed};
 
 name!(
     /// Any ASCII text. Safe to compare and parse on; inside a message only where the specification echoes it.
@@ -16,6 +16,26 @@ impl Ascii {
     /// `ProtocolError` for anything else.
     pub fn parse(text: &str) -> Result<Self, Broken> {
         super::ascii(text.as_bytes()).map(|text| Self(text.to_owned()))
+    }
+}
+
+/// What a guest wrote about itself: what is not ASCII is left out, what does not print is `_`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestText(String);
+
+impl GuestText {
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl sealed::Sealed for GuestText {}
+
+impl Sanitise for GuestText {
+    fn sanitise(bytes: &[u8]) -> Result<Self, Broken> {
+        let shown = |byte: &u8| if (b' '..=b'~').contains(byte) { char::from(*byte) } else { '_' };
+        Ok(Self(bytes.iter().filter(|byte| byte.is_ascii()).map(shown).collect()))
     }
 }
 

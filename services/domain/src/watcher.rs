@@ -105,6 +105,8 @@ fn made(config: &DomainConfig, domid: Domid, run: Run) -> Domain {
         memory_max_kib: Some(config.max_memory_kib.max(config.hotplug_max_kib.unwrap_or_default())),
         vcpus: config.vcpus,
         needs_agent: config.needs_agent,
+        disks: config.disks.clone(),
+        pci: config.pci.clone(),
         ..Domain::to_come(run)
     }
 }

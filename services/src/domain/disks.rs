@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use common::failure::{Exception, Failure};
 use common::hypervisor::Disk;
 use common::model::{Device, Qube};
-use common::names::QubeName;
+use common::names::{Mode, QubeName};
 use common::quote::quote;
 use common::storage::Started;
 
@@ -36,7 +36,7 @@ pub(super) fn all(case: &Case<'_>, qube: &Qube, volumes: &[Started]) -> Result<V
             script: Some(PathBuf::from(SCRIPT)),
         });
     }
-    let required = |device: &&Device| device.class == "block" && device.mode == "required";
+    let required = |device: &&Device| device.class == "block" && device.mode == Mode::Required;
     for device in qube.devices.iter().filter(required) {
         let disk = assigned(case, device, &disks)?;
         disks.push(disk);

@@ -1,5 +1,6 @@
 //! What must hold for whatever bytes a parser is given. Property tests, replayed findings and the fuzzer share it.
 
+mod devices;
 mod frame;
 mod input;
 mod names;
@@ -22,11 +23,12 @@ pub enum Target {
 }
 
 /// Every parser, in as many groups as there is time for.
-const PARSERS: [Target; 7] = [
+const PARSERS: [Target; 8] = [
     Target::Parsers("names", |bytes| {
         names::check(bytes);
         input::check(bytes);
     }),
+    Target::Parsers("devices", devices::check),
     Target::Parsers("frame", frame::check),
     Target::Parsers("policy", policy::check),
     Target::Parsers("rules", rules::check),

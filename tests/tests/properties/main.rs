@@ -84,7 +84,7 @@ fn assign_pci(fixture: &Fixture, qube: &str) {
             class: text("pci"),
             backend: text("dom0"),
             id: text("00_14.0"),
-            mode: text("required"),
+            mode: common::names::Mode::Required,
             identity: text("*"),
             options: Vec::new(),
         });

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::log;
 use common::model::{Class, Device, Label, Labels, Pool, Pools, Qube, System, Value};
-use common::names::{FeatureName, FeatureValue, LabelName, PoolName, QubeName, QubeUuid, TagName};
+use common::names::{ANY, FeatureName, FeatureValue, LabelName, Mode, PoolName, QubeName, QubeUuid, TagName};
 use common::root::Root;
 use common::storage::options;
 use common::store::Store;
@@ -263,15 +263,15 @@ fn label_name(labels: &Labels, text: &str, element: &Element) -> Result<String, 
 
 fn device(element: &Element, class: &str) -> Result<Option<Device>, ImportError> {
     let mode = match (element.attribute("mode"), element.attribute("required")) {
-        (Some(mode), _) => mode,
-        (None, Some(required)) if is_true(required) => "required",
-        (None, Some(_)) => "auto-attach",
-        (None, None) => "required",
+        (_, Some(required)) if is_true(required) => Some(Mode::Required),
+        (_, Some(_)) => Some(Mode::AutoAttach),
+        (Some(mode), None) => Mode::parse(mode),
+        (None, None) => Some(Mode::Required),
     };
-    if !matches!(mode, "required" | "auto-attach" | "ask-to-attach" | "manual") {
+    let Some(mode) = mode else {
         log::line(&format!("dropped the device at line {}: unknown mode", element.line));
         return Ok(None);
-    }
+    };
     let mut options: Vec<(String, String)> = Vec::new();
     for option in element.all("option") {
         options.push((option.required("name")?.to_owned(), option.text.clone()));
@@ -279,16 +279,22 @@ fn device(element: &Element, class: &str) -> Result<Option<Device>, ImportError>
     let identity = element.attribute("identity").map(str::to_owned);
     let of_option = options.iter().find(|(name, _)| name == "identity").map(|(_, value)| value.clone());
     options.retain(|(name, _)| name != "identity");
-    let backend = QubeName::parse(element.required("backend-domain")?);
-    let id = element.required("id")?;
+    let backend = match element.attribute("backend-domain").unwrap_or(ANY) {
+        ANY => ANY.to_owned(),
+        name => {
+            let parsed = QubeName::parse(name).map_err(|broken| element.invalid(broken.message))?;
+            String::from(parsed)
+        }
+    };
+    let id = element.attribute("id").unwrap_or(ANY);
     if !is_word(class) || !is_word(id) {
         return Err(element.invalid("a device whose class or id has white space, commas or other signs"));
     }
     Ok(Some(Device {
         class: class.to_owned(),
-        backend: backend.map_err(|broken| element.invalid(broken.message))?.as_str().to_owned(),
+        backend,
         id: id.to_owned(),
-        mode: mode.to_owned(),
+        mode,
         identity: identity.or(of_option).unwrap_or_else(|| "*".to_owned()),
         options,
     }))

@@ -1,11 +1,11 @@
 //! What older files say in other words (spec 10 §7.4, second table).
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
+use common::log;
 use common::model::{Class, Qube, System, Value};
 use common::root::Root;
-use common::{files, log};
+use services::device::bus;
 
 use super::complete::Places;
 
@@ -41,48 +41,11 @@ pub(super) fn is_old_property(class: Class, name: &str) -> bool {
 /// The qube with its PCI devices named by their path, where they are there and were named by bus and slot.
 pub(super) fn pci_devices(root: &Root, mut qube: Qube) -> Qube {
     for device in qube.devices.iter_mut().filter(|device| device.class == "pci") {
-        if let Some(path) = pci_path(root, &device.id) {
-            device.id = path;
+        if let Some(port) = bus::port_of(root, &device.id) {
+            device.id = port;
         }
     }
     qube
-}
-
-/// The way to a device from its root bus, `bus_slot.function` for each bridge and the device, where every further bus
-/// is counted from the one behind the bridge before it (spec 30 §4.3). Nothing if there is no such device.
-fn pci_path(root: &Root, id: &str) -> Option<String> {
-    let address = id.replace('_', ":");
-    let address = if address.matches(':').count() == 1 { format!("0000:{address}") } else { address };
-    let is_address = address.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte));
-    let device = root.path("/sys/bus/pci/devices").join(Some(address).filter(|_| is_address)?);
-    let place = device.canonicalize().ok()?;
-    let mut hops: Vec<&Path> = place.ancestors().filter(|hop| parts(hop).is_some()).collect();
-    hops.reverse();
-    let (mut path, mut behind) = (String::new(), 0);
-    for hop in hops {
-        let (segment, bus, slot) = parts(hop)?;
-        match path.is_empty() {
-            true if segment != "0000" => path = format!("{segment}_"),
-            true => {}
-            false => path.push('-'),
-        }
-        path.push_str(&format!("{:02x}_{slot}", bus.checked_sub(behind)?));
-        behind = secondary_bus(hop).unwrap_or_default();
-    }
-    Some(path).filter(|path| !path.is_empty())
-}
-
-/// Segment, bus and the rest of a directory named `0000:00:14.0`.
-fn parts(directory: &Path) -> Option<(&str, u8, &str)> {
-    let mut parts = directory.file_name()?.to_str()?.split(':');
-    let (segment, bus, slot) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((segment, u8::from_str_radix(bus, 16).ok()?, slot))
-}
-
-/// The bus behind a bridge.
-fn secondary_bus(bridge: &Path) -> Option<u8> {
-    let bytes = files::read(&bridge.join("secondary_bus_number")).ok()?;
-    std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
 }
 
 /// Replaces the default netvm that provider qubes once had of their own.

@@ -1,0 +1,92 @@
+//! `admin.deviceclass.List` and `admin.vm.device.*`: devices that qubes have for each other (spec 30 §1 to §7).
+
+mod assign;
+mod block;
+pub mod bus;
+mod class;
+mod denied;
+mod dom0_block;
+mod exposed;
+mod guest;
+mod hwdata;
+mod lists;
+mod mic;
+mod pci;
+mod usb;
+mod webcam;
+
+use common::call::{Entry, Family, Row, World, entry, no_such_method};
+use common::failure::Failure;
+
+use block::Block;
+use class::{DeviceClass, is_served};
+use mic::Mic;
+use pci::Pci;
+use usb::Usb;
+use webcam::Webcam;
+
+/// Names of the calls of one class.
+struct Names {
+    available: &'static str,
+    assigned: &'static str,
+    attached: &'static str,
+    list: &'static str,
+    assign: &'static str,
+    unassign: &'static str,
+    set_assignment: &'static str,
+    set_required: &'static str,
+}
+
+/// A class that has calls.
+trait OfClass: 'static {
+    const CLASS: &'static dyn DeviceClass;
+    const NAMES: Names;
+}
+
+macro_rules! classes {
+    ($($class:ident $name:literal),+ $(,)?) => {
+        $(impl OfClass for $class {
+            const CLASS: &'static dyn DeviceClass = &$class;
+            const NAMES: Names = Names {
+                available: concat!("admin.vm.device.", $name, ".Available"),
+                assigned: concat!("admin.vm.device.", $name, ".Assigned"),
+                attached: concat!("admin.vm.device.", $name, ".Attached"),
+                list: concat!("admin.vm.device.", $name, ".List"),
+                assign: concat!("admin.vm.device.", $name, ".Assign"),
+                unassign: concat!("admin.vm.device.", $name, ".Unassign"),
+                set_assignment: concat!("admin.vm.device.", $name, ".Set.assignment"),
+                set_required: concat!("admin.vm.device.", $name, ".Set.required"),
+            };
+        })+
+
+        /// All classes in the order of lists.
+        const CLASSES: &[&dyn DeviceClass] = &[$($class::CLASS),+];
+
+        const CALLS: &[Entry] = &[
+            entry::<lists::Classes>(),
+            entry::<denied::List>(),
+            entry::<denied::Add>(),
+            entry::<denied::Remove>(),
+            $(
+                entry::<lists::Available<$class>>(),
+                entry::<lists::Assigned<$class>>(),
+                entry::<lists::Attached<$class>>(),
+                entry::<lists::List<$class>>(),
+                entry::<assign::Assign<$class>>(),
+                entry::<assign::Unassign<$class>>(),
+                entry::<assign::SetAssignment<$class>>(),
+                entry::<assign::SetRequired<$class>>(),
+            )+
+        ];
+    };
+}
+
+classes!(Block "block", Mic "mic", Pci "pci", Usb "usb", Webcam "webcam");
+
+/// The family.
+pub const FAMILY: Family = Family { name: "admin-vm-device", calls: CALLS };
+
+/// The class of a call, if the part of dom0 is there that it belongs to.
+fn served<C: OfClass>(world: &World<'_>, row: &Row) -> Result<&'static dyn DeviceClass, Failure> {
+    if is_served(C::CLASS, world.root()) { Ok(C::CLASS) } else { Err(no_such_method(row.name)) }
+}
