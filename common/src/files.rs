@@ -153,6 +153,19 @@ pub fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
     Ok(file)
 }
 
+/// Makes an empty file of the given mode, whatever the umask, unless there is something in its place. Others may do the same
+/// at the same time.
+///
+/// # Errors
+/// What the system says.
+pub fn touch(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(file) => file.set_permissions(PermissionsExt::from_mode(mode)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes a file of the given mode that has no name yet, on the disk of a directory. It goes with its descriptor.
 ///
 /// # Errors

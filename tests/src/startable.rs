@@ -70,7 +70,7 @@ pub fn watcher(fixture: &Fixture, qube: &str) -> Pid {
 }
 
 /// Waits until something is so.
-pub fn until(what: &str, is_so: impl Fn() -> bool) {
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < DEADLINE, "{what}");

@@ -69,6 +69,15 @@ fn markers_have_the_names_that_other_programs_know() {
 }
 
 #[test]
+fn a_mark_that_another_qube_has_set_on_the_same_volume_is_left_alone() {
+    let fixture = with_qube("varlibqubes");
+    let mark = fixture.path("/run/qubes/volume-running-linux--kernel:1.0");
+    std::fs::write(&mark, "another's").unwrap();
+    start_all(&fixture, "new").unwrap();
+    assert_eq!(std::fs::read_to_string(&mark).unwrap(), "another's");
+}
+
+#[test]
 fn a_start_that_fails_stops_what_it_started() {
     let fixture = with_qube("lvm");
     for earlier in 0..3 {

@@ -56,7 +56,8 @@ impl<'a> Drivers<'a> {
     fn start(&mut self, qube: &QubeName, volume: &Volume) -> Result<Option<PathBuf>, StorageError> {
         let driver = self.of(volume)?;
         let mapping = Mapping::of(self.root, &*driver, qube, volume);
-        let marked = files::create(&marker(self.root, volume), MARKER_MODE);
+        // Many qubes have the same kernel, and start at the same time.
+        let marked = files::touch(&marker(self.root, volume), MARKER_MODE);
         marked.map_err(StorageError::io("marking a volume as in use"))?;
         mapping.close()?;
         driver.start(volume)?;
