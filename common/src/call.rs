@@ -69,6 +69,8 @@ pub enum Scope {
     Local,
     /// Only for this machine's own programs, on the internal socket: qrexec has no such service.
     Internal,
+    /// What qubes tell dom0 of themselves: any may, and learns of the outcome by the exit status alone.
+    Guests,
 }
 
 /// What a call does to the store.
@@ -133,6 +135,16 @@ impl Row {
     /// The same, only for this machine's own programs.
     pub const fn internal(self) -> Self {
         Self { scope: Scope::Internal, ..self }
+    }
+
+    /// The same for qubes that tell dom0 of themselves.
+    pub const fn from_guests(self) -> Self {
+        Self { scope: Scope::Guests, ..self }
+    }
+
+    /// Whether qubes tell dom0 of themselves by the call.
+    pub const fn is_from_guests(&self) -> bool {
+        matches!(self.scope, Scope::Guests)
     }
 
     /// Whether only this machine's own programs may make the call.

@@ -7,6 +7,7 @@
 pub mod autostart;
 pub mod call;
 pub mod capture;
+pub mod clock;
 pub mod environment;
 pub mod event;
 pub mod failure;

@@ -55,6 +55,12 @@ pub fn is_streamed(family: &Family, arguments: &[OsString]) -> bool {
     is_from_qrexec && row_of(family, arguments).is_some_and(|row| row.payload.is_taken_from_qrexec())
 }
 
+/// Whether the caller learns of the outcome by the exit status alone.
+pub fn is_told_by_status(family: &Family, arguments: &[OsString]) -> bool {
+    let is_from_qrexec = environment::variable(REMOTE_DOMAIN).is_some();
+    is_from_qrexec && row_of(family, arguments).is_some_and(|row| row.is_from_guests())
+}
+
 /// Reads the request this process was started for, to its end but for what a streaming call takes itself.
 ///
 /// # Errors

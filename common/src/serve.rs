@@ -21,19 +21,21 @@ use crate::untrusted::Untrusted;
 use crate::{call::Access, files};
 
 /// Serves the one request this process was started for and gives the exit status. That is 0 also for an exception:
-/// clients look at the answer only then. An upload or a conversation that never began ends with 1 (spec 20 §5.1, 30 §16).
+/// clients look at the answer only then. An upload or a conversation that never began ends with 1 (spec 20 §5.1, 30 §16), and
+/// so does what a qube tells in vain, whose caller gets nothing else (spec 30 §17).
 pub fn serve(family: &Family, arguments: &[OsString]) -> c_int {
     log::catch_panics();
     let root = Root::from_environment();
     let request = request::receive(family, arguments);
     let outcome = request.and_then(|request| handle(family, &request, &root));
-    let has_not_begun = outcome.is_err() && request::is_streamed(family, arguments);
+    let is_silent = request::is_told_by_status(family, arguments);
+    let has_failed = outcome.is_err() && (is_silent || request::is_streamed(family, arguments));
     match answer(outcome, &root) {
-        Some(Answer::Message(bytes)) => send(&bytes),
+        Some(Answer::Message(bytes)) if !is_silent => send(&bytes),
         Some(Answer::Stream(serve)) => return serve(),
-        None => {}
+        _ => {}
     }
-    c_int::from(has_not_begun)
+    c_int::from(has_failed)
 }
 
 /// Writes a whole message. An error is met by trying once more, so that one that passes loses no answer. A caller that

@@ -14,6 +14,7 @@ pub mod label;
 pub mod lifecycle;
 pub mod listing;
 pub mod notes;
+pub mod notify;
 pub mod pool;
 pub mod preload;
 pub mod property;
@@ -32,6 +33,7 @@ pub const FAMILIES: &[&Family] = &[
     &lifecycle::FAMILY,
     &lifecycle::STARTING,
     &notes::FAMILY,
+    &notify::FAMILY,
     &pool::FAMILY,
     &preload::FAMILY,
     &property::GLOBAL,

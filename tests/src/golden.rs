@@ -14,6 +14,13 @@ const FILES: &str = include_str!("../conformance/files.txt");
 const POLICY: &str = "admin.vm.List * work dom0 allow\nadmin.vm.List * work work allow\n\
     admin.vm.List * work sys-net allow\nadmin.Events * work work allow\n";
 
+/// What the template's agent had written to its QubesDB while this was recorded.
+pub const WRITTEN_BY_TEMPLATE: &str = "/features-request/bogus 1\n/features-request/gui 1\n/features-request/os Linux\n\
+    /features-request/os-distribution debian\n/features-request/os-version 12\n/features-request/qrexec 1\n\
+    /features-request/qubes-agent-version 4.3\n/features-request/supported-feature.vmexec 1\n\
+    /features-request/supported-service.cups 1\n/qubes-tools/default-user user\n/qubes-tools/gui 1\n/qubes-tools/os Linux\n\
+    /qubes-tools/qrexec 1\n";
+
 /// One recorded request with its answer.
 #[derive(Deserialize)]
 pub struct Case {

@@ -33,7 +33,7 @@ const IF_PLAIN: (bool, bool) = (true, false);
 const IF_ASCII: (bool, bool) = (true, true);
 
 /// Payloads of calls that take one: beginning of the method, argument, payload, what is accepted.
-const PAYLOADS: [(&str, &str, &str, (bool, bool)); 29] = [
+const PAYLOADS: [(&str, &str, &str, (bool, bool)); 30] = [
     ("admin.label.Create", "new", "0x{}", NEVER),
     ("admin.property.Set", "check_updates_vm", "{}", IF_ASCII),
     ("admin.property.Set", "default_netvm", "{}", IF_PLAIN),
@@ -63,6 +63,7 @@ const PAYLOADS: [(&str, &str, &str, (bool, bool)); 29] = [
     ("admin.vm.property.Set", "memory", "{}", NEVER),
     ("admin.vm.property.Set", "netvm", "{}", IF_PLAIN),
     ("admin.vm.property.Set", "ip6", "{}", NEVER),
+    ("qubes.NotifyUpdates", "", "{}", NEVER),
 ];
 
 /// Arguments without a grammar of their own: what is ASCII is looked up as it is.

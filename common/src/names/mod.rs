@@ -1,6 +1,7 @@
 //! Names and values with a grammar: one type each, made only by parsing (spec 10 §1.9).
 
 mod device;
+mod guest;
 mod interface;
 mod label;
 mod notes;
@@ -14,6 +15,7 @@ mod volume;
 pub use device::{
     ANY, AssignedMode, Decoded, DeviceName, Mode, PortName, RequiredSwitch, UNKNOWN_IDENTITY, Wish,
 };
+pub use guest::{GuestKey, RequestedValue, ToolsValue, UpdateCount};
 pub use interface::Interface;
 pub use label::{Color, LabelName, NewLabelName};
 pub use notes::{NOTES_MAX, Notes};

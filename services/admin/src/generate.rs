@@ -55,7 +55,12 @@ fn default_policy() -> String {
     // Nobody makes a second dom0; those calls answer dom0 alone.
     let has_rules = |call: &&Entry| !call.row.name.ends_with(".AdminVM") && !call.row.is_internal();
     for call in calls().into_iter().filter(has_rules) {
-        text.push_str(&format!("!include-service {} * {}\n", call.row.name, group(call)));
+        let name = call.row.name;
+        let rule = match call.row.is_from_guests() {
+            true => format!("{name} * @anyvm @adminvm allow\n"),
+            false => format!("!include-service {name} * {}\n", group(call)),
+        };
+        text.push_str(&rule);
     }
     text
 }
@@ -186,7 +191,11 @@ fn reference() -> String {
         };
         let (argument, payload) = (mark(row.argument), mark(row.payload));
         let group = group(call);
-        let group = if row.is_internal() { "internal" } else { group.trim_start_matches("include/") };
+        let group = match row.scope {
+            Scope::Internal => "internal",
+            Scope::Guests => "any qube",
+            Scope::Global | Scope::Local => group.trim_start_matches("include/"),
+        };
         let (name, help) = (row.name, row.help);
         text.push_str(&format!("| `{name}` | {destination} | {argument} | {payload} | {group} | {help} |\n"));
     }

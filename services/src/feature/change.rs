@@ -23,6 +23,7 @@ pub fn store(txn: &mut Txn<'_>, qube: &QubeName, name: &str, value: &str) -> Res
     let change = Change::new(txn, qube, name, value)?;
     txn.event(change.event("domain-feature-pre-set"));
     change.store(txn)?;
+    announce_resets(txn, qube, change.name.as_str(), false)?;
     txn.event(change.event("domain-feature-set"));
     Ok(())
 }

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use common::failure::Failure;
 use common::model::{Pools, Qube, Volume};
 use common::root::Root;
-use common::storage;
 
 use crate::property::{self, Case};
 use crate::volume;
@@ -60,10 +59,7 @@ impl Compared {
 
     /// Whether the template would make another one now. Asks the drivers of its volumes, so no lock may be held.
     pub(super) fn is_outdated(&self, root: &Root) -> bool {
-        let is_outdated = |volume: &Volume| {
-            let driver = storage::driver_of(root, &self.pools, volume);
-            driver.is_ok_and(|driver| matches!(driver.is_outdated(volume), Ok(Some(true))))
-        };
+        let is_outdated = |found: &Volume| volume::is_outdated(root, &self.pools, found);
         self.differs.is_some() || self.qube.volumes.iter().any(is_outdated)
     }
 }

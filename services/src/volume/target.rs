@@ -8,6 +8,7 @@ use common::hypervisor;
 use common::model::{Pools, Qube, Value, Volume};
 use common::names::{Ascii, QubeName};
 use common::quote::quote;
+use common::root::Root;
 use common::storage::{self, PoolDriver};
 use common::store::{LifecycleGuard, Txn, View};
 
@@ -60,6 +61,13 @@ pub fn with_volumes_named(
     let named = qube.volumes.iter().map(|volume| as_named(view, context, &pools, qube, volume.clone()));
     let volumes = named.collect::<Result<_, _>>()?;
     Ok((Qube { volumes, ..qube.clone() }, pools))
+}
+
+/// Whether a volume shows an older state than its source has now. Asks its driver, so no lock may be held; one that does
+/// not tell has no older state.
+pub fn is_outdated(root: &Root, pools: &Pools, volume: &Volume) -> bool {
+    let driver = storage::driver_of(root, pools, volume);
+    driver.is_ok_and(|driver| matches!(driver.is_outdated(volume), Ok(Some(true))))
 }
 
 impl Target {

@@ -1,6 +1,7 @@
 //! A stand-in for what other packages of Qubes OS run beside a domain: `qubesdb-daemon`, `qrexec-daemon` and
 //! `qrexec-client`. Each records how it was started in a file below the root that it lies in; the daemons then listen until
-//! they are ended or their root is gone, and that of QubesDB records what it is told.
+//! they are ended or their root is gone, and that of QubesDB records what it is told. What the guest itself wrote there
+//! stands in the file `/qubesdb.NAME`, an entry a line: `/key value`.
 //!
 //! The file `/stand-in` there may say `<status> <program>`: the next start of that program ends with that status.
 #![allow(
@@ -66,9 +67,8 @@ fn serve(root: PathBuf, program: &str, socket: &str, name: &str) {
         if waited.unwrap() > 0 {
             let (connection, _) = listener.accept().unwrap();
             if program == "qubesdb-daemon" {
-                let log = format!("qubesdb.{name}.log");
-                let root = root.clone();
-                std::thread::spawn(move || converse(&root, &log, connection));
+                let (root, name) = (root.clone(), name.to_owned());
+                std::thread::spawn(move || converse(&root, &name, connection));
             } else {
                 std::mem::forget(connection);
             }
@@ -76,8 +76,9 @@ fn serve(root: PathBuf, program: &str, socket: &str, name: &str) {
     }
 }
 
-/// Records each message of a conversation and says that it is done.
-fn converse(root: &Path, log: &str, mut connection: UnixStream) {
+/// Answers each message of a conversation: records those that tell something.
+fn converse(root: &Path, name: &str, mut connection: UnixStream) {
+    let log = &format!("qubesdb.{name}.log");
     let mut head = [0; 72];
     while connection.read_exact(&mut head).is_ok() {
         let length = u32::from_ne_bytes(head[68..].try_into().unwrap());
@@ -86,6 +87,13 @@ fn converse(root: &Path, log: &str, mut connection: UnixStream) {
         let key = String::from_utf8(head[1..65].to_vec()).unwrap();
         let (key, value) = (key.trim_end_matches('\0'), String::from_utf8(value).unwrap());
         let answer = match head[0] {
+            2 => {
+                let written = fs::read_to_string(root.join(format!("qubesdb.{name}"))).unwrap_or_default();
+                let entries = written.lines().filter_map(|line| line.split_once(' '));
+                let below: Vec<_> = entries.filter(|(entry, _)| entry.starts_with(key)).collect();
+                connection.write_all(&entries_of(&below)).unwrap();
+                continue;
+            }
             1 => {
                 record(root, log, &format!("{key} = {value:?}"));
                 7
@@ -100,6 +108,20 @@ fn converse(root: &Path, log: &str, mut connection: UnixStream) {
         head[68..].fill(0);
         connection.write_all(&head).unwrap();
     }
+}
+
+/// How QubesDB tells entries; the last has no key.
+fn entries_of(entries: &[(&str, &str)]) -> Vec<u8> {
+    let mut answer = Vec::new();
+    for (key, value) in entries.iter().chain(&[("", "")]) {
+        let mut head = vec![11];
+        head.extend_from_slice(key.as_bytes());
+        head.resize(68, 0);
+        head.extend_from_slice(&u32::try_from(value.len()).unwrap().to_ne_bytes());
+        answer.extend_from_slice(&head);
+        answer.extend_from_slice(value.as_bytes());
+    }
+    answer
 }
 
 fn main() {

@@ -4,8 +4,8 @@ use std::fmt::Debug;
 
 use common::model::Labels;
 use common::names::{
-    Ascii, Color, FeatureName, FeatureValue, LabelName, NewLabelName, Notes, PoolName, PropertyName,
-    QubeName, QubeUuid, TagName, VolumeName,
+    Ascii, Color, FeatureName, FeatureValue, GuestKey, LabelName, NewLabelName, Notes, PoolName,
+    PropertyName, QubeName, QubeUuid, RequestedValue, TagName, ToolsValue, UpdateCount, VolumeName,
 };
 use common::quote::quote;
 use common::untrusted::{Sanitise, Untrusted};
@@ -31,6 +31,7 @@ pub(super) fn check(bytes: &[u8]) {
     assert!(feature.is_none_or(|name| !name.is_settable() || is_word(name.as_str())));
     let value = accepted(bytes, FeatureValue::as_str);
     assert!(value.is_none_or(|value| value.chars().all(|character| matches!(character, ' '..='~'))));
+    check_guest(bytes);
     check_uuid(bytes);
     check_notes(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -57,6 +58,20 @@ fn is_path_component(text: &str) -> bool {
 /// Letters, digits and the marks of all grammars: nothing that separates, quotes or hides.
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// What a guest says of itself can be stored and shown; a count is digits.
+fn check_guest(bytes: &[u8]) {
+    let key = accepted(bytes, GuestKey::as_str);
+    assert!(key.is_none_or(|key| key.bytes().all(|byte| byte.is_ascii_graphic())));
+    for value in [accepted(bytes, RequestedValue::as_str), accepted(bytes, ToolsValue::as_str)] {
+        assert!(value.is_none_or(|value| FeatureValue::parse(&value).is_ok()));
+    }
+    if let Ok(UpdateCount { is_any }) = Untrusted::new(bytes.to_vec()).sanitise() {
+        let text = std::str::from_utf8(bytes).unwrap();
+        assert!(text.trim_ascii().bytes().all(|byte| byte.is_ascii_digit()));
+        assert_eq!(is_any, text.contains(|character| matches!(character, '1'..='9')));
+    }
 }
 
 fn check_uuid(bytes: &[u8]) {
