@@ -16,7 +16,6 @@ use nix::sys::socket::{
 };
 use nix::unistd::geteuid;
 
-use crate::call::Family;
 use crate::root::Root;
 use crate::{files, log, run};
 
@@ -97,15 +96,15 @@ fn received(from: &OwnedFd) -> io::Result<Option<File>> {
 
 /// What this process is asked to open, if it is such a copy: one that was started by the executable's own name, which no
 /// call has.
-pub(crate) fn asked<'a>(family: &Family, arguments: &'a [OsString]) -> Option<(Purpose, &'a Path)> {
+pub fn asked<'a>(own_name: &str, arguments: &'a [OsString]) -> Option<(Purpose, &'a Path)> {
     let [program, word, path] = arguments else { return None };
-    let is_own_name = Path::new(program).file_name().is_some_and(|name| name == family.name);
+    let is_own_name = Path::new(program).file_name().is_some_and(|name| name == own_name);
     let purpose = Purpose::ALL.into_iter().find(|purpose| word == purpose.word());
     purpose.filter(|_| is_own_name).map(|purpose| (purpose, Path::new(path)))
 }
 
 /// Opens it, hands it over and gives the exit status.
-pub(crate) fn hand_over(purpose: Purpose, path: &Path) -> c_int {
+pub fn hand_over(purpose: Purpose, path: &Path) -> c_int {
     let handed = purpose.open(path).and_then(|file| {
         let rights = [file.as_raw_fd()];
         let (content, control) = ([IoSlice::new(b"0")], [ControlMessage::ScmRights(&rights)]);

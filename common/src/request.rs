@@ -83,6 +83,19 @@ pub fn receive(family: &Family, arguments: &[OsString]) -> Result<Request, Failu
     }
 }
 
+/// Reads the request of a connection that any call may come by. Gives the method too, which nobody vouches for.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_any() -> Result<(Vec<u8>, Request), Failure> {
+    let bytes = read_limited(0, NOTES_REQUEST_MAX)?;
+    let method = bytes.split(|byte| b"+ \0".contains(byte)).next().unwrap_or_default();
+    if bytes.len() > limit_of(method) {
+        return Err(TOO_LONG);
+    }
+    Ok((method.to_vec(), from_descriptor(method, &bytes)?))
+}
+
 /// The executable's own base name up to a `+`: one executable serves a family through symbolic links.
 fn method_of(program: Option<&OsString>) -> Vec<u8> {
     let path = program.map(|program| program.as_bytes()).unwrap_or_default();

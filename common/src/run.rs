@@ -18,7 +18,7 @@ use crate::request::{REMOTE_DOMAIN, REQUESTED_TARGET};
 use crate::root::{ROOT_VARIABLE, Root};
 use crate::spawn::{self, Leads};
 
-pub use crate::spawn::{Process, Stream};
+pub use crate::spawn::{Process, Stream, copy};
 
 /// What programs get of an environment: untranslated messages, and where to look for the programs they start.
 const ENVIRONMENT: [&std::ffi::CStr; 2] = [c"LC_ALL=C.UTF-8", c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"];

@@ -30,12 +30,32 @@ pub fn serve(family: &Family, arguments: &[OsString]) -> c_int {
     let outcome = request.and_then(|request| handle(family, &request, &root));
     let is_silent = request::is_told_by_status(family, arguments);
     let has_failed = outcome.is_err() && (is_silent || request::is_streamed(family, arguments));
-    match answer(outcome, &root) {
-        Some(Answer::Message(bytes)) if !is_silent => send(&bytes),
-        Some(Answer::Stream(serve)) => return serve(),
-        _ => {}
+    let told = answer(outcome, &root).filter(|answer| !is_silent || matches!(answer, Answer::Stream(_)));
+    tell(told).unwrap_or_else(|| c_int::from(has_failed))
+}
+
+/// Sends what there is to send; gives the exit status of a stream.
+fn tell(answer: Option<Answer>) -> Option<c_int> {
+    match answer? {
+        Answer::Message(bytes) => send(&bytes),
+        Answer::Stream(serve) => return Some(serve()),
     }
-    c_int::from(has_failed)
+    None
+}
+
+/// No call at all.
+const NOTHING: Family = Family { name: "", calls: &[] };
+
+/// Serves the one request that comes by standard input, which may be for any call of these families whose name begins
+/// like this; gives the exit status.
+pub fn serve_any(families: &[&Family], prefix: &str, root: &Root) -> c_int {
+    log::catch_panics();
+    let outcome = request::receive_any().and_then(|(method, request)| {
+        let serves =
+            |family: &&&Family| method.starts_with(prefix.as_bytes()) && family.find(&method).is_some();
+        handle(families.iter().find(serves).unwrap_or(&&NOTHING), &request, root)
+    });
+    tell(answer(outcome, root)).unwrap_or_default()
 }
 
 /// Writes a whole message. An error is met by trying once more, so that one that passes loses no answer. A caller that

@@ -1,5 +1,5 @@
 //! Starting another program: `posix_spawn`, which is smaller than std's `Command`.
-#![allow(unsafe_code, reason = "pidfd_open has no wrapper in nix")]
+#![allow(unsafe_code, reason = "pidfd_open has no wrapper in nix, and forking is unsafe in it")]
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -12,7 +12,7 @@ use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_s
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::{ForkResult, Pid, fork, pipe2};
 
 /// What a program gets as one of its standard streams.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -165,6 +165,21 @@ impl Process {
     pub(crate) fn id(&self) -> Pid {
         self.id
     }
+}
+
+/// Makes a copy of this process, which has the same open descriptors and nothing else in common with it. Tells whether we
+/// are the copy.
+///
+/// # Errors
+/// What the system says; also where this process has several threads, whose locks nobody would give back in the copy.
+pub fn copy() -> io::Result<bool> {
+    // A process's folder of threads has a link for each, and two of its own.
+    const OF_ONE_THREAD: u64 = 3;
+    if nix::sys::stat::stat("/proc/self/task")?.st_nlink != OF_ONE_THREAD {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    // SAFETY: nobody but this very thread can hold a lock or be in the middle of anything.
+    Ok(matches!(unsafe { fork() }?, ForkResult::Child))
 }
 
 /// A descriptor that is readable once a process has ended.

@@ -34,7 +34,7 @@ pub unsafe fn main(family: &Family, count: c_int, words: *const *const c_char) -
     }
     // SAFETY: our caller vouches for both.
     let arguments = unsafe { arguments(count, words) };
-    match opened::asked(family, &arguments) {
+    match opened::asked(family.name, &arguments) {
         Some((purpose, path)) => opened::hand_over(purpose, path),
         None => serve::serve(family, &arguments),
     }

@@ -26,6 +26,8 @@ pub const WRITTEN_BY_TEMPLATE: &str = "/features-request/bogus 1\n/features-requ
 pub struct Case {
     pub id: u32,
     #[serde(default)]
+    sock: Option<String>,
+    #[serde(default)]
     pub method: Option<String>,
     #[serde(default)]
     pub dest: Option<String>,
@@ -55,6 +57,30 @@ pub fn located(text: &str) -> String {
 /// Bytes from latin-1 text.
 pub fn bytes(text: &str) -> Vec<u8> {
     text.chars().map(|character| u8::try_from(u32::from(character)).unwrap()).collect()
+}
+
+impl Case {
+    fn recorded_socket(&self) -> &str {
+        self.sock.as_deref().unwrap_or("admin")
+    }
+
+    /// The file of the socket at which it was recorded.
+    pub fn socket(&self) -> String {
+        match self.recorded_socket() {
+            "admin" => "qubesd.sock".to_owned(),
+            other => format!("qubesd.{other}.sock"),
+        }
+    }
+
+    /// Whether it was recorded at a socket that its call is not for: what nothing but sockets can tell.
+    pub fn is_at_a_wrong_socket(&self) -> bool {
+        let own = match self.recorded_socket() {
+            "misc" => "qubes.",
+            "internal" => "internal.",
+            _ => return false,
+        };
+        self.method.as_deref().is_some_and(|method| !method.starts_with(own))
+    }
 }
 
 impl Case {

@@ -16,6 +16,7 @@ pub mod checks;
 pub mod companions;
 pub mod executables;
 pub mod fixture;
+pub mod gateway;
 pub mod golden;
 pub mod in_use;
 pub mod listener;

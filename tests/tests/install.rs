@@ -174,7 +174,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     place.done(&[]);
     let root = place.path("root");
     let units = root.join("usr/lib/systemd/system");
-    for target in ["sysinit", "basic", "shutdown", "multi-user"] {
+    for target in ["sysinit", "basic", "shutdown", "multi-user", "sockets"] {
         std::fs::write(units.join(format!("{target}.target")), "[Unit]\nDescription=A target\n").unwrap();
     }
     std::fs::copy(units.join("qubes-vm@.service"), units.join("qubes-vm@sys-net.service")).unwrap();
@@ -183,6 +183,8 @@ fn systemd_finds_nothing_wrong_with_the_units() {
         "qubes-admin-boot.service",
         "qubes-admin-qubes.service",
         "qubes-admin-preload.service",
+        "qubes-admin-gateway.socket",
+        "qubes-admin-gateway.service",
         "qubes-vm@sys-net.service",
     ]);
     let output = check.output().unwrap();

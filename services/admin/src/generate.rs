@@ -4,6 +4,8 @@ use common::call::{Access, Destination, Entry, Presence, Scope};
 use common::root::Root;
 use common::store::{DIRECTORY_MODE, Store};
 
+use crate::tool::SOCKETS;
+
 /// Every generated file: path from the repository's root, and content.
 pub fn files() -> Vec<(&'static str, String)> {
     let groups = [("admin-global-ro", "admin-global-rwx"), ("admin-local-ro", "admin-local-rwx")];
@@ -14,6 +16,8 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("rpc-config/rpc-config/admin", rpc_config()),
         ("rpc-config/sysctl.d/qubes-admin.conf", limits()),
         ("rpc-config/systemd/qubes-admin-boot.service", boot()),
+        ("rpc-config/systemd/qubes-admin-gateway.service", gateway()),
+        ("rpc-config/systemd/qubes-admin-gateway.socket", sockets()),
         ("rpc-config/systemd/qubes-admin-preload.service", preload()),
         ("rpc-config/systemd/qubes-admin-qubes.service", qubes()),
         ("rpc-config/systemd/qubes-vm@.service", qube()),
@@ -174,6 +178,42 @@ fn preload() -> String {
         UMask=0007\n\n\
         [Install]\n\
         WantedBy=multi-user.target\n"
+        .to_owned()
+}
+
+/// The sockets of the daemon that dom0's tools know, which gives them up. Calls of many qubes may come at once: a limit on
+/// how often the gateway is started would let any of them close the sockets for good.
+fn sockets() -> String {
+    let listen: String = SOCKETS.iter().map(|(name, _)| format!("ListenStream=/run/{name}\n")).collect();
+    format!(
+        "# Generated, UPDATE=1 cargo test writes this file.\n\
+        [Unit]\n\
+        Description=The sockets at which dom0's tools make calls of the Admin API\n\
+        ConditionPathExists=/var/lib/qubes/admin/system.json\n\
+        Conflicts=qubesd.service\n\
+        After=qubesd.service\n\n\
+        [Socket]\n\
+        {listen}\
+        SocketMode=0660\n\
+        SocketGroup=qubes\n\
+        TriggerLimitIntervalSec=0\n\n\
+        [Install]\n\
+        WantedBy=sockets.target\n"
+    )
+}
+
+/// The gateway ends when it has nothing to do, and leaves the calls alone that it serves when it is ended.
+fn gateway() -> String {
+    "# Generated, UPDATE=1 cargo test writes this file.\n\
+        [Unit]\n\
+        Description=Serve the calls of dom0's tools\n\
+        Requires=qubes-admin-gateway.socket\n\
+        StartLimitIntervalSec=0\n\n\
+        [Service]\n\
+        Type=exec\n\
+        ExecStart=/usr/bin/qubes-admin gateway\n\
+        KillMode=process\n\
+        UMask=0007\n"
         .to_owned()
 }
 

@@ -6,6 +6,7 @@ mod complete;
 mod content;
 mod event;
 mod events;
+mod gateway;
 mod init;
 mod man;
 mod out;
@@ -22,18 +23,22 @@ mod tree;
 mod volume;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{ExitCode, exit};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 use common::call::Row;
 use common::root::Root;
+use common::{environment, opened};
 
+pub(crate) use gateway::SOCKETS;
 use out::Stop;
+
+const NAME: &str = "qubes-admin";
 
 /// Administers qubes from dom0, without a daemon.
 #[derive(Parser)]
-#[command(name = "qubes-admin", version, max_term_width = 100)]
+#[command(name = NAME, version, max_term_width = 100)]
 struct Arguments {
     /// Directory that stands in front of every absolute path [default: QUBES_ADMIN_ROOT, else /].
     #[arg(long, value_name = "DIR", global = true, value_hint = clap::ValueHint::DirPath)]
@@ -110,6 +115,10 @@ enum Command {
     /// One that was just made and is not started yet goes, too. A unit of systemd does that at boot, before any is made.
     /// Firewall rules that end are watched from then on.
     CleanUp,
+    /// Serve the sockets at which dom0's tools call.
+    ///
+    /// Each connection gets a process of its own. A unit of systemd starts this when somebody calls.
+    Gateway(gateway::Gateway),
     /// Print changes as they happen.
     Events(events::Events),
     /// Print every call with the executable that serves it.
@@ -126,6 +135,9 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    if let Some((purpose, path)) = opened::asked(NAME, &environment::arguments()) {
+        exit(opened::hand_over(purpose, path));
+    }
     CompleteEnv::with_factory(Arguments::command).var(complete::VARIABLE).complete();
     let arguments = Arguments::parse();
     let root = arguments.root.map_or_else(Root::from_environment, Root::at);
@@ -156,6 +168,7 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::Preload => power::preload(root),
         Command::ShutdownAll(shutdown) => shutdown_all::run(shutdown, root),
         Command::CleanUp => power::clean_up(root),
+        Command::Gateway(gateway) => gateway::run(gateway, root),
         Command::Events(events) => events::run(events, root),
         Command::Methods => methods(),
         Command::Completions { shell } => complete::print_script(shell),
