@@ -225,6 +225,16 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     sync_directory(path)
 }
 
+/// The same of what need not survive a power loss.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_plainly(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = beside(path, ".new");
+    let written = create(&temporary, mode).and_then(|mut file| file.write_all(content));
+    written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
 /// Renames durably.
 ///
 /// # Errors

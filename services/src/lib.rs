@@ -16,8 +16,10 @@ pub mod listing;
 pub mod notes;
 pub mod notify;
 pub mod pool;
+pub mod power;
 pub mod preload;
 pub mod property;
+pub mod system_info;
 pub mod tag;
 pub mod visible;
 pub mod vm;
@@ -38,6 +40,7 @@ pub const FAMILIES: &[&Family] = &[
     &preload::FAMILY,
     &property::GLOBAL,
     &property::VM,
+    &system_info::FAMILY,
     &tag::FAMILY,
     &vm::DISPOSABLE,
     &vm::TEMPLATE,

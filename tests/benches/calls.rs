@@ -22,6 +22,8 @@ use tests::measure::children_cpu;
 use tests::{Fixture, stepper};
 
 const SIZES: [u16; 4] = [10, 100, 1_000, 5_000];
+/// How many of the qubes run.
+const RUNNING: u16 = 10;
 const RUNS: usize = 200;
 /// Runs of calls that change something, which wait for the disk.
 const CHANGING_RUNS: usize = 30;
@@ -39,7 +41,7 @@ const fn empty(heading: &'static str, executable: &'static str) -> Subject {
     Subject { heading, executable, method: "", rest: |_| String::new() }
 }
 
-const SUBJECTS: [Subject; 7] = [
+const SUBJECTS: [Subject; 8] = [
     empty("static", "empty-static"),
     empty("dynamic", "empty-dynamic"),
     Subject {
@@ -52,6 +54,12 @@ const SUBJECTS: [Subject; 7] = [
         heading: "list",
         executable: "admin-vm-list",
         method: "admin.vm.List",
+        rest: |_| "+ dom0 name dom0\0".to_owned(),
+    },
+    Subject {
+        heading: "info",
+        executable: "admin-system-info",
+        method: "internal.GetSystemInfo",
         rest: |_| "+ dom0 name dom0\0".to_owned(),
     },
     Subject {
@@ -82,6 +90,8 @@ fn main() {
     let mut counts = Vec::new();
     for size in SIZES {
         let fixture = Fixture::with_qubes(size);
+        let _running: Vec<_> =
+            (1..=RUNNING).map(|number| fixture.domain(&format!("q{number}"), "Running")).collect();
         let root = fixture.path("/");
         println!("{}", row(size, &cpu_times(&programs, &root)));
         counts.push(row(size, &system_calls(&programs, &root)));
@@ -100,7 +110,9 @@ fn cpu_times(programs: &Path, root: &Path) -> Vec<String> {
     let mut least = [u64::MAX; SUBJECTS.len()];
     for run in 0..RUNS {
         for (subject, least) in SUBJECTS.iter().zip(&mut least) {
-            if run < CHANGING_RUNS || matches!(subject.heading, "static" | "dynamic" | "get" | "list") {
+            if run < CHANGING_RUNS
+                || matches!(subject.heading, "static" | "dynamic" | "get" | "list" | "info")
+            {
                 *least = (*least).min(cpu_time(subject, command(subject, programs, root, run)));
             }
         }

@@ -119,6 +119,21 @@ impl Entry {
         self.references().find(|(name, _)| *name == property).map(|(_, target)| target)
     }
 
+    /// Its feature `internal`.
+    pub fn internal(&self) -> Option<String> {
+        self.mark("@internal=")
+    }
+
+    /// The service by which calls to a remote qube are carried.
+    pub fn transport_rpc(&self) -> Option<String> {
+        self.mark("@transport_rpc=")
+    }
+
+    fn mark(&self, name: &str) -> Option<String> {
+        let mut references = self.column(Column::References).split(',');
+        references.find_map(|pair| pair.strip_prefix(name)).map(unpacked)
+    }
+
     /// Assigned devices: names of the qubes that provide them, and their ports.
     pub fn device_backends(&self) -> impl Iterator<Item = (&str, String)> {
         let references = self.column(Column::References).split(',');
@@ -138,29 +153,32 @@ fn references(qube: &Qube) -> Vec<String> {
     });
     let devices =
         qube.devices.iter().map(|device| format!("@device={}+{}", device.backend, packed(&device.id)));
-    properties.chain(devices).collect()
+    let transport = qube.properties.get("transport_rpc").and_then(Value::as_text);
+    let marks = [("@internal", qube.feature("internal")), ("@transport_rpc", transport)];
+    let marks = marks.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", packed(value?))));
+    properties.chain(devices).chain(marks).collect()
 }
 
-/// A port's identifier as one word of a column: the specification gives it no grammar, so what would end the word, the
-/// column or the line is written as `%` and two digits.
-fn packed(port: &str) -> String {
+/// A text without a grammar of its own, a port's identifier for example, as one word of a column: what would end the word,
+/// the column or the line is written as `%` and two digits.
+fn packed(text: &str) -> String {
     let pack = |character: char| match character {
         '%' | ',' | '\0'..='\x1f' => format!("%{:02x}", u32::from(character)),
         _ => character.to_string(),
     };
-    port.chars().map(pack).collect()
+    text.chars().map(pack).collect()
 }
 
-/// The identifier that became a word.
+/// The text that became a word.
 fn unpacked(word: &str) -> String {
     let mut parts = word.split('%');
-    let mut port = parts.next().unwrap_or_default().to_owned();
+    let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (code, rest) = part.split_at_checked(2).unwrap_or((part, ""));
-        port.extend(u8::from_str_radix(code, 16).map(char::from));
-        port.push_str(rest);
+        text.extend(u8::from_str_radix(code, 16).map(char::from));
+        text.push_str(rest);
     }
-    port
+    text
 }
 
 /// All entries, dom0 first and then by name, with the store's generation.
@@ -229,7 +247,7 @@ impl Index {
     pub fn parse(bytes: Vec<u8>) -> Option<Self> {
         let text = String::from_utf8(bytes).ok()?;
         let (header, lines) = text.split_at_checked(HEADER)?;
-        let generation = header.trim_end().parse().ok()?;
+        let generation = generation_in(header)?;
         let body = lines.strip_suffix(".\n").filter(|body| body.is_empty() || body.ends_with('\n'))?;
         let entries = body.split_terminator('\n').map(|line| Entry { line: line.to_owned() }).collect();
         Some(Self { generation, entries, left_out: None })
@@ -245,6 +263,10 @@ impl Index {
         text.push_str(".\n");
         text.into_bytes()
     }
+}
+
+fn generation_in(header: &str) -> Option<u64> {
+    header.trim_end().parse().ok()
 }
 
 fn header(generation: u64) -> String {
@@ -278,6 +300,13 @@ impl Store {
                 Ok(index)
             }
         }
+    }
+
+    /// The generation that the index was last written for, if that can be read.
+    pub(super) fn indexed_generation(&self) -> Result<Option<u64>, StoreError> {
+        let stored = self.vfs.read(&self.run.join(FILE)).map_err(StoreError::io("reading the index"))?;
+        let header = stored.as_deref().and_then(|bytes| std::str::from_utf8(bytes.get(..HEADER)?).ok());
+        Ok(header.and_then(generation_in))
     }
 
     /// The index as it was last written, if it can be read.

@@ -125,6 +125,17 @@ impl<'s> View<'s> {
         }
     }
 
+    /// Generation of the newest committed change.
+    ///
+    /// # Errors
+    /// As [`View::listed`].
+    pub fn generation(&self) -> Result<u64, StoreError> {
+        match self.store.indexed_generation()? {
+            Some(generation) => Ok(generation),
+            None => Ok(self.listed()?.generation),
+        }
+    }
+
     /// The index of all qubes that can be read, for showing. Only a locked view has one that is sure to be current.
     ///
     /// # Errors

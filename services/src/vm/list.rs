@@ -1,16 +1,14 @@
 //! `admin.vmclass.List` and `admin.vm.List` (spec 10 §2.2, §2.3).
 
-use std::collections::BTreeSet;
-
 use common::call::{Call, Content, Destination, Granted, Presence, Received, Row, Values, World};
 use common::failure::{Failure, Refusal};
-use common::hypervisor::{PowerState, power_state};
 use common::model::Class;
-use common::names::{Ascii, QubeName};
+use common::names::Ascii;
 use common::store;
 
 use crate::input;
 use crate::listing::{self, Item};
+use crate::power::States;
 use crate::property::Context;
 use crate::visible::Visible;
 
@@ -56,7 +54,7 @@ impl Call for List {
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let index = world.view().listed()?;
-        let states = States::of(world);
+        let states = States::of(world.hypervisor());
         let visible = Visible::to(granted.caller(), &Context::of(world), world.view())?;
         let destination = granted.destination();
         let asked = |entry: &&store::Entry| destination.is_dom0() || entry.name() == destination.as_str();
@@ -65,34 +63,11 @@ impl Call for List {
     }
 }
 
-fn item(entry: &store::Entry, states: &States<'_>) -> Item {
+fn item(entry: &store::Entry, states: &States) -> Item {
     let (name, class, uuid) = (entry.name(), entry.class(), entry.uuid());
     let state = states.state(class, name);
     Item {
         identifier: name.to_owned(),
         line: format!("{name} class={} state={state} uuid={uuid}", class.as_str()),
-    }
-}
-
-/// Power states of many qubes: only those that may have a domain are asked for.
-struct States<'a> {
-    world: &'a World<'a>,
-    running: BTreeSet<String>,
-}
-
-impl<'a> States<'a> {
-    fn of(world: &'a World<'a>) -> Self {
-        let mut running = BTreeSet::new();
-        running.extend(world.hypervisor().running());
-        Self { world, running }
-    }
-
-    fn state(&self, class: Class, name: &str) -> PowerState {
-        match QubeName::parse(name) {
-            Ok(name) if self.running.contains(name.as_str()) || !class.is_qubes_vm() => {
-                power_state(self.world.hypervisor(), class, &name)
-            }
-            _ => PowerState::Halted,
-        }
     }
 }
