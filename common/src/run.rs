@@ -235,11 +235,40 @@ pub fn own_call(
     request: &str,
     deadline: Duration,
 ) -> io::Result<Finished> {
+    finish(begin_own_call(root, family, method, request)?, deadline)
+}
+
+/// Begins such a call, whose end is awaited later.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn begin_own_call(root: &Root, family: &str, method: &str, request: &str) -> io::Result<Process> {
     let program = CString::new(ours(root, family)?.as_os_str().as_bytes())?;
     let (words, environment) = ([CString::new(method)?], [root_variable(root)?]);
     let streams = [Stream::Pipe, Stream::Pipe, Stream::Pipe];
-    let process = spawn::start_as(&program, &words, &environment, streams, Leads::Group)?;
-    capture::finish(process, request, deadline)
+    let mut process = spawn::start_as(&program, &words, &environment, streams, Leads::Group)?;
+    if let Some(mut input) = process.input() {
+        // A call may answer without reading its request.
+        let _ = input.write_all(request.as_bytes());
+    }
+    Ok(process)
+}
+
+/// Begins a program with our own rights that nobody talks with.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn begin(program: &Path, arguments: &[&str]) -> io::Result<Process> {
+    let (words, environment) = (words(&[], program, arguments)?, ENVIRONMENT.map(CString::from));
+    spawn::start(&words, &environment, [Stream::Nothing; 3], Leads::Group)
+}
+
+/// Awaits the end of what was begun.
+///
+/// # Errors
+/// As [`as_root`].
+pub fn finish(process: Process, deadline: Duration) -> io::Result<Finished> {
+    capture::finish(process, "", deadline)
 }
 
 /// A descriptor that is readable once a process has ended.

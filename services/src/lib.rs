@@ -19,6 +19,7 @@ pub mod pool;
 pub mod power;
 pub mod preload;
 pub mod property;
+pub mod sleep;
 pub mod system_info;
 pub mod tag;
 pub mod visible;
@@ -40,6 +41,7 @@ pub const FAMILIES: &[&Family] = &[
     &preload::FAMILY,
     &property::GLOBAL,
     &property::VM,
+    &sleep::FAMILY,
     &system_info::FAMILY,
     &tag::FAMILY,
     &vm::DISPOSABLE,

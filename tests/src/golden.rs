@@ -77,9 +77,11 @@ impl Case {
         let own = match self.recorded_socket() {
             "misc" => "qubes.",
             "internal" => "internal.",
-            _ => return false,
+            _ => "admin.",
         };
-        self.method.as_deref().is_some_and(|method| !method.starts_with(own))
+        let method = self.method.as_deref().unwrap_or_default();
+        let is_for = |prefix: &&str| method.starts_with(prefix);
+        ["admin.", "internal.", "qubes."].iter().any(|prefix| *prefix != own && is_for(prefix))
     }
 }
 

@@ -329,3 +329,16 @@ fn they_are_made_at_boot_in_place_of_those_that_the_machines_end_left() {
     assert!(are_ready(&fixture, 2) && listed(&fixture).iter().all(|name| !old.contains(name)));
     assert_eq!(disposables(&fixture).len(), 2);
 }
+
+#[test]
+fn they_go_before_the_machine_sleeps_and_are_made_again_when_it_is_awake() {
+    let fixture = prepared();
+    filled(&fixture, 2);
+    fixture.ok("internal.SuspendPre", "dom0", "");
+    assert_eq!((listed(&fixture), disposables(&fixture)), (Vec::new(), BTreeSet::new()));
+    fixture.ok(&format!("{CREATE}+preload"), "dvm", "");
+    assert_eq!(disposables(&fixture), BTreeSet::new(), "none is made while the machine sleeps");
+    let events = fixture.events_of(|fixture| drop(fixture.ok("internal.SuspendPost", "dom0", "")));
+    assert_eq!(events.first().unwrap(), "dvm domain-preload-dispvm-start reason=system resumed");
+    until("nobody makes them again", || are_ready(&fixture, 2));
+}

@@ -10,10 +10,13 @@ use common::model::Qube;
 use common::names::QubeName;
 use common::quote::quote;
 use common::root::Root;
-use common::run;
+use common::run::{self, Process};
 
 use super::qrexec;
 use crate::property::Context;
+
+/// The program that does it.
+const CLIENT: &str = "/usr/bin/qrexec-client";
 
 /// Whether a service can be run in a qube.
 ///
@@ -46,7 +49,18 @@ pub fn run(
     input: &str,
     deadline: Duration,
 ) -> io::Result<Finished> {
-    let program = root.path("/usr/bin/qrexec-client");
-    let command = format!("{user}:QUBESRPC {service} dom0");
-    run::with_input(&program, &["-d", qube.as_str(), &command], input, deadline)
+    let arguments = ["-d", qube.as_str(), &command(user, service)];
+    run::with_input(&root.path(CLIENT), &arguments, input, deadline)
+}
+
+/// Begins a service in a qube, as a user there, that gets no input and whose output nobody reads.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn begin(root: &Root, qube: &QubeName, user: &str, service: &str) -> io::Result<Process> {
+    run::begin(&root.path(CLIENT), &["-d", qube.as_str(), &command(user, service)])
+}
+
+fn command(user: &str, service: &str) -> String {
+    format!("{user}:QUBESRPC {service} dom0")
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use common::call::no_such_domain;
 use common::failure::{Exception, Failure};
-use common::files;
 use common::hypervisor::PowerState;
 use common::model::{Class, Qube, Value};
 use common::names::QubeName;
 use common::root::Root;
 use common::storage::unfinished;
 use common::store::{Store, View};
+use common::{files, log};
 
 use super::outdated::Compared;
 use super::{
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::companion::{qrexec, service};
 use crate::property::{Case, Context};
-use crate::{feature, lifecycle, vm};
+use crate::{feature, lifecycle, sleep, vm};
 
 /// Bytes that the memory daemon could give to new domains, if there is one.
 const FREE_MEMORY: &str = "/run/qubes/qmemman-avail-mem";
@@ -116,8 +116,36 @@ pub fn remove(store: &Store, context: &Context<'_>, name: &QubeName) -> Result<(
     if goes && runs { calls::kill(context.root, name) } else { Ok(()) }
 }
 
-/// Whether another one is to be made, and there is memory for it.
+/// Removes all of them, of whatever template. What cannot be removed now is logged.
+pub fn put_all_away(store: &Store, context: &Context<'_>) {
+    let removed = all_waiting(store).map(|names| {
+        for name in names {
+            if let Err(failure) = remove(store, context, &name) {
+                log::line(&format!("{name} is not put away: {}", failure.into_text()));
+            }
+        }
+    });
+    if let Err(failure) = removed {
+        log::line(&format!("no disposables are put away: {}", failure.into_text()));
+    }
+}
+
+fn all_waiting(store: &Store) -> Result<Vec<QubeName>, Failure> {
+    let view = store.read()?;
+    let mut names = Vec::new();
+    for entry in view.index()?.entries().iter().filter(|entry| entry.class() == Class::DispVM) {
+        let template = entry.reference("template").map_or(Ok(None), |name| view.qube_named(name))?;
+        let pair = template.zip(view.qube_named(entry.name())?);
+        names.extend(pair.filter(|(of, qube)| is_waiting(of, qube)).map(|(_, qube)| qube.name.clone()));
+    }
+    Ok(names)
+}
+
+/// Whether another one is to be made, and there is memory for it. None is while the machine sleeps, or is about to.
 fn has_need(store: &Store, context: &Context<'_>, template: &QubeName) -> Result<bool, Failure> {
+    if sleep::is_near(context.root) {
+        return Ok(false);
+    }
     let view = store.read()?;
     let Some(template) = view.qube(template)? else { return Ok(false) };
     let case = Case { view: &view, context: *context, qube: Some(&template) };

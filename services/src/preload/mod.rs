@@ -28,7 +28,7 @@ pub use background::{FAMILY, run_now, start};
 pub use calls::MAKE;
 pub use hand_out::{Taken, take};
 use keep::keep_up;
-pub use keep::remove as put_away;
+pub use keep::{put_all_away, remove as put_away};
 pub use refresh::refresh;
 pub use wish::changed as wish_changed;
 
@@ -75,11 +75,24 @@ fn maximum(view: &View<'_>, template: &Qube) -> Result<usize, Failure> {
 }
 
 /// Whether any shall be made of a qube.
+fn is_wished(view: &View<'_>, template: &Qube) -> Result<bool, Failure> {
+    Ok(is_for(template.class) && maximum(view, template)? > 0)
+}
+
+/// The qubes of which some shall be made.
 ///
 /// # Errors
 /// What the store says.
-pub fn is_wished(view: &View<'_>, template: &Qube) -> Result<bool, Failure> {
-    Ok(is_for(template.class) && maximum(view, template)? > 0)
+pub fn wished(view: &View<'_>) -> Result<Vec<QubeName>, Failure> {
+    let mut wished = Vec::new();
+    for entry in view.listed()?.entries().iter().filter(|entry| is_for(entry.class())) {
+        if let Some(qube) = view.qube_named(entry.name())?
+            && is_wished(view, &qube)?
+        {
+            wished.push(qube.name.clone());
+        }
+    }
+    Ok(wished)
 }
 
 fn is_default(view: &View<'_>, template: &Qube) -> Result<bool, Failure> {

@@ -45,18 +45,10 @@ pub(super) fn autostart(root: &Root) -> Result<(), Stop> {
 
 /// Makes the disposables that are wished for in advance.
 pub(super) fn preload(root: &Root) -> Result<(), Stop> {
-    let names = {
+    let names: Vec<String> = {
         let store = Store::at(root);
-        let view = store.read()?;
-        let mut wished = Vec::new();
-        for name in view.names()? {
-            if let Some(qube) = view.qube(&name)?
-                && preload::is_wished(&view, &qube).map_err(|failure| failure.into_text().into_owned())?
-            {
-                wished.push(name.to_string());
-            }
-        }
-        wished
+        let wished = preload::wished(&store.read()?).map_err(|failure| failure.into_text().into_owned())?;
+        wished.iter().map(ToString::to_string).collect()
     };
     each(&names, |name| call(root, name, "admin.vm.CreateDisposable+preload"))
 }
