@@ -151,7 +151,7 @@ fn cpu_time(subject: &Subject, mut command: Command) -> u64 {
 fn install(scratch: &Path) -> PathBuf {
     let programs = scratch.join("programs");
     std::fs::create_dir(&programs).unwrap();
-    for executable in ["admin-vm-property", "admin-vm-list", "admin-vm-create"] {
+    for executable in ["admin-vm-property", "admin-vm-list", "admin-system-info", "admin-vm-create"] {
         std::fs::copy(released().join(executable), programs.join(executable)).unwrap();
     }
     for (name, flags) in [("empty-static", "-Ctarget-feature=+crt-static"), ("empty-dynamic", "-Lnative=.")] {
