@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use tests::Fixture;
+use tests::companions::{database, entries};
 use tests::listener::Listener;
 
 /// Properties whose reset is announced although nobody reset them.
@@ -31,7 +32,7 @@ const DERIVED: [&str; 20] = [
 ];
 
 /// The names of one row of the tables: a family's with `:` at the end.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 25] = [
     "device-assign:",
     "device-assignment-changed:",
     "device-pre-assign:",
@@ -47,6 +48,7 @@ const NAMES: [&str; 23] = [
     "domain-qdb-create",
     "domain-tag-add:",
     "domain-tag-delete:",
+    "features-request",
     "firewall-changed",
     "net-domain-connect",
     "property-del:",
@@ -55,6 +57,7 @@ const NAMES: [&str; 23] = [
     "property-pre-set:",
     "property-reset:",
     "property-set:",
+    "template-postinstall",
 ];
 
 /// One call after another, whose events and derived events make up the tables.
@@ -115,6 +118,8 @@ fn every_event_of_a_served_call_reaches_a_listener_under_its_name() {
     let _domains = [fixture.domain("test-vm1", "Running"), fixture.domain("test-net", "Running")];
     fixture.ok("admin.vm.property.Set+netvm", "test-vm1", "");
     fixture.ok("admin.vm.property.Reset+netvm", "test-vm1", "");
+    database(&fixture, "test-template", entries(&[("/qubes-tools/qrexec", b"1")]));
+    assert_eq!(fixture.call_as("test-template", "qubes.NotifyTools", "dom0", ""), b"0\0");
     fixture.ok("admin.vm.feature.Set+end", "dom0", "");
     let messages = listener.until("domain-feature-pre-set:end");
     let seen: BTreeSet<&str> = messages.iter().map(|message| message.split('·').nth(2).unwrap()).collect();

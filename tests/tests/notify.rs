@@ -4,8 +4,10 @@
 use std::io::Write;
 use std::process::Stdio;
 
+use common::hypervisor::Published;
 use common::model::Value;
 use common::names::{FeatureName, FeatureValue};
+use common::policy::{IndexedSystem, Policy};
 use tests::Fixture;
 use tests::companions::{database, entries};
 use tests::fixture::{readable, refusal};
@@ -613,4 +615,33 @@ fn under_qrexec_the_exit_status_tells_all() {
         assert_eq!((output.status.code(), readable(&output.stdout)), (Some(status), String::new()), "{call}");
     }
     assert_eq!(fixture.ok("admin.vm.feature.Get+updates-available", TEMPLATE, ""), "1");
+}
+
+#[test]
+fn policy_lets_every_qube_tell_and_none_do_anything_else() {
+    let fixture = Fixture::new();
+    let policy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../rpc-config/policy.d");
+    let copied =
+        std::process::Command::new("cp").arg("-r").arg(policy).arg(fixture.path("/etc/qubes")).status();
+    assert!(copied.unwrap().success());
+    let (store, root) = (fixture.store(), fixture.root());
+    let (view, hypervisor) = (store.read().unwrap(), Published::at(&root));
+    let system = IndexedSystem::of(&view, &hypervisor).unwrap();
+    let policy = Policy::load(&root).unwrap();
+    for (service, is_allowed) in [
+        (REQUEST, true),
+        (TOOLS, true),
+        (UPDATES, true),
+        ("admin.vm.List", false),
+        ("internal.SuspendPre", false),
+    ] {
+        for qube in ["test-vm1", TEMPLATE] {
+            let allows = policy.is_plainly_allowed(&system, service, "+", qube, "dom0");
+            assert_eq!(allows, is_allowed, "{service} from {qube}");
+            assert!(
+                !policy.is_plainly_allowed(&system, service, "+", qube, "test-net"),
+                "{service} from {qube}"
+            );
+        }
+    }
 }
