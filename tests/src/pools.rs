@@ -1,9 +1,12 @@
 //! Pools of drivers whose programs are stand-ins, and volumes in them.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use common::model::Volume;
 use common::storage::{self, PoolDriver};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::{Fixture, executables};
 
@@ -131,4 +134,28 @@ pub fn committed(fixture: &Fixture, volume: &Volume) -> String {
 pub fn rewrite(fixture: &Fixture, volume: &Volume, word: &str) {
     write(&start(fixture, volume), word);
     stop(fixture, volume);
+}
+
+/// Starts a call on a volume of `new` that stops before one of its programs. Kills both there, or tells that the call had
+/// no such program.
+pub fn kill_before_program(fixture: &Fixture, call: &str, payload: &str, earlier: u32) -> bool {
+    let hanging = fixture.path("/hanging");
+    let _ = std::fs::remove_file(&hanging);
+    std::fs::write(fixture.path("/request"), format!("{call} dom0 name new\0{payload}")).unwrap();
+    let request = std::fs::File::open(fixture.path("/request")).unwrap();
+    spoil(fixture, "hang", "any", earlier);
+    let mut command = fixture.command(call.split('+').next().unwrap());
+    let mut call = command.stdin(request).stdout(Stdio::null()).spawn().unwrap();
+    while !hanging.exists() {
+        if call.try_wait().unwrap().is_some() {
+            std::fs::remove_file(fixture.path("/stand-in")).unwrap();
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    call.kill().unwrap();
+    call.wait().unwrap();
+    let program: i32 = std::fs::read_to_string(hanging).unwrap().parse().unwrap();
+    kill(Pid::from_raw(program), Signal::SIGKILL).unwrap();
+    true
 }

@@ -556,3 +556,24 @@ fn a_callback_pool_leaves_its_settings_to_its_configuration() {
     assert!(info.starts_with("conf_id=c\ndriver=callback\nname=callback\nsize="), "{info}");
     assert!(info.ends_with("included_in=varlibqubes\n"), "{info}");
 }
+
+#[test]
+fn a_zfs_volume_goes_by_one_command_at_stop_and_one_that_is_not_there_by_none() {
+    let fixture = fixture("zfs");
+    fixture.ok("admin.vm.CreateInPool.TemplateVM", "dom0", "name=base label=red pool=zfs");
+    fixture.ok("admin.vm.CreateInPool.AppVM+base", "dom0", "name=app label=red pool=zfs");
+    for name in ["root", "volatile"] {
+        let own = volume(&fixture, "app", name);
+        start(&fixture, &own);
+        commands(&fixture, "zfs");
+        let changing = || {
+            let all = commands(&fixture, "zfs");
+            assert_eq!(all.iter().filter(|command| command.starts_with("zfs list ")).count(), 1, "{all:?}");
+            all.into_iter().filter(|command| !command.starts_with("zfs list ")).collect::<Vec<_>>()
+        };
+        stop(&fixture, &own);
+        assert_eq!(changing(), [format!("zfs destroy -r tank/vms/app/{name}")]);
+        stop(&fixture, &own);
+        assert_eq!(changing(), [""; 0]);
+    }
+}

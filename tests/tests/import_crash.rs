@@ -15,6 +15,7 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 use nix::errno::Errno;
+use tests::pools::{add_lvm, add_zfs, committed, kill_before_program, rewrite, volume};
 use tests::stepper::{Trouble, run};
 use tests::volumes::{SIZE, image, images, is_temporary, new, old, stream, system};
 use tests::{Fixture, executables};
@@ -272,4 +273,99 @@ fn a_qube_goes_with_what_a_killed_import_left() {
     assert_eq!(told(&fixture).last().unwrap(), "end volume=private success=False");
     assert!(!image(&fixture, "").exists());
     assert!(check(&fixture, &[]).0);
+}
+
+/// Clones so far of which listeners know.
+fn clones(fixture: &Fixture, qube: &str) -> Vec<String> {
+    let subject = format!("{qube} domain-import-volume ");
+    fixture.events().into_iter().filter_map(|event| event.strip_prefix(&subject).map(str::to_owned)).collect()
+}
+
+/// A clone of a volume in a pool whose files are others.
+fn clone_of_filed(fixture: &Fixture) -> Command {
+    let token = fixture.ok("admin.vm.volume.CloneFrom+private", "filed", "");
+    call(fixture, "admin.vm.volume.CloneTo", &token)
+}
+
+/// What must hold once somebody came by. Gives whether the content is new.
+fn assert_cloned_or_not(fixture: &Fixture, place: &str) -> bool {
+    let content = content(fixture);
+    let is_new = content == grown();
+    assert!(is_new || content == old(), "{place}: torn");
+    let told: &[&str] = if is_new { &["name=private source=appvms/filed/private"] } else { &[] };
+    assert_eq!(clones(fixture, "made"), told, "{place}");
+    let volume = fixture.qube("made").volumes.remove(1);
+    assert_eq!(volume.size, u64::try_from(content.len()).unwrap(), "{place}");
+    assert_eq!(volume.import, None, "{place}");
+    assert_eq!(temporary(fixture), [""; 0], "{place}");
+    is_new
+}
+
+#[test]
+fn every_clone_that_meets_trouble_is_told_of_once_if_it_was_made() {
+    let prepared = system();
+    prepared.ok("admin.vm.CreateInPool.AppVM", "dom0", "name=filed label=red pool:private=test");
+    std::fs::write(prepared.path("/var/lib/qubes/test/appvms/filed/private.img"), grown()).unwrap();
+    let fail = |errno: Errno| move |place| Trouble::Fail(place, errno as i32);
+    let troubles: [&dyn Fn(usize) -> Trouble; 3] = [&Trouble::Kill, &fail(Errno::EIO), &fail(Errno::ENOSPC)];
+    for trouble in troubles {
+        let (mut place, mut places, mut news) = (0, 0, 0);
+        loop {
+            let fixture = prepared.copy();
+            let traced = run(clone_of_filed(&fixture), trouble(place));
+            if !traced.met {
+                break;
+            }
+            next_call(&fixture);
+            let told = format!("{:?}", trouble(place));
+            let is_new = assert_cloned_or_not(&fixture, &told);
+            assert!(!traced.output.starts_with(b"0\0") || is_new, "{told}: an acknowledged clone was lost");
+            next_call(&fixture);
+            assert_eq!(assert_cloned_or_not(&fixture, &told), is_new, "{told}");
+            (place, places, news) = (place + stride(), places + 1, news + usize::from(is_new));
+        }
+        println!("{:?}: {places} places, {news} with new content", trouble(0));
+        assert!(places > 10 && news > 0 && news < places, "{news} of {places}");
+    }
+}
+
+#[test]
+fn a_clone_killed_before_any_of_its_programs_is_told_of_once_with_all_that_follows() {
+    for pool in ["lvm", "zfs"] {
+        let fixture = Fixture::new();
+        if pool == "lvm" {
+            add_lvm(&fixture)
+        } else {
+            add_zfs(&fixture)
+        }
+        for qube in ["new", "source"] {
+            let create = format!("name={qube} label=red pool={pool}");
+            fixture.ok("admin.vm.CreateInPool.StandaloneVM", "dom0", create);
+            fixture.ok("admin.vm.volume.Resize+root", qube, "8192");
+        }
+        let (own, source) = (volume(&fixture, "new", "root"), volume(&fixture, "source", "root"));
+        rewrite(&fixture, &source, "src");
+        fixture.ok("admin.vm.feature.Set+boot-mode.standalone-default", "new", "default");
+        let mut kills = 0;
+        for earlier in 0.. {
+            rewrite(&fixture, &own, "old");
+            let _ = fixture.call("admin.vm.feature.Remove+boot-mode.active", "new", "");
+            let token = fixture.ok("admin.vm.volume.CloneFrom+root", "source", "");
+            let before = clones(&fixture, "new").len();
+            let was_killed = kill_before_program(&fixture, "admin.vm.volume.CloneTo+root", &token, earlier);
+            let place = format!("{pool}: killed before program {earlier}");
+            fixture.ok("admin.vm.volume.Set.rw+root", "new", "True");
+            let is_new = committed(&fixture, &own) == "src";
+            assert!(is_new || committed(&fixture, &own) == "old", "{place}: torn");
+            assert_eq!(clones(&fixture, "new").len() - before, usize::from(is_new), "{place}");
+            let mode = fixture.call("admin.vm.feature.Get+boot-mode.active", "new", "");
+            assert_eq!(mode == b"0\0default", is_new, "{place}");
+            assert_eq!(volume(&fixture, "new", "root").import, None, "{place}");
+            if !was_killed {
+                break;
+            }
+            kills += 1;
+        }
+        assert!(kills > 5, "{pool}: {kills} kills");
+    }
 }

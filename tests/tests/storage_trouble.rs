@@ -12,7 +12,8 @@ use nix::unistd::Pid;
 use tests::Fixture;
 use tests::fixture::{readable, refusal};
 use tests::pools::{
-    add_callback, add_lvm, add_zfs, commands, committed, configure_callback, rewrite, spoil, start, volume,
+    add_callback, add_lvm, add_zfs, commands, committed, configure_callback, kill_before_program, rewrite,
+    spoil, start, volume,
 };
 use tests::volumes::{image, images, old, shown, system};
 
@@ -236,29 +237,6 @@ fn no_fault_of_a_program_loses_what_a_volume_holds() {
     }
 }
 
-/// Starts a call on the private volume of `new` that stops before one of its programs. Kills both there, or tells that the
-/// call had no such program.
-fn kill_before_program(fixture: &Fixture, call: &str, payload: &str, earlier: u32) -> bool {
-    let hanging = fixture.path("/hanging");
-    let _ = std::fs::remove_file(&hanging);
-    std::fs::write(fixture.path("/request"), format!("{call}+private dom0 name new\0{payload}")).unwrap();
-    let request = std::fs::File::open(fixture.path("/request")).unwrap();
-    spoil(fixture, "hang", "any", earlier);
-    let mut call = fixture.command(call).stdin(request).stdout(Stdio::null()).spawn().unwrap();
-    while !hanging.exists() {
-        if call.try_wait().unwrap().is_some() {
-            std::fs::remove_file(fixture.path("/stand-in")).unwrap();
-            return false;
-        }
-        std::thread::yield_now();
-    }
-    call.kill().unwrap();
-    call.wait().unwrap();
-    let program: i32 = std::fs::read_to_string(hanging).unwrap().parse().unwrap();
-    kill(Pid::from_raw(program), Signal::SIGKILL).unwrap();
-    true
-}
-
 #[test]
 fn a_call_killed_before_any_of_its_programs_leaves_the_old_content_or_the_new() {
     for pool in ["lvm", "zfs"] {
@@ -285,7 +263,12 @@ fn a_call_killed_before_any_of_its_programs_leaves_the_old_content_or_the_new() 
                     "CloneTo" => fixture.ok("admin.vm.volume.CloneFrom+private", "source", ""),
                     _ => String::new(),
                 };
-                if !kill_before_program(&fixture, &format!("admin.vm.volume.{call}"), &payload, earlier) {
+                if !kill_before_program(
+                    &fixture,
+                    &format!("admin.vm.volume.{call}+private"),
+                    &payload,
+                    earlier,
+                ) {
                     break;
                 }
                 kills += 1;

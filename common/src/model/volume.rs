@@ -36,7 +36,7 @@ pub struct Volume {
 }
 
 /// How far an import into a volume is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Import {
     /// Room is being made for it, and nobody was told yet.
@@ -47,19 +47,23 @@ pub enum Import {
     Elsewhere,
     /// All bytes are there; what comes next makes them the volume's.
     Ending,
+    /// Room is being filled with what another volume holds.
+    Cloning,
+    /// All of that is there, and this is the other volume's identifier; what comes next makes it the volume's.
+    Cloned(String),
     /// It was killed, and listeners know; what it made is still there.
     Abandoned,
 }
 
 impl Import {
     /// Whether it is at work only as long as somebody holds the qube's lifecycle lock.
-    pub fn is_locked(self) -> bool {
-        self != Self::Elsewhere
+    pub fn is_locked(&self) -> bool {
+        *self != Self::Elsewhere
     }
 
-    /// Whether listeners were told of its beginning and not of its end.
-    pub fn is_announced(self) -> bool {
-        !matches!(self, Self::Preparing | Self::Abandoned)
+    /// Whether listeners were told of its beginning and not of its end. Of a clone they are told its end alone.
+    pub fn is_announced(&self) -> bool {
+        matches!(self, Self::Streaming | Self::Elsewhere | Self::Ending)
     }
 }
 

@@ -18,6 +18,8 @@ const SHELL: &str = "/bin/bash";
 const DEADLINE: Duration = Duration::from_secs(600);
 /// A line by which a command asks for the back end's setup.
 const SETUP_SIGNAL: &str = "SIGNAL_setup";
+/// The event after a clone.
+const CLONED: &str = "post_volume_import";
 const MARK_MODE: u32 = 0o660;
 
 type Done<T = ()> = Result<T, StorageError>;
@@ -326,13 +328,25 @@ impl PoolDriver for Callback {
         self.of_volume("post_volume_import_data_end", volume, &["False"])
     }
 
-    /// The back end's own import, which has no other events than these two.
-    fn import_volume(&self, volume: &Volume, source: &Source<'_>) -> Done {
-        let back = self.ready()?;
+    /// The back end's own way, which has no other events than these two.
+    fn clone_begin(&self, volume: &Volume, source: &Source<'_>) -> Done<bool> {
+        let (back, vid) = (self.ready()?, &source.volume.vid);
         let pool = worker(&self.root, source.pool)?;
-        self.of_volume("pre_volume_import", volume, &[&source.volume.vid])?;
-        back.import_volume(volume, &Source { pool: &pool, ..*source })?;
-        self.of_volume("post_volume_import", volume, &[&source.volume.vid])
+        self.of_volume("pre_volume_import", volume, &[vid])?;
+        let has_room = back.clone_begin(volume, &Source { pool: &pool, ..*source })?;
+        if !has_room {
+            self.of_volume(CLONED, volume, &[vid])?;
+        }
+        Ok(has_room)
+    }
+
+    fn clone_end(&self, volume: &Volume, source: &str) -> Done {
+        self.ready()?.clone_end(volume, source)?;
+        self.of_volume(CLONED, volume, &[source])
+    }
+
+    fn clone_abort(&self, volume: &Volume) -> Done {
+        self.ready()?.clone_abort(volume)
     }
 
     fn set_up(&self, _: &Pool) -> Done {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::options::TOO_MANY_REVISIONS;
 use super::snapshots::Mapper;
 use super::{
-    Capacity, PoolDriver, Revision, Setting, StorageError, clone, isodate, log_untidied, loop_device, space,
+    Capacity, PoolDriver, Revision, Setting, Shortcut, StorageError, clone, isodate, log_untidied,
+    loop_device, space,
 };
 use crate::files;
 use crate::model::{Pool, Volume};
@@ -301,12 +302,12 @@ impl PoolDriver for File {
     }
 
     /// A snapshot has no content of its own to give.
-    fn import_directly(&self, volume: &Volume, source: &Volume, _: &Pool) -> Result<bool, StorageError> {
+    fn clone_directly(&self, volume: &Volume, source: &Volume, _: &Pool) -> Result<Shortcut, StorageError> {
         if source.snap_on_start {
             let text = format!("Can not import snapshot volume {} in to pool {} ", source.vid, volume.vid);
             return Err(StorageError::Refused(text));
         }
-        Ok(!volume.save_on_stop)
+        Ok(if volume.save_on_stop { Shortcut::None } else { Shortcut::NotNeeded })
     }
 
     fn check_import(&self, volume: &Volume) -> Result<(), StorageError> {

@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{PoolDriver, driver_of, options};
+use super::{PoolDriver, StorageError, driver_of, options};
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::model::{Import, Qube, Volume};
@@ -63,28 +63,35 @@ fn edit(
     })
 }
 
-/// Begins an import in the store; one that was never ended ends here.
+/// Begins an import, or a clone, in the store; an import that was never ended ends here.
 ///
 /// # Errors
 /// What the store says.
-pub fn begin(txn: &mut Txn<'_>, qube: &QubeName, volume: &Volume) -> Result<(), StoreError> {
-    if volume.import.is_some_and(Import::is_announced) {
+pub fn begin(txn: &mut Txn<'_>, qube: &QubeName, volume: &Volume, import: Import) -> Result<(), StoreError> {
+    if volume.import.as_ref().is_some_and(Import::is_announced) {
         announce_end(txn, qube, volume, false);
     }
-    mark(txn, qube, volume, Some(Import::Preparing))
+    mark(txn, qube, volume, Some(import))
 }
 
 /// Takes back an import that could not begin. Listeners may have been told of it even so, by a change that was made and
-/// could not be confirmed.
+/// could not be confirmed. Where something it made is still there, a mark stays by which it is cleared away.
 ///
 /// # Errors
 /// What the store says.
-pub fn cancel(txn: &mut Txn<'_>, qube: &QubeName, volume: &Volume) -> Result<(), StoreError> {
+pub fn cancel(
+    txn: &mut Txn<'_>,
+    qube: &QubeName,
+    volume: &Volume,
+    is_forgotten: bool,
+) -> Result<(), StoreError> {
     let stored = txn.qube(qube)?;
-    let stored = stored.as_ref().and_then(|qube| qube.volume(&volume.name)?.import);
-    match stored.is_some_and(Import::is_announced) {
-        true => end(txn, qube, volume, None),
-        false => mark(txn, qube, volume, None),
+    let stored = stored.as_ref().and_then(|qube| qube.volume(&volume.name)?.import.as_ref());
+    match (stored.is_some_and(Import::is_announced), is_forgotten) {
+        (true, true) => end(txn, qube, volume, None),
+        (true, false) => abandon(txn, qube, volume),
+        (false, true) => mark(txn, qube, volume, None),
+        (false, false) => Ok(()),
     }
 }
 
@@ -114,6 +121,26 @@ pub fn end(
 pub fn abandon(txn: &mut Txn<'_>, qube: &QubeName, volume: &Volume) -> Result<(), StoreError> {
     mark(txn, qube, volume, Some(Import::Abandoned))?;
     announce_end(txn, qube, volume, false);
+    Ok(())
+}
+
+/// Ends a clone in the store: the volume holds what the one of this identifier held, and is as large.
+///
+/// # Errors
+/// What the store says.
+pub fn end_clone(
+    txn: &mut Txn<'_>,
+    qube: &QubeName,
+    volume: &Volume,
+    source: &str,
+    size: u64,
+) -> Result<(), StoreError> {
+    edit(txn, qube, volume, |volume| {
+        volume.import = None;
+        volume.size = size;
+    })?;
+    let name = volume.name.as_str();
+    txn.event(Event::on(qube, "domain-import-volume").with("name", name).with("source", source));
     Ok(())
 }
 
@@ -149,10 +176,13 @@ pub(crate) fn settle_without_drivers(store: &Store, root: &Root, name: &QubeName
     }
 }
 
+/// As [`end_clone`], with all that follows for the qube.
+pub type EndClone = fn(&mut Txn<'_>, &Qube, &Volume, &str, u64) -> Result<(), Failure>;
+
 /// Ends what was killed in the middle of an import into a qube's volumes; its lifecycle lock must be held. What cannot be
-/// ended is logged and left to whoever takes that lock next.
-pub fn settle(store: &Store, root: &Root, name: &QubeName) {
-    match settle_all(store, root, name) {
+/// ended is logged and left to whoever takes that lock next. `end_clone` ends a clone in the store.
+pub fn settle(store: &Store, root: &Root, name: &QubeName, end_clone: EndClone) {
+    match settle_all(store, root, name, end_clone) {
         Ok(()) => drop_note(store, name),
         Err(failure) => {
             log::line(&format!("an import into {name} waits to be ended: {}", failure.into_text()));
@@ -160,14 +190,14 @@ pub fn settle(store: &Store, root: &Root, name: &QubeName) {
     }
 }
 
-fn settle_all(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure> {
+fn settle_all(store: &Store, root: &Root, name: &QubeName, end_clone: EndClone) -> Result<(), Failure> {
     let view = store.read_one()?;
     let Some(qube) = view.qube(name)?.filter(|qube| has_abandoned(qube)) else { return Ok(()) };
     let pools = view.pools()?;
     for volume in &qube.volumes {
-        if let Some(import) = volume.import.filter(|import| import.is_locked()) {
+        if let Some(import) = volume.import.as_ref().filter(|import| import.is_locked()) {
             let driver = driver_of(root, &pools, volume)?;
-            settle_one(store, &*driver, name, volume, import)?;
+            settle_one(store, &*driver, &qube, volume, import, end_clone)?;
         }
     }
     Ok(())
@@ -175,32 +205,41 @@ fn settle_all(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure
 
 /// Whether an import into one of a qube's volumes was killed, if nobody holds its lifecycle lock.
 pub fn has_abandoned(qube: &Qube) -> bool {
-    qube.volumes.iter().any(|volume| volume.import.is_some_and(Import::is_locked))
+    qube.volumes.iter().any(|volume| volume.import.as_ref().is_some_and(Import::is_locked))
 }
 
 fn settle_one(
     store: &Store,
     driver: &dyn PoolDriver,
-    qube: &QubeName,
+    qube: &Qube,
     volume: &Volume,
-    import: Import,
+    import: &Import,
+    end_clone: EndClone,
 ) -> Result<(), Failure> {
-    let mut imported = None;
-    if import != Import::Ending {
-        driver.import_abort(volume)?;
-    } else {
-        match driver.has_import(volume)? {
-            true => driver.import_end(volume)?,
-            false => driver.tidy(volume)?,
-        }
-        imported = Some(driver.size(volume)?);
-    }
+    let imported = settle_content(driver, volume, import)?;
     let mut txn = store.write()?;
-    match import.is_announced() {
-        true => end(&mut txn, qube, volume, imported)?,
-        false => mark(&mut txn, qube, volume, None)?,
+    match (import, imported) {
+        (Import::Cloned(source), Some(size)) => end_clone(&mut txn, qube, volume, source, size)?,
+        _ if import.is_announced() => end(&mut txn, &qube.name, volume, imported)?,
+        _ => mark(&mut txn, &qube.name, volume, None)?,
     }
     Ok(txn.commit()?)
+}
+
+/// Gives a volume the content that was complete, and then tells its size; forgets any other.
+fn settle_content(
+    driver: &dyn PoolDriver,
+    volume: &Volume,
+    import: &Import,
+) -> Result<Option<u64>, StorageError> {
+    match import {
+        Import::Ending | Import::Cloned(_) if !driver.has_import(volume)? => driver.tidy(volume)?,
+        Import::Ending => driver.import_end(volume)?,
+        Import::Cloned(source) => driver.clone_end(volume, source)?,
+        Import::Cloning => return driver.clone_abort(volume).map(|()| None),
+        _ => return driver.import_abort(volume).map(|()| None),
+    }
+    driver.size(volume).map(Some)
 }
 
 /// Tells listeners of imports that were killed while their bytes came. The store's lock must not be held.

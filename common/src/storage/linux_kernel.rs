@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Capacity, PoolDriver, Setting, StorageError};
+use super::{Capacity, PoolDriver, Setting, Shortcut, StorageError};
 use crate::files;
 use crate::model::{Pool, Volume};
 
@@ -85,9 +85,9 @@ impl PoolDriver for LinuxKernel {
     }
 
     /// What a kernel volume holds follows from its qube: from another there is nothing to take.
-    fn import_directly(&self, _: &Volume, _: &Volume, pool: &Pool) -> Result<bool, StorageError> {
+    fn clone_directly(&self, _: &Volume, _: &Volume, pool: &Pool) -> Result<Shortcut, StorageError> {
         if pool.driver == "linux-kernel" {
-            return Ok(true);
+            return Ok(Shortcut::NotNeeded);
         }
         let text = "clone of LinuxModules volume from different volume type is not supported";
         Err(StorageError::Refused(text.to_owned()))

@@ -28,7 +28,7 @@ pub use in_use::{Started, check_sources, is_running, start_all, stop_all, stop_h
 pub use layout::{DefaultPool, FindQube, Layout};
 pub use space::{Capacity, included_in, thin_pool_under};
 pub use token::{CloneSource, FOLDER as TOKENS, issue as issue_token, redeem as redeem_token};
-pub use transfer::{Source, import_stream, import_volume};
+pub use transfer::{Shortcut, Source, begin_clone, clone_volume, import_stream};
 pub use whole::{check_new, create_all};
 
 use std::path::{Path, PathBuf};
@@ -205,16 +205,26 @@ pub trait PoolDriver {
         Err(StorageError::Unsupported("import_abort"))
     }
 
-    /// Fills a volume with what another holds; one that is not kept needs nothing.
-    fn import_volume(&self, volume: &Volume, source: &Source<'_>) -> Result<(), StorageError> {
+    /// Makes room that holds what another volume holds, as an import that has all its bytes, and tells whether there is
+    /// any: a volume that is not kept needs nothing. The volume stays what it is until [`PoolDriver::clone_end`].
+    fn clone_begin(&self, volume: &Volume, source: &Source<'_>) -> Result<bool, StorageError> {
         transfer::fill(self, volume, source)
     }
 
-    /// Takes over what another volume holds without a copy through the system, as [`PoolDriver::import_end`] would, and
-    /// tells whether that is done: if not, export and import follow. A volume that is not kept needs nothing. `pool` is
-    /// the source's. [`StorageError::Refused`] where the driver takes nothing from there.
-    fn import_directly(&self, volume: &Volume, _source: &Volume, _pool: &Pool) -> Result<bool, StorageError> {
-        Ok(!volume.save_on_stop)
+    /// The same without a copy through the system, where the driver has a way. `pool` is the source's.
+    /// [`StorageError::Refused`] where the driver takes nothing from there.
+    fn clone_directly(&self, volume: &Volume, _: &Volume, _pool: &Pool) -> Result<Shortcut, StorageError> {
+        Ok(if volume.save_on_stop { Shortcut::None } else { Shortcut::NotNeeded })
+    }
+
+    /// As [`PoolDriver::import_end`], for a clone of the volume of that identifier.
+    fn clone_end(&self, volume: &Volume, _source: &str) -> Result<(), StorageError> {
+        self.import_end(volume)
+    }
+
+    /// As [`PoolDriver::import_abort`], for a clone.
+    fn clone_abort(&self, volume: &Volume) -> Result<(), StorageError> {
+        self.import_abort(volume)
     }
 
     /// Makes a new pool ready for volumes; what was not there before is gone again if that fails. The pool's settings

@@ -24,17 +24,29 @@ pub struct Source<'a> {
     pub(super) is_running: bool,
 }
 
-/// Fills a kept volume with what another holds, its size included; any other kind begins each start anew and is left
-/// alone. The lifecycle locks of both qubes must be held.
+/// Whether a driver has a way of its own to what another volume holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortcut {
+    /// There is nothing to do: the volume begins each start anew.
+    NotNeeded,
+    /// There is room that holds it.
+    Taken,
+    /// It has none: the content must be copied.
+    None,
+}
+
+/// Makes room for a kept volume's new content, which is what another holds, and tells whether there is any: any other kind
+/// begins each start anew and is left alone. The driver's `clone_end` makes it the volume's, its size included. The
+/// lifecycle locks of both qubes must be held.
 ///
 /// # Errors
-/// The drivers', and for a source that is in use without a committed state beside it; the volume is what it was then.
-pub fn import_volume(
+/// The drivers', and for a source that is in use without a committed state beside it.
+pub fn begin_clone(
     root: &Root,
     pools: &Pools,
     volume: &Volume,
     source: &Volume,
-) -> Result<(), StorageError> {
+) -> Result<bool, StorageError> {
     let is_running = is_running(root, source);
     if is_running && source.has_snapshots_disabled() {
         let text = format!("Volume {} must be stopped before importing its data", source.vid);
@@ -42,22 +54,40 @@ pub fn import_volume(
     }
     let pool = pool_of(pools, source)?;
     let from = driver(root, pool)?;
-    let source = Source { volume: source, pool, driver: &*from, is_running };
-    driver_of(root, pools, volume)?.import_volume(volume, &source)
+    let from = Source { volume: source, pool, driver: &*from, is_running };
+    driver_of(root, pools, volume)?.clone_begin(volume, &from)
 }
 
-/// The same by one driver: within itself if it can, else by a copy of what the source's driver exports.
+/// Fills a volume of a qube that is still being made, likewise. What is left where that fails goes with the qube.
+///
+/// # Errors
+/// As [`begin_clone`].
+pub fn clone_volume(
+    root: &Root,
+    pools: &Pools,
+    volume: &Volume,
+    source: &Volume,
+) -> Result<(), StorageError> {
+    match begin_clone(root, pools, volume, source)? {
+        true => driver_of(root, pools, volume)?.clone_end(volume, &source.vid),
+        false => Ok(()),
+    }
+}
+
+/// Makes the room by one driver: within itself if it can, else by a copy of what the source's driver exports.
 pub(super) fn fill<D: PoolDriver + ?Sized>(
     to: &D,
     volume: &Volume,
     source: &Source<'_>,
-) -> Result<(), StorageError> {
-    if to.import_directly(volume, source.volume, source.pool)? {
-        return Ok(());
+) -> Result<bool, StorageError> {
+    match to.clone_directly(volume, source.volume, source.pool)? {
+        Shortcut::NotNeeded => return Ok(false),
+        Shortcut::Taken => return Ok(true),
+        Shortcut::None => {}
     }
     let exported = source.driver.export(source.volume, source.is_running)?;
-    let imported = copy(to, volume, &exported);
-    imported.and(source.driver.export_end(source.volume, &exported))
+    let copied = copy(to, volume, &exported);
+    copied.and(source.driver.export_end(source.volume, &exported)).map(|()| true)
 }
 
 /// Fills a volume of a qube that is still being made with all that comes. Gives its size then.
@@ -75,7 +105,7 @@ pub fn import_stream(root: &Root, pools: &Pools, volume: &Volume, upload: &Uploa
     Ok(driver.size(volume)?)
 }
 
-/// Begins an import, fills it from a file or block device and ends it.
+/// Begins an import and fills it from a file or block device.
 fn copy<D: PoolDriver + ?Sized>(driver: &D, volume: &Volume, from: &Path) -> Result<(), StorageError> {
     let source =
         opened::open(from, Purpose::Reading).map_err(StorageError::io("reading the source of a copy"))?;
@@ -83,20 +113,11 @@ fn copy<D: PoolDriver + ?Sized>(driver: &D, volume: &Volume, from: &Path) -> Res
     driver.check_import(volume)?;
     let path = driver.import_begin(volume, size)?;
     let mut progress = Progress::of(size);
-    let copied = opened::open(&path, Purpose::Writing)
-        .and_then(|target| {
-            clone::copy(&source, &target, &mut |done| progress.tell(done))?;
-            target.sync_all()?;
-            progress.tell(size);
-            Ok(())
-        })
-        .map_err(StorageError::io("copying a volume"));
-    match copied.and_then(|()| driver.import_end(volume)) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            // What stays of it is cleared by the next import.
-            let _ = driver.import_abort(volume);
-            Err(error)
-        }
-    }
+    let copied = opened::open(&path, Purpose::Writing).and_then(|target| {
+        clone::copy(&source, &target, &mut |done| progress.tell(done))?;
+        target.sync_all()?;
+        progress.tell(size);
+        Ok(())
+    });
+    copied.map_err(StorageError::io("copying a volume"))
 }

@@ -13,6 +13,7 @@ use common::store::Store;
 use common::{environment, log, reply, run};
 
 use super::{finish, volumes};
+use crate::volume::end_clone;
 
 /// Its name.
 pub(super) const PROGRAM: &str = "qubes-run";
@@ -38,7 +39,7 @@ pub fn program() -> Result<(), String> {
         ["verify", name] => answered(volumes::verified(&Store::at(&root), &root, &named(name)?)),
         ["start", name] => answered(volumes::started(&Store::at(&root), &root, &named(name)?)),
         ["imports", name] => {
-            storage::import::settle(&Store::at(&root), &root, &named(name)?);
+            storage::import::settle(&Store::at(&root), &root, &named(name)?, end_clone);
             Ok(())
         }
         ["settle", name, reason @ ..] => replace(&root, &named(name)?, reason.first().copied()),

@@ -84,7 +84,7 @@ impl Plan {
         let (Some(source), Some(template)) = (&self.private, &self.template) else { return Ok(()) };
         let _lifecycle = store.lock_lifecycle(&template.name)?;
         let own = self.qube.volume(&source.name);
-        Ok(own.map_or(Ok(()), |own| storage::import_volume(context.root, &self.pools, own, source))?)
+        Ok(own.map_or(Ok(()), |own| storage::clone_volume(context.root, &self.pools, own, source))?)
     }
 
     /// As large as the image is. The empty volume that it takes the place of is no old state.

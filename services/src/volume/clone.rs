@@ -3,15 +3,15 @@
 use std::rc::Rc;
 
 use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
-use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
 use common::log;
-use common::model::{Class, Qube, Volume};
+use common::model::{Class, Import, Qube, Volume};
 use common::names::{Ascii, CloneToken, QubeName, TOKEN_NOT_FOUND};
-use common::storage::{self, CloneSource};
+use common::storage::{self, CloneSource, StorageError, import};
 use common::store::{LifecycleGuard, Store, Txn};
 
 use super::Asked;
+use super::import::{log_unforgotten, mark};
 use super::target::Target;
 use crate::property::Context;
 use crate::{feature, input, lifecycle};
@@ -70,26 +70,74 @@ impl Call for CloneTo {
         Target::seen(&granted, world, &asked.volume)?;
         let source = redeem(world.store(), asked.payload()?)?;
         let _lifecycles = lock_both(world, granted.destination(), &source.qube)?;
-        let context = Context::of(world);
         let (target, from) = {
             let view = world.store().read()?;
-            let target = Target::find(&view, &context, granted.destination(), &asked.volume)?;
+            let target = Target::find(&view, &Context::of(world), granted.destination(), &asked.volume)?;
             let from = find_source(&target, view.qube(&source.qube)?, &source)?;
             (target, from)
         };
-        storage::import_volume(context.root, &target.pools, &target.volume, &from)?;
-        let size = target.driver.size(&target.volume);
-        let recorded = world.change(&granted, |txn| record(txn, &target, &from, size?));
-        if let Err(failure) = recorded {
-            // The volume holds its new content: that is what was asked for, and what its size is read from.
-            log::line(&format!(
-                "a clone into {} is not recorded: {}",
-                target.volume.vid,
-                failure.into_text()
-            ));
-        }
+        fill(&granted, world, &target, &from)?;
         Ok(Content::new())
     }
+}
+
+/// Makes what another volume holds a volume's content. Marks of a kept one tell whoever comes after a kill how to go on;
+/// they go in the change that tells listeners.
+fn fill(
+    granted: &Granted<CloneTo>,
+    world: &mut World<'_>,
+    target: &Target,
+    from: &Volume,
+) -> Result<(), Failure> {
+    let (qube, volume) = (&target.qube, &target.volume);
+    if volume.save_on_stop {
+        world.change(granted, |txn| Ok(import::begin(txn, &qube.name, volume, Import::Cloning)?))?;
+    }
+    let replaced = replace(granted, world, target, from);
+    if replaced.is_err() && volume.save_on_stop {
+        forget(granted, world, target);
+    }
+    let ended = replaced?;
+    let size = target.driver.size(volume).map_err(Failure::from);
+    let recorded =
+        size.and_then(|size| world.change(granted, |txn| end_clone(txn, qube, volume, &from.vid, size)));
+    if let Err(failure) = recorded {
+        // The volume holds its new content, which is what was asked for; the mark lets the rest be done.
+        log::line(&format!("a clone into {} is not recorded: {}", volume.vid, failure.into_text()));
+    }
+    Ok(ended?)
+}
+
+/// Replaces the content. The outer error tells that there is the old one, the inner one what failed when the new one was
+/// there.
+fn replace(
+    granted: &Granted<CloneTo>,
+    world: &mut World<'_>,
+    target: &Target,
+    from: &Volume,
+) -> Result<Result<(), StorageError>, Failure> {
+    let (driver, volume) = (&target.driver, &target.volume);
+    if !storage::begin_clone(world.root(), &target.pools, volume, from)? {
+        return Ok(Ok(()));
+    }
+    mark(granted, world, target, Import::Cloned(from.vid.clone()))?;
+    let ended = driver.clone_end(volume, &from.vid);
+    match ended {
+        Err(error) if driver.has_import(volume).unwrap_or(true) => Err(error.into()),
+        Err(_) => Ok(driver.tidy(volume).and(ended)),
+        Ok(()) => Ok(ended),
+    }
+}
+
+/// Forgets a clone that came to nothing. Its room goes after the mark: with that mark and no room it counts as complete.
+fn forget(granted: &Granted<CloneTo>, world: &mut World<'_>, target: &Target) {
+    if mark(granted, world, target, Import::Cloning).is_err() {
+        return;
+    }
+    let (qube, volume) = (&target.qube.name, &target.volume);
+    let is_forgotten = log_unforgotten(target, target.driver.clone_abort(volume));
+    // Where this fails too, whoever takes the lifecycle lock next finds the mark.
+    let _ = world.change(granted, |txn| Ok(import::cancel(txn, qube, volume, is_forgotten)?));
 }
 
 /// What the token stands for; it is used up from here on, whatever happens.
@@ -118,13 +166,20 @@ fn find_source(target: &Target, qube: Option<Rc<Qube>>, source: &CloneSource) ->
     named.filter(|found| found.pool == source.pool).ok_or_else(|| gone("Volume does not exist."))
 }
 
-/// The volume's new size, the event, and what follows from another root volume.
-fn record(txn: &mut Txn<'_>, target: &Target, from: &Volume, size: u64) -> Result<(), Failure> {
-    target.edit(txn, |volume| volume.size = size)?;
-    let (qube, name) = (&target.qube.name, target.volume.name.as_str());
-    txn.event(Event::on(qube, "domain-import-volume").with("name", name).with("source", from.vid.as_str()));
-    if target.qube.class == Class::StandaloneVM && name == "root" {
-        follow_boot_mode(txn, &target.qube)?;
+/// Ends a clone in the store: the volume's new size, the event, and what follows from another root volume.
+///
+/// # Errors
+/// What the store says.
+pub fn end_clone(
+    txn: &mut Txn<'_>,
+    qube: &Qube,
+    volume: &Volume,
+    source: &str,
+    size: u64,
+) -> Result<(), Failure> {
+    import::end_clone(txn, &qube.name, volume, source, size)?;
+    if qube.class == Class::StandaloneVM && volume.name.as_str() == "root" {
+        follow_boot_mode(txn, qube)?;
     }
     Ok(())
 }

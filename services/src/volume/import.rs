@@ -9,7 +9,7 @@ use common::failure::{Exception, Failure, Refusal};
 use common::model::Import;
 use common::names::{Ascii, DataSize, ImportOutcome};
 use common::opened::{self, Purpose};
-use common::storage::import;
+use common::storage::{StorageError, import};
 use common::store::LifecycleGuard;
 use common::untrusted::Untrusted;
 use common::{log, upload};
@@ -29,12 +29,12 @@ fn begin<C: Call>(
 ) -> Result<PathBuf, Failure> {
     let (qube, volume) = (&target.qube.name, &target.volume);
     target.driver.check_import(volume)?;
-    world.change(granted, |txn| Ok(import::begin(txn, qube, volume)?))?;
+    world.change(granted, |txn| Ok(import::begin(txn, qube, volume, Import::Preparing)?))?;
     let begun = make_room(granted, world, target, size, kind);
     if begun.is_err() {
-        abort(target);
+        let is_forgotten = log_unforgotten(target, target.driver.import_abort(volume));
         // Where this fails too, whoever takes the lifecycle lock next finds the mark.
-        let _ = world.change(granted, |txn| Ok(import::cancel(txn, qube, volume)?));
+        let _ = world.change(granted, |txn| Ok(import::cancel(txn, qube, volume, is_forgotten)?));
     }
     begun
 }
@@ -55,7 +55,7 @@ fn make_room<C: Call>(
         import::take_note(world.store(), qube);
     }
     world.change(granted, |txn| {
-        import::mark(txn, qube, volume, Some(kind))?;
+        import::mark(txn, qube, volume, Some(kind.clone()))?;
         txn.event(import::event(qube, volume, "domain-volume-import-begin").with("size", size.to_string()));
         Ok(())
     })?;
@@ -89,7 +89,7 @@ fn end<C: Call>(
         if mark(granted, world, target, Import::Streaming).is_err() {
             return ended;
         }
-        is_forgotten = abort(target);
+        is_forgotten = log_unforgotten(target, driver.import_abort(volume));
     } else if is_imported && ended.is_err() {
         // What this leaves undone is done by the next change.
         let _ = driver.tidy(volume);
@@ -118,7 +118,7 @@ fn complete<C: Call>(granted: &Granted<C>, world: &mut World<'_>, target: &Targe
     Ok(target.driver.import_end(&target.volume)?)
 }
 
-fn mark<C: Call>(
+pub(super) fn mark<C: Call>(
     granted: &Granted<C>,
     world: &mut World<'_>,
     target: &Target,
@@ -128,9 +128,8 @@ fn mark<C: Call>(
     world.change(granted, |txn| Ok(import::mark(txn, qube, volume, Some(import))?))
 }
 
-/// Forgets an import, and tells whether nothing of it is left.
-fn abort(target: &Target) -> bool {
-    let aborted = target.driver.import_abort(&target.volume);
+/// Whether nothing is left of an import or a clone that was to be forgotten; logs what keeps it there.
+pub(super) fn log_unforgotten(target: &Target, aborted: Result<(), StorageError>) -> bool {
     if let Err(error) = &aborted {
         log::line(&format!("an import into {} is not forgotten: {error}", target.volume.vid));
     }

@@ -16,6 +16,7 @@ use common::names::Ascii;
 use common::untrusted::Sanitise;
 
 pub use by_pool::FAMILY as BY_POOL;
+pub use clone::end_clone;
 pub use target::{is_outdated, with_volumes_named};
 
 use crate::input;

@@ -14,7 +14,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use commands::Lvm;
 use table::Table;
 
-use super::{Capacity, PoolDriver, Revision, StorageError, isodate, log_untidied, number, required};
+use super::{
+    Capacity, PoolDriver, Revision, Shortcut, StorageError, isodate, log_untidied, number, required,
+};
 use crate::model::{Pool, Volume};
 use crate::root::Root;
 
@@ -361,22 +363,21 @@ impl PoolDriver for LvmThin {
     }
 
     /// Within one thin pool, whichever pools of ours it goes by.
-    fn import_directly(&self, volume: &Volume, source: &Volume, pool: &Pool) -> Done<bool> {
+    fn clone_directly(&self, volume: &Volume, source: &Volume, pool: &Pool) -> Done<Shortcut> {
         let vid = &volume.vid;
         if !volume.save_on_stop || !source.save_on_stop {
-            return Ok(true);
+            return Ok(Shortcut::NotNeeded);
         }
         let text = || format!("Cannot import to dirty volume {vid} - start and stop a qube to cleanup");
         self.check_clean(volume, text)?;
         let is_ours = |key, own: &str| pool.setting(key) == Some(own);
         if pool.driver != DRIVER || !is_ours(GROUP, &self.group) || !is_ours(POOL, &self.pool) {
-            return Ok(false);
+            return Ok(Shortcut::None);
         }
         let fresh = import(vid);
         self.lvm.remove(&fresh)?;
         self.lvm.clone(&self.current(&source.vid)?, &fresh)?;
-        self.commit(volume, &fresh)?;
-        Ok(true)
+        Ok(Shortcut::Taken)
     }
 
     fn set_up(&self, _: &Pool) -> Done {

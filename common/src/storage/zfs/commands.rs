@@ -131,8 +131,11 @@ impl Zfs {
         absence_is_fine(self.change(&["destroy", "-d", "-r", snapshot]))
     }
 
-    /// Removes a dataset with its snapshots; clones of those live on. Absence is fine.
+    /// Removes a dataset with its snapshots, if it is there; clones of those live on.
     pub(super) fn destroy(&self, dataset: &str) -> Done {
+        if !self.has(dataset)? {
+            return Ok(());
+        }
         let (tries, pause) = BUSY;
         let mut done = self.change(&["destroy", "-r", dataset]);
         for _ in 0..tries {

@@ -12,7 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use commands::{NO_SNAPSHOTS, Zfs};
 use listing::Row;
 
-use super::{Capacity, PoolDriver, Revision, StorageError, isodate, log_untidied, number, required};
+use super::{
+    Capacity, PoolDriver, Revision, Shortcut, StorageError, isodate, log_untidied, number, required,
+};
 use crate::model::{Pool, Volume};
 use crate::random;
 use crate::root::Root;
@@ -21,6 +23,8 @@ const DRIVER: &str = "zfs";
 const CONTAINER: &str = "container";
 /// The largest block that a volume may have: its size is a multiple of its block.
 const BLOCK_MAX: u64 = 128 << 10;
+/// Why a clone of another volume is a revision.
+const CLONED: &str = "after-import-volume";
 /// Mark of a container that holds volumes of ours.
 const OURS: &str = "org.qubes-os:part-of-qvm-pool";
 
@@ -116,7 +120,9 @@ impl ZfsPool {
     /// Removes what a volume has, its own dataset included.
     fn remove_all(&self, vid: &str) -> Done {
         let all = [vid.to_owned(), self.fresh(vid), self.importing(vid), self.exported(vid)];
-        all.iter().try_for_each(|dataset| self.zfs.destroy(dataset))
+        let rows = self.zfs.rows()?;
+        let mut there = all.iter().filter(|dataset| rows.iter().any(|row| row.name == **dataset));
+        there.try_for_each(|dataset| self.zfs.destroy(dataset))
     }
 
     /// Finishes what a killed or failed call left: new content whose volume went gets its name.
@@ -135,12 +141,7 @@ impl ZfsPool {
     /// The same; content that was not to be goes.
     fn settle(&self, vid: &str) -> Done {
         self.restore(vid)?;
-        for left in [self.fresh(vid), self.importing(vid)] {
-            if self.zfs.has(&left)? {
-                self.zfs.destroy(&left)?;
-            }
-        }
-        Ok(())
+        [self.fresh(vid), self.importing(vid)].iter().try_for_each(|left| self.zfs.destroy(left))
     }
 
     /// Gives complete content its name.
@@ -187,6 +188,16 @@ impl ZfsPool {
             self.take_clean_mark(&volume.vid)?;
         }
         clean_marks(&rows, &volume.vid).try_for_each(|mark| self.zfs.destroy_snapshot(&mark.name))
+    }
+
+    /// Makes what was written into the room of an import the committed state.
+    fn end_import(&self, volume: &Volume, cause: &str) -> Done {
+        let importing = self.importing(&volume.vid);
+        if !self.zfs.has(&importing)? {
+            return refused(format!("No import operation in progress on {}", volume.vid));
+        }
+        self.zfs.change(&["inherit", "com.sun:auto-snapshot", &importing])?;
+        self.commit(volume, &importing, cause)
     }
 
     fn set_dirty(&self, vid: &str, is_dirty: bool) -> Done {
@@ -387,7 +398,9 @@ impl PoolDriver for ZfsPool {
 
     /// Where the volume has gone to make room for it, the import is its content.
     fn has_import(&self, volume: &Volume) -> Done<bool> {
-        Ok(self.zfs.has(&self.importing(&volume.vid))? && self.zfs.has(&volume.vid)?)
+        let vid = &volume.vid;
+        let has_room = self.zfs.has(&self.importing(vid))? || self.zfs.has(&self.fresh(vid))?;
+        Ok(has_room && self.zfs.has(vid)?)
     }
 
     fn import_begin(&self, volume: &Volume, size: u64) -> Done<PathBuf> {
@@ -399,12 +412,7 @@ impl PoolDriver for ZfsPool {
     }
 
     fn import_end(&self, volume: &Volume) -> Done {
-        let importing = self.importing(&volume.vid);
-        if !self.zfs.has(&importing)? {
-            return refused(format!("No import operation in progress on {}", volume.vid));
-        }
-        self.zfs.change(&["inherit", "com.sun:auto-snapshot", &importing])?;
-        self.commit(volume, &importing, "after-import-data")
+        self.end_import(volume, "after-import-data")
     }
 
     fn tidy(&self, volume: &Volume) -> Done {
@@ -418,10 +426,10 @@ impl PoolDriver for ZfsPool {
     }
 
     /// Within one container.
-    fn import_directly(&self, volume: &Volume, source: &Volume, pool: &Pool) -> Done<bool> {
+    fn clone_directly(&self, volume: &Volume, source: &Volume, pool: &Pool) -> Done<Shortcut> {
         let vid = &volume.vid;
         if !volume.save_on_stop {
-            return Ok(true);
+            return Ok(Shortcut::NotNeeded);
         } else if !source.save_on_stop {
             return Err(StorageError::Unsupported("import"));
         }
@@ -429,13 +437,19 @@ impl PoolDriver for ZfsPool {
             || format!("Cannot import to dirty volume {vid} — start and stop its owning qube to clean it up");
         self.check_clean(volume, text)?;
         if pool.driver != DRIVER || pool.setting(CONTAINER) != Some(&self.container) {
-            return Ok(false);
+            return Ok(Shortcut::None);
         }
         self.settle(vid)?;
-        let fresh = self.fresh(vid);
-        self.clone_of(&source.vid, &fresh, &[])?;
-        self.commit(volume, &fresh, "after-import-volume")?;
-        Ok(true)
+        self.clone_of(&source.vid, &self.fresh(vid), &[])?;
+        Ok(Shortcut::Taken)
+    }
+
+    fn clone_end(&self, volume: &Volume, _: &str) -> Done {
+        let fresh = self.fresh(&volume.vid);
+        match self.zfs.has(&fresh)? {
+            true => self.commit(volume, &fresh, CLONED),
+            false => self.end_import(volume, CLONED),
+        }
     }
 
     fn set_up(&self, _: &Pool) -> Done {
