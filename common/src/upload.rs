@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -15,8 +16,11 @@ use crate::untrusted::Untrusted;
 
 /// Images of disks have whole ones.
 const SECTOR: u64 = 512;
-/// How long a stream that has all its bytes may stay open without ending, in milliseconds.
-const END_DEADLINE_MS: u16 = 10_000;
+/// How long a stream that has all its bytes may stay open without ending.
+const END_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a stream may stand still from one byte to the next. A sender needs no more than seconds, where its own disk is
+/// slow or a person looks at what it asks; one that is silent for longer would keep the volume's qube from everybody else.
+const SILENCE: Duration = Duration::from_secs(600);
 
 /// Standard input of a streaming call. Nothing in it is ever looked at but a first line, which stays untrusted: there is
 /// no way to read, print or keep the rest.
@@ -42,6 +46,12 @@ pub enum Short {
         /// Bytes that were announced.
         size: u64,
     },
+    /// No byte came for longer than any sender needs.
+    #[error("no data came for {} seconds", SILENCE.as_secs())]
+    Silent {
+        /// Bytes that came before.
+        copied: u64,
+    },
     /// Nobody waits for the answer any more: what came may not be all.
     #[error("the caller went away")]
     Abandoned,
@@ -53,15 +63,15 @@ impl Upload {
         Self(())
     }
 
-    /// The bytes up to the first LF, without it; nothing if the stream ends before it, or one of them is not `accepted`,
-    /// or there are more than `most` with it.
+    /// The bytes up to the first LF, without it; nothing if the stream ends or falls silent before it, or one of them is not
+    /// `accepted`, or there are more than `most` with it.
     ///
     /// # Errors
     /// What the system says.
     pub fn line(&self, most: usize, accepted: fn(u8) -> bool) -> io::Result<Option<Untrusted>> {
         let mut line = Vec::new();
         let mut byte = [0];
-        while line.len() < most && read(&mut byte)? == 1 {
+        while line.len() < most && read(&mut byte)? == Some(1) {
             match byte {
                 [b'\n'] => return Ok(Some(Untrusted::new(line))),
                 [byte] if accepted(byte) => line.push(byte),
@@ -71,13 +81,17 @@ impl Upload {
         Ok(None)
     }
 
-    /// Moves exactly `size` bytes into a file of zeros, durably, but for what is zero.
+    /// Moves exactly `size` bytes into a file of zeros, durably, but for what is zero. A stream that falls silent is taken
+    /// for one that has ended.
     ///
     /// # Errors
     /// [`Short`].
     pub fn pour(&self, into: &File, size: u64) -> Result<(), Short> {
         widen_pipe();
-        let copied = copy(&mut Filling::of(into), 0, size)?;
+        let copied = match copy(&mut Filling::of(into), 0, size) {
+            Err(Short::Silent { copied }) => copied,
+            copied => copied?,
+        };
         if copied < size {
             return Err(Short::TooLittle { copied, size });
         }
@@ -118,17 +132,19 @@ impl Upload {
 }
 
 /// Moves bytes to their place in a file, from one position up to another, or to where the stream ends. Gives the
-/// position it came to.
+/// position it came to; [`Short::Silent`] tells the position too.
 fn copy(into: &mut Filling<'_>, from: u64, to: u64) -> Result<u64, Short> {
     let mut block = vec![0; BLOCK];
     let mut copied = from;
     while copied < to {
         let left = usize::try_from(to.saturating_sub(copied)).unwrap_or(usize::MAX);
         let room = block.get_mut(..left.min(BLOCK)).unwrap_or_default();
-        let read = read_full(room)?;
-        into.put(room.get(..read).unwrap_or_default(), copied)?;
-        copied = copied.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-        if read < room.len() {
+        let Filled { bytes, is_silent } = read_full(room)?;
+        into.put(room.get(..bytes).unwrap_or_default(), copied)?;
+        copied = copied.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if is_silent {
+            return Err(Short::Silent { copied });
+        } else if bytes < room.len() {
             break;
         }
     }
@@ -142,38 +158,52 @@ fn widen_pipe() {
     let _ = fcntl(io::stdin(), FcntlArg::F_SETPIPE_SZ(MOST));
 }
 
-/// One read without a buffer that could take more than was asked for.
-fn read(into: &mut [u8]) -> io::Result<usize> {
+/// Whether standard input has bytes, or its end, before a deadline.
+fn is_ready(deadline: Duration) -> io::Result<bool> {
+    let stdin = io::stdin();
+    let mut waiting = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    let patience = PollTimeout::try_from(deadline).unwrap_or(PollTimeout::MAX);
     loop {
-        match nix::unistd::read(io::stdin(), into) {
+        match poll(&mut waiting, patience) {
             Err(Errno::EINTR) => {}
-            result => return Ok(result?),
+            ready => return Ok(ready? > 0),
         }
     }
 }
 
-/// Fills a block, but for the end of the stream.
-fn read_full(block: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0_usize;
-    while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match read(rest)? {
-            0 => break,
-            more => filled = filled.saturating_add(more),
+/// One read without a buffer that could take more than was asked for; none if the stream is silent.
+fn read(into: &mut [u8]) -> io::Result<Option<usize>> {
+    if !is_ready(SILENCE)? {
+        return Ok(None);
+    }
+    loop {
+        match nix::unistd::read(io::stdin(), into) {
+            Err(Errno::EINTR) => {}
+            result => return Ok(Some(result?)),
         }
     }
-    Ok(filled)
+}
+
+/// What came of a block.
+struct Filled {
+    bytes: usize,
+    is_silent: bool,
+}
+
+/// Fills a block, but for the end of the stream or its silence.
+fn read_full(block: &mut [u8]) -> io::Result<Filled> {
+    let mut bytes = 0_usize;
+    while let Some(rest) = block.get_mut(bytes..).filter(|rest| !rest.is_empty()) {
+        match read(rest)? {
+            None => return Ok(Filled { bytes, is_silent: true }),
+            Some(0) => break,
+            Some(more) => bytes = bytes.saturating_add(more),
+        }
+    }
+    Ok(Filled { bytes, is_silent: false })
 }
 
 /// Whether nothing more comes. A sender that stays silent has sent all it wanted.
 fn is_at_end() -> io::Result<bool> {
-    let stdin = io::stdin();
-    let mut waiting = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-    loop {
-        match poll(&mut waiting, PollTimeout::from(END_DEADLINE_MS)) {
-            Err(Errno::EINTR) => {}
-            Ok(0) => return Ok(true),
-            Ok(_) => return Ok(read(&mut [0])? == 0),
-            Err(error) => return Err(error.into()),
-        }
-    }
+    Ok(!is_ready(END_DEADLINE)? || read(&mut [0])? == Some(0))
 }

@@ -3,15 +3,18 @@
 #![allow(unsafe_code, reason = "a child asks to be traced between fork and exec")]
 
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use libc::{
     SYS_access, SYS_faccessat, SYS_faccessat2, SYS_fchmod, SYS_fdatasync, SYS_flock, SYS_fstat, SYS_fsync,
     SYS_ftruncate, SYS_getdents64, SYS_ioctl, SYS_lseek, SYS_mkdir, SYS_mkdirat, SYS_newfstatat, SYS_open,
-    SYS_openat, SYS_pwrite64, SYS_read, SYS_rename, SYS_renameat, SYS_renameat2, SYS_rmdir, SYS_stat,
-    SYS_statx, SYS_symlink, SYS_symlinkat, SYS_unlink, SYS_unlinkat, SYS_utimensat, SYS_write, SYS_writev,
+    SYS_openat, SYS_poll, SYS_pwrite64, SYS_read, SYS_rename, SYS_renameat, SYS_renameat2, SYS_rmdir,
+    SYS_stat, SYS_statx, SYS_symlink, SYS_symlinkat, SYS_unlink, SYS_unlinkat, SYS_utimensat, SYS_write,
+    SYS_writev,
 };
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -143,11 +146,55 @@ fn kill_at(child: &Child, stop: usize) -> bool {
     true
 }
 
+/// Answers in the kernel's place: for it there is no such call, so that it does nothing.
+fn answer(pid: Pid, mut registers: libc::user_regs_struct, answer: u64) {
+    registers.orig_rax = u64::MAX;
+    ptrace::setregs(pid, registers).unwrap();
+    next_stop(pid).unwrap();
+    registers.rax = answer;
+    ptrace::setregs(pid, registers).unwrap();
+}
+
+/// Runs `command`, whose standard input is a pipe that stays open, and which is told that its time is over where it waits
+/// for more than there is in that pipe. `input` is the end it reads from.
+#[allow(clippy::zombie_processes, reason = "waited for by number, as tracing needs")]
+pub fn run_into_silence(mut command: Command, input: &impl AsFd) -> Traced {
+    let mut child = traced(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    drop(command);
+    let pid = stopped(&child);
+    let mut met = false;
+    while next_stop(pid).is_some() {
+        let registers = ptrace::getregs(pid).unwrap();
+        if i64::try_from(registers.orig_rax) == Ok(SYS_poll)
+            && is_about_input(pid, registers.rdi)
+            && is_empty(input)
+        {
+            answer(pid, registers, 0);
+            met = true;
+        } else if next_stop(pid).is_none() {
+            break;
+        }
+    }
+    let mut output = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut output).unwrap();
+    Traced { met, output }
+}
+
+/// Whether the first descriptor that the child waits for is its standard input.
+fn is_about_input(pid: Pid, waited_for: u64) -> bool {
+    ptrace::read(pid, waited_for as ptrace::AddressType).unwrap() as u32 == 0
+}
+
+fn is_empty(input: &impl AsFd) -> bool {
+    let mut waiting = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    poll(&mut waiting, PollTimeout::ZERO).unwrap() == 0
+}
+
 fn fail_at(child: &Child, call: usize, errno: i32) -> bool {
     let pid = stopped(child);
     let (mut began, mut seen, mut last) = (false, 0, -1);
     while next_stop(pid).is_some() {
-        let mut registers = ptrace::getregs(pid).unwrap();
+        let registers = ptrace::getregs(pid).unwrap();
         let number = i64::try_from(registers.orig_rax).unwrap_or(-1);
         began |= registers.rdi == 0 && [SYS_read, SYS_fstat, SYS_statx, SYS_ioctl].contains(&number);
         // Another test's child may hold a lock for a moment between fork and exec: trying again is no new call.
@@ -157,13 +204,7 @@ fn fail_at(child: &Child, call: usize, errno: i32) -> bool {
             last = number;
         }
         if chosen && seen == call {
-            // No such call: the kernel does nothing, and we put our own answer in its place.
-            registers.orig_rax = u64::MAX;
-            ptrace::setregs(pid, registers).unwrap();
-            next_stop(pid).unwrap();
-            registers.rax = u64::from(errno.unsigned_abs()).wrapping_neg();
-            registers.orig_rax = u64::MAX;
-            ptrace::setregs(pid, registers).unwrap();
+            answer(pid, registers, u64::from(errno.unsigned_abs()).wrapping_neg());
             while next_stop(pid).is_some() {}
             return true;
         }

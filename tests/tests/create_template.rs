@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use tests::Fixture;
 use tests::fixture::readable;
 use tests::pools::{add_lvm, add_zfs, committed, volume};
-use tests::stepper::{Trouble, run};
+use tests::stepper::{Trouble, run, run_into_silence};
 use tests::volumes::stream;
 
 const METHOD: &str = "admin.vm.CreateTemplate";
@@ -164,6 +164,21 @@ fn a_stream_that_was_cut_leaves_nothing() {
         assert!(!is_stored(&fixture));
         assert_whole_or_gone(&fixture, "cut");
     }
+}
+
+#[test]
+fn a_stream_that_falls_silent_leaves_nothing() {
+    let fixture = Fixture::new();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&image()[..1024]).unwrap();
+    let mut command = create(&fixture, "fresh", b"");
+    command.stdin(reader.try_clone().unwrap());
+    let traced = run_into_silence(command, &reader);
+    assert!(traced.met);
+    let told = exception("QubesException", "Data import failed: no data came for 600 seconds");
+    assert_eq!(readable(&traced.output), told);
+    assert!(!is_stored(&fixture));
+    assert_whole_or_gone(&fixture, "silent");
 }
 
 #[test]

@@ -8,8 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
+use common::model::Import;
 use tests::Fixture;
 use tests::fixture::{readable, refusal};
+use tests::pools::{add_callback, volume};
+use tests::stepper::run_into_silence;
 use tests::volumes::{SIZE, image, images, is_temporary, new, old, shown, stream, system};
 
 const BEGIN: &str = "made domain-volume-import-begin volume=private size=";
@@ -340,4 +343,85 @@ fn a_volume_is_emptied_as_an_import_of_zeros() {
         fixture.refused("admin.vm.volume.Clear+volatile", "filed", ""),
         "StoragePoolException: Can not import into save_on_stop=False volume appvms/filed/volatile"
     );
+}
+
+/// A call that got these bytes, and whose caller then neither sends more nor ends: its answer.
+fn answer_in_silence(mut command: Command, bytes: &[u8]) -> Vec<u8> {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(bytes).unwrap();
+    command.stdin(reader.try_clone().unwrap());
+    let traced = run_into_silence(command, &reader);
+    assert!(traced.met, "it does not wait");
+    traced.output
+}
+
+#[test]
+fn a_stream_that_falls_silent_ends_early() {
+    let fixture = system();
+    let (before, half) = (shown(&fixture), &new()[..SIZE / 2]);
+    for (method, first, size) in [
+        ("admin.vm.volume.Import", "", 65_536),
+        ("admin.vm.volume.ImportWithSize", "70000\n", 70_000),
+        ("admin.vm.volume.ImportWithSize", "\n", 65_536),
+        ("admin.pool.volume.Import", "appvms/made/private\n", 65_536),
+    ] {
+        let mut command = stream(&fixture, method, "private", b"");
+        if method == "admin.pool.volume.Import" {
+            command = stream(&fixture, method, "varlibqubes", b"");
+            command.env("QREXEC_REQUESTED_TARGET", "dom0");
+        }
+        let events = fixture.events_of(|_| {
+            let told = format!("not enough data (copied 32768 bytes, expected {size} bytes)");
+            let answer = answer_in_silence(command, &[first.as_bytes(), half].concat());
+            assert_eq!(refusal(&answer), format!("QubesException: Data import failed: {told}"), "{method}");
+        });
+        let ended = "made domain-volume-import-end volume=private success=False".to_owned();
+        assert_eq!(events, [format!("{BEGIN}{size}"), ended], "{method}");
+        assert_eq!(shown(&fixture), before);
+        assert!(has_no_temporary(&fixture));
+        fixture.ok("admin.vm.volume.Set.rw+private", "made", "True");
+    }
+}
+
+#[test]
+fn a_stream_that_falls_silent_in_its_first_line_or_at_its_end_changes_nothing_by_that() {
+    let fixture = system();
+    let before = shown(&fixture);
+    let with_size = || stream(&fixture, "admin.vm.volume.ImportWithSize", "private", b"");
+    for first in ["", "655"] {
+        assert_eq!(answer_in_silence(with_size(), first.as_bytes()), b"");
+        assert_eq!(shown(&fixture), before);
+    }
+    assert_eq!(readable(&answer_in_silence(with_size(), b"8\nabcdefgh")), "0·");
+    assert_eq!(content(&fixture), b"abcdefgh");
+}
+
+#[test]
+fn an_import_that_could_not_begin_and_could_not_be_forgotten_is_forgotten_by_the_next_call() {
+    let fixture = Fixture::new();
+    add_callback(&fixture, "");
+    fixture.ok("admin.vm.CreateInPool.AppVM", "dom0", "name=new label=red pool:private=callback");
+    let spaced = fixture.path("/var/lib/qubes/with space");
+    std::fs::rename(fixture.path("/var/lib/qubes/back"), &spaced).unwrap();
+    let configure = |ended: &str| {
+        let back = r#""bdriver": "file-reflink", "bdriver_args": {"dir_path": "/var/lib/qubes/with space"}"#;
+        let file = format!(r#"{{"c": {{{back}, "post_volume_import_data_end": "{ended}"}}}}"#);
+        std::fs::write(fixture.path("/etc/qubes_callback.json"), file).unwrap();
+    };
+    configure("false");
+    let events = fixture.events_of(|fixture| {
+        let told = fixture.refused("internal.vm.volume.ImportBegin+private", "new", "");
+        assert_eq!(told, "ProtocolError: Path contains whitespace");
+    });
+    assert_eq!(events, [""; 0]);
+    let mark = || volume(&fixture, "new", "private").import;
+    assert_eq!(mark(), Some(Import::Preparing));
+    // As long as it cannot be forgotten, all else is served.
+    fixture.ok("admin.vm.volume.Set.rw+private", "new", "True");
+    assert_eq!(mark(), Some(Import::Preparing));
+    let ended = fixture.path("/ended");
+    configure(&format!("touch {}", ended.display()));
+    fixture.ok("admin.vm.volume.Set.rw+private", "new", "True");
+    assert_eq!(mark(), None);
+    assert!(ended.exists());
 }
