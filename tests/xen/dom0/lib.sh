@@ -1,5 +1,10 @@
 # Sourced by dom0's init and by every scenario: telling results, waiting, and making places for storage.
 
+export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+export SOURCE=/usr/src/qubes-admin
+export DM_DISABLE_UDEV=1 # nobody else makes the devices' files; init says the same to LVM
+for folder in /usr/lib/xen-*/bin; do PATH=$folder:$PATH; done
+
 # report WORDS: one line of what is counted outside, on the console too.
 report() {
     echo "$*" | tee /dev/ttyS1
@@ -72,14 +77,19 @@ call() {
     printf '%s' "${3:-}" | qubes-admin call "$1" "$2" 2>&1
 }
 
-# qrexec CALLER METHOD[+ARGUMENT] DESTINATION: a call as qrexec makes it, payload on standard input. Prints the frame's
-# content and tells by the exit status whether it was an OK frame.
-qrexec() {
-    local method=${2%%+*} argument= reply
+# converse CALLER METHOD[+ARGUMENT] DESTINATION: a call as qrexec makes it, joined with standard input and output.
+converse() {
+    local method=${2%%+*} argument=
     [ "$2" = "$method" ] || argument=${2#*+}
-    reply=$(umask 0077 && as_user env QREXEC_REMOTE_DOMAIN="$1" QREXEC_REQUESTED_TARGET_TYPE=name \
-        QREXEC_REQUESTED_TARGET="$3" QREXEC_SERVICE_ARGUMENT="$argument" "/etc/qubes-rpc/$method" "$argument" |
-        tr '\0' '|')
+    (umask 0077 && as_user env QREXEC_REMOTE_DOMAIN="$1" QREXEC_REQUESTED_TARGET_TYPE=name \
+        QREXEC_REQUESTED_TARGET="$3" QREXEC_SERVICE_ARGUMENT="$argument" "/etc/qubes-rpc/$method" "$argument")
+}
+
+# qrexec CALLER METHOD[+ARGUMENT] DESTINATION: the same, payload on standard input. Prints the frame's content and tells by
+# the exit status whether it was an OK frame.
+qrexec() {
+    local reply
+    reply=$(converse "$@" | tr '\0' '|')
     echo "${reply#*|}"
     [ "${reply%%|*}" = 0 ]
 }
@@ -169,9 +179,14 @@ console_of() {
     tr -d '\r' <"/var/log/xen/console/guest-$1.log"
 }
 
-# has_said QUBE TEXT
+# has_said QUBE TEXT [TIMES]
 has_said() {
-    console_of "$1" 2>/dev/null | grep -qxF "guest: $2"
+    [ "$(console_of "$1" 2>/dev/null | grep -cxF "guest: $2")" -ge "${3:-1}" ]
+}
+
+# ready QUBE
+ready() {
+    wait_until 180 has_said "$1" "is ready"
 }
 
 # state_of QUBE: its power state, as the desktop user sees it.
@@ -205,16 +220,29 @@ scenarios() {
     sed -n 's/.*\<scenarios=\([^ ]*\).*/\1/p' /proc/cmdline | tr : '\n'
 }
 
-# A scenario that does not end is ended. One that stops before its end has failed, whatever it reported.
+# run_scenario SCENARIO [PHASE]: one that does not end is ended. One that stops before its end has failed, whatever it
+# reported.
 run_scenario() {
-    local start=$SECONDS status=0 script=$SOURCE/tests/xen/$1 scenario=${1##*/}
+    local start=$SECONDS status=0 script=$SOURCE/tests/xen/$1 scenario=${1##*/}${2:+/$2}
     report "begin $scenario"
-    bash -n "$script" && scenario=$scenario script=$script timeout -k 10 900 bash -u -c '
+    bash -n "$script" && scenario=$scenario script=$script phase=${2:-} timeout -k 10 900 bash -u -c '
         failed=0
         . "$SOURCE/tests/xen/dom0/lib.sh"
         . "$script"
         exit $((failed * 99))
     ' </dev/null || status=$?
+    [ "$status" = 0 ] || tail -n 40 /var/log/xen/console/guest-*.log 2>/dev/null | tr -d '\r'
     case $status in 0 | 99) ;; *) report "FAILED $scenario: stopped with status $status" ;; esac
     report "end $scenario: after $((SECONDS - start)) s"
+}
+
+# run_phase PHASE: a part of the scenario that boots systemd.
+run_phase() {
+    run_scenario "$(scenarios | grep ^booted/)" "$1"
+}
+
+power_off() {
+    report "power off"
+    echo o >/proc/sysrq-trigger
+    sleep infinity
 }
