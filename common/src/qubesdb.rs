@@ -21,9 +21,11 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const WRITE: u8 = 1;
 const READ_BELOW: u8 = 2;
 const REMOVE: u8 = 4;
+const WATCH: u8 = 5;
 const OK: u8 = 7;
 const NO_ENTRY: u8 = 8;
 const BELOW: u8 = 11;
+const CHANGED: u8 = 13;
 /// The most entries that are taken in at once: a guest may write as many as it likes.
 const ENTRIES_MAX: usize = 4096;
 /// Each message has the same head: its number, the key up to here, and the length of the value that follows.
@@ -115,6 +117,43 @@ impl Database {
             }
         }
         Ok(entries)
+    }
+
+    /// From here on changes of what begins like that are heard of.
+    ///
+    /// # Errors
+    /// As [`Database::put`].
+    pub fn watch(&mut self, prefix: &str) -> io::Result<()> {
+        self.0.write_all(&message(WATCH, prefix, "")?)?;
+        loop {
+            match self.number()? {
+                OK => return Ok(()),
+                CHANGED => {}
+                _ => return Err(io::Error::other("QubesDB does not watch")),
+            }
+        }
+    }
+
+    /// Waits for a change of what is watched; tells whether there was one before the deadline.
+    ///
+    /// # Errors
+    /// If the daemon goes away, or talks of something else.
+    pub fn has_changed_within(&mut self, deadline: Duration) -> io::Result<bool> {
+        self.0.set_read_timeout(Some(deadline))?;
+        match self.number() {
+            Ok(CHANGED) => Ok(true),
+            Ok(_) => Err(io::Error::other("QubesDB answers something else")),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The number of the next message, which has no value.
+    fn number(&mut self) -> io::Result<u8> {
+        let mut head = [0; HEAD];
+        self.0.read_exact(&mut head)?;
+        let [number, ..] = head;
+        Ok(number)
     }
 
     /// One entry of an answer; the last has no key.

@@ -29,6 +29,7 @@ pub mod volume;
 /// Every family: one executable each.
 pub const FAMILIES: &[&Family] = &[
     &device::FAMILY,
+    &device::HOT,
     &events::FAMILY,
     &feature::FAMILY,
     &firewall::FAMILY,

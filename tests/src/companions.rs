@@ -45,6 +45,12 @@ pub fn database(fixture: &Fixture, qube: &str, answer: Vec<u8>) {
     });
 }
 
+/// What a running qube has written into the stand-in for its QubesDB.
+pub fn show(fixture: &Fixture, qube: &str, entries: &[(&str, &str)]) {
+    let lines: String = entries.iter().map(|(key, value)| format!("{key} {value}\n")).collect();
+    std::fs::write(fixture.path(&format!("/qubesdb.{qube}")), lines).unwrap();
+}
+
 /// How QubesDB tells entries: each with its key and its value, then one without.
 pub fn entries(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut answer = Vec::new();

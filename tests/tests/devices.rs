@@ -476,12 +476,11 @@ fn what_a_running_qube_has_is_told_as_attached() {
         disk("/dev/sdz", "xvdk", false, r#", "backend": "test-net""#),
     ];
     let pci = r#"{"address": {"segment": 0, "bus": 0, "device": 20, "function": 0}}"#;
-    let domain = format!(
-        r#"{{"state": "Running", "domid": 7, "start_time_us": 1, "memory_kib": 1, "cpu_time_ns": 5,
-        "disks": [{}], "pci": [{pci}]}}"#,
-        disks.join(", ")
-    );
-    let _domain = fixture.published("test-vm1", &domain);
+    let devices = format!(r#"{{"disks": [{}], "pci": [{pci}]}}"#, disks.join(", "));
+    let domain = serde_json::json!({
+        "state": "Running", "domid": 7, "start_time_us": 1, "memory_kib": 1, "cpu_time_ns": 5, "devices": devices,
+    });
+    let _domain = fixture.published("test-vm1", &domain.to_string());
     let rest = |backend: &str| {
         format!("devclass='block' backend_domain='{backend}' mode='manual' frontend_domain='test-vm1'")
     };

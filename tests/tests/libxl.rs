@@ -333,6 +333,56 @@ fn an_interface_takes_the_place_of_those_before() {
 
 #[test]
 #[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_running_domain_gets_and_loses_devices() {
+    let xen = Xen::new();
+    let watching = xen.running();
+    let ask = |word: &str, device: &Value| {
+        let request: Request = serde_json::from_value(json!({ word: device })).unwrap();
+        watching.connection.ask(&request).unwrap()
+    };
+    let recorded = |name: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(xen.folder.path().join(name)).unwrap()).unwrap()
+    };
+    let disk = json!({"disk": {"path": "/dev/sda", "target": "xvdi", "rw": false, "cdrom": true,
+                               "backend": "sys-usb", "script": "/etc/xen/scripts/qubes-block"}});
+    assert_eq!(ask("attach", &disk), Some(Reply::Done));
+    let expected = json!({"pdev_path": "/dev/sda", "vdev": "xvdi", "backend": "phy", "format": "raw",
+                          "is_cdrom": 1, "removable": 1, "backend_domname": "sys-usb",
+                          "script": "/etc/xen/scripts/qubes-block"});
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(recorded("disk.json")[field], *value, "{field}");
+    }
+    let pci =
+        json!({"pci": {"address": {"segment": 1, "bus": 2, "device": 3, "function": 4}, "permissive": true}});
+    assert_eq!(ask("attach", &pci), Some(Reply::Done));
+    let expected = json!({"domain": 1, "bus": 2, "dev": 3, "func": 4, "permissive": true, "seize": true});
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(recorded("pci.json")[field], *value, "{field}");
+    }
+    let told = published(&xen.fixture).unwrap().devices();
+    assert_eq!((told.disks.len(), told.pci.len(), told.halfway), (1, 1, None));
+    for (device, failing) in [(&pci, "pci_add"), (&disk, "disk_add")] {
+        assert_eq!(ask("detach", device), Some(Reply::Done));
+        xen.tell("fails", failing);
+        assert_eq!(ask("attach", device), Some(Reply::Refused(format!("{failing} went wrong"))));
+        xen.tell("fails", "");
+    }
+    assert_eq!(recorded("removed.json")["vdev"], "xvdi");
+    let told = published(&xen.fixture).unwrap().devices();
+    assert_eq!((told.disks.len(), told.pci.len(), told.halfway), (0, 0, None), "what failed left nothing");
+    assert_eq!(
+        xen.calls(),
+        "ctx_alloc create watch unpause disk_add pci_add pci_remove pci_add pci_remove vdev_to_disk disk_remove \
+        disk_add vdev_to_disk disk_remove"
+    );
+    assert_eq!(ask("attach", &disk), Some(Reply::Done));
+    xen.tell("fails", "disk_remove");
+    assert_eq!(ask("detach", &disk), Some(Reply::Refused("disk_remove went wrong".to_owned())));
+    assert_eq!(published(&xen.fixture).unwrap().devices().disks.len(), 1, "what stays is told of");
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
 fn a_guest_that_stops_of_its_own_is_destroyed_and_one_that_sleeps_is_not() {
     for reason in ["0", "1", "3"] {
         let xen = Xen::new();

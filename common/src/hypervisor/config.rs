@@ -135,6 +135,57 @@ pub struct Pci {
     pub power_management: bool,
 }
 
+/// A device that a domain gets or loses while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HotDevice {
+    /// A disk.
+    Disk(Disk),
+    /// A device of the host.
+    Pci(Pci),
+}
+
+/// The devices of a domain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Devices {
+    /// Its disks.
+    #[serde(default)]
+    pub disks: Vec<Disk>,
+    /// Devices of the host.
+    #[serde(default)]
+    pub pci: Vec<Pci>,
+    /// The one that it is getting or losing now. What is left so is taken away from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halfway: Option<HotDevice>,
+}
+
+impl Devices {
+    /// As they are published.
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The same with one more.
+    #[must_use]
+    pub fn with(mut self, device: &HotDevice) -> Self {
+        match device {
+            HotDevice::Disk(disk) => self.disks.push(disk.clone()),
+            HotDevice::Pci(pci) => self.pci.push(pci.clone()),
+        }
+        self
+    }
+
+    /// The same without that one.
+    #[must_use]
+    pub fn without(mut self, device: &HotDevice) -> Self {
+        match device {
+            HotDevice::Disk(disk) => self.disks.retain(|own| own.target != disk.target),
+            HotDevice::Pci(pci) => self.pci.retain(|own| own.address != pci.address),
+        }
+        self
+    }
+}
+
 /// Where a PCI device is: segment, bus, device and function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the four numbers are PCI's own")]

@@ -5,7 +5,7 @@ mod launch;
 mod published;
 mod watcher;
 
-pub use config::{Clock, Disk, DomainConfig, Emulator, Nic, Pci, PciAddress, VirtMode};
+pub use config::{Clock, Devices, Disk, DomainConfig, Emulator, HotDevice, Nic, Pci, PciAddress, VirtMode};
 pub use launch::launch;
 pub use published::{Kind, Published, agent_socket};
 pub use watcher::{Connection, Listener, Reply, Request};
@@ -73,12 +73,9 @@ pub struct Domain {
     /// The run it belongs to.
     #[serde(default)]
     pub run: Run,
-    /// Its disks.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub disks: Vec<Disk>,
-    /// Devices of the host that it has.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub pci: Vec<Pci>,
+    /// The devices that it has, as [`Devices`] writes them: few read that.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub devices: String,
 }
 
 impl Domain {
@@ -96,9 +93,13 @@ impl Domain {
             stubdom: None,
             needs_agent: false,
             run,
-            disks: Vec::new(),
-            pci: Vec::new(),
+            devices: String::new(),
         }
+    }
+
+    /// The devices that it has.
+    pub fn devices(&self) -> Devices {
+        serde_json::from_str(&self.devices).unwrap_or_default()
     }
 
     /// Whether there has been a domain in this run, which may have ended since.

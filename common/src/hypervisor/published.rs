@@ -140,8 +140,7 @@ impl Hypervisor for Published {
             stubdom: None,
             needs_agent: false,
             run: Run::default(),
-            disks: Vec::new(),
-            pci: Vec::new(),
+            devices: String::new(),
         }
     }
 

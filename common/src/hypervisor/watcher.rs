@@ -16,7 +16,7 @@ use nix::sys::time::TimeVal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{DomainConfig, Domid, Nic};
+use super::{DomainConfig, Domid, HotDevice, Nic};
 use crate::files;
 
 /// What a watcher is asked.
@@ -52,6 +52,10 @@ pub enum Request {
     Connect(Box<Nic>),
     /// Take its network interfaces away.
     Disconnect,
+    /// Give the domain a device.
+    Attach(Box<HotDevice>),
+    /// Take a device away from it.
+    Detach(Box<HotDevice>),
     /// Tell the terminal of its console.
     Console,
     /// Publish the figures as they are now.

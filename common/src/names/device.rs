@@ -262,7 +262,7 @@ impl Wish {
         }
         let (mut pairs, mut is_persistent) = (Pairs::default(), false);
         for word in text.split_ascii_whitespace() {
-            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            let (key, value) = word.split_once('=').ok_or_else(|| unexpected(word))?;
             if key == PERSISTENT {
                 is_persistent = switch(value)?;
             } else if KEYS.contains(&key) || key.starts_with('_') {
@@ -277,9 +277,7 @@ impl Wish {
     fn of(pairs: &Pairs, class: &str, device: &mut DeviceName) -> Result<Self, BadDevice> {
         let is_known = |key: &str| key.starts_with('_') || KEYS.contains(&key);
         if let Some((key, _)) = pairs.iter().find(|(key, _)| !is_known(key)) {
-            let key = quote(key);
-            let text = format!("DeviceAssignment.__init__() got an unexpected keyword argument {key}");
-            return Err(BadDevice::new(text));
+            return Err(unexpected(key));
         }
         check_same(pairs, class, device)?;
         let mode = mode(pairs)?;
@@ -290,6 +288,11 @@ impl Wish {
         }
         Ok(Self { mode, options, is_persistent: false })
     }
+}
+
+fn unexpected(key: &str) -> BadDevice {
+    let key = quote(key);
+    BadDevice::new(format!("DeviceAssignment.__init__() got an unexpected keyword argument {key}"))
 }
 
 /// Whether pairs speak of this device.

@@ -270,6 +270,27 @@ impl Store {
         lock::lifecycle(&self.run.join("locks").join(format!("+{template}")))
     }
 
+    /// Waits for the turn to attach what is plugged into a port. Taken after the lifecycle lock of the qube that gets it.
+    ///
+    /// # Errors
+    /// As [`Store::lock_lifecycle`].
+    pub fn lock_device(&self, backend: &QubeName, port: &str) -> Result<LifecycleGuard, StoreError> {
+        self.prepare_run_time()?;
+        // No qube and no pool has such a name.
+        let name = format!("{backend}+device+{}", port.replace('/', ":"));
+        lock::lifecycle(&self.run.join("locks").join(name))
+    }
+
+    /// Takes the place of the one process that tells of a running qube's devices, if nobody has it.
+    ///
+    /// # Errors
+    /// As [`Store::lock_lifecycle`].
+    pub fn try_lock_devices(&self, name: &QubeName) -> Result<Option<LifecycleGuard>, StoreError> {
+        self.prepare_run_time()?;
+        // No qube and no pool has such a name.
+        lock::lifecycle_if_free(&self.run.join("locks").join(format!("{name}+devices")))
+    }
+
     /// Takes the place of the one process that waits for a qube's firewall rules to end; rings where another has it.
     ///
     /// # Errors

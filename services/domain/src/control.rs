@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
-use common::hypervisor::{DomainConfig, Domid, GuestMemory, Nic, PowerState, Stubdom};
+use common::hypervisor::{DomainConfig, Domid, GuestMemory, HotDevice, Nic, PowerState, Stubdom};
 use common::names::QubeUuid;
 
 /// Why a hypervisor refused, in its own words.
@@ -77,6 +77,12 @@ pub trait Control {
 
     /// Takes all of its network interfaces away; that it has none is fine.
     fn disconnect(&mut self, domid: Domid) -> Done;
+
+    /// Gives it a device.
+    fn attach(&mut self, domid: Domid, device: &HotDevice) -> Done;
+
+    /// Takes a device away; that it has not got it is an error.
+    fn detach(&mut self, domid: Domid, device: &HotDevice) -> Done;
 
     /// The terminal of its console.
     fn console(&mut self, domid: Domid) -> Done<PathBuf>;

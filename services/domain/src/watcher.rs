@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use common::hypervisor::{
-    Connection, Domain, DomainConfig, Domid, PowerState, Reply, Request, Run, VirtMode,
+    Connection, Devices, Domain, DomainConfig, Domid, HotDevice, PowerState, Reply, Request, Run, VirtMode,
 };
 use common::log;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -64,7 +64,7 @@ fn settled<'a>(
     let alive = found.and_then(|domid| control.info(domid).map(|info| (domid, info)));
     match alive.filter(|(_, info)| !left.run.is_starting && !has_stopped(info.state)) {
         Some((domid, info)) => {
-            let known = informed(&Domain { domid, ..left }, info);
+            let known = informed(&without_halfway(Domain { domid, ..left }, control), info);
             Watcher::new(place, control, known, None).map(Some).map_err(|error| Refused(error.to_string()))
         }
         None => {
@@ -90,6 +90,16 @@ fn informed(domain: &Domain, info: Info) -> Domain {
     }
 }
 
+/// The domain without the device that a killed watcher was giving it or taking away.
+fn without_halfway(left: Domain, control: &mut dyn Control) -> Domain {
+    let devices = left.devices();
+    let Some(device) = devices.halfway.clone() else { return left };
+    if let Err(Refused(text)) = control.detach(left.domid, &device) {
+        log::line(&format!("a device of domain {} is not there: {text}", left.domid.0));
+    }
+    Domain { devices: Devices { halfway: None, ..devices.without(&device) }.text(), ..left }
+}
+
 /// Whether its guest would reach all of the machine's memory through a device.
 fn needs_iommu(config: &DomainConfig) -> bool {
     config.virt_mode == VirtMode::Hvm && !config.pci.is_empty()
@@ -105,8 +115,7 @@ fn made(config: &DomainConfig, domid: Domid, run: Run) -> Domain {
         memory_max_kib: Some(config.max_memory_kib.max(config.hotplug_max_kib.unwrap_or_default())),
         vcpus: config.vcpus,
         needs_agent: config.needs_agent,
-        disks: config.disks.clone(),
-        pci: config.pci.clone(),
+        devices: Devices { disks: config.disks.clone(), pci: config.pci.clone(), halfway: None }.text(),
         ..Domain::to_come(run)
     }
 }
@@ -293,6 +302,33 @@ impl<'a> Watcher<'a> {
         Ok(Reply::Domain(domid))
     }
 
+    fn publish_devices(&mut self, devices: &Devices) {
+        let known = self.published.domain().clone();
+        self.published.update(Domain { devices: devices.text(), ..known });
+    }
+
+    /// Gives the domain a device, or leaves it as it was.
+    fn attach(&mut self, device: &HotDevice) -> Done {
+        let (domid, before) = (self.domid(), self.published.domain().devices());
+        self.publish_devices(&Devices { halfway: Some(device.clone()), ..before.clone() });
+        let done = self.control.attach(domid, device);
+        if done.is_err() {
+            // Mostly there is nothing.
+            let _ = self.control.detach(domid, device);
+        }
+        self.publish_devices(&if done.is_ok() { before.with(device) } else { before });
+        done
+    }
+
+    /// Takes a device away from the domain; one that stays is told of as before.
+    fn detach(&mut self, device: &HotDevice) -> Done {
+        let (domid, before) = (self.domid(), self.published.domain().devices());
+        self.publish_devices(&Devices { halfway: Some(device.clone()), ..before.clone() });
+        let done = self.control.detach(domid, device);
+        self.publish_devices(&if done.is_ok() { before.without(device) } else { before });
+        done
+    }
+
     fn done_to_domain(&mut self, request: &Request) -> Done<Reply> {
         let domid = self.domid();
         match request {
@@ -311,6 +347,8 @@ impl<'a> Watcher<'a> {
                 self.control.connect(domid, nic)?;
             }
             Request::Disconnect => self.control.disconnect(domid)?,
+            Request::Attach(device) => self.attach(device)?,
+            Request::Detach(device) => self.detach(device)?,
             Request::Console => return self.control.console(domid).map(Reply::Console),
             _ => {}
         }

@@ -49,8 +49,22 @@ pub fn run(
     input: &str,
     deadline: Duration,
 ) -> io::Result<Finished> {
-    let arguments = ["-d", qube.as_str(), &command(user, service)];
-    run::with_input(&root.path(CLIENT), &arguments, input, deadline)
+    run_in(root, qube.as_str(), user, service, input, deadline)
+}
+
+/// The same in whatever qrexec knows by that name: a qube, or its helper domain.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_in(
+    root: &Root,
+    name: &str,
+    user: &str,
+    service: &str,
+    input: &str,
+    deadline: Duration,
+) -> io::Result<Finished> {
+    run::with_input(&root.path(CLIENT), &["-d", name, &command(user, service)], input, deadline)
 }
 
 /// Begins a service in a qube, as a user there, that gets no input and whose output nobody reads.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use common::failure::Failure;
-use common::hypervisor::Disk;
+use common::failure::{Exception, Failure};
+use common::hypervisor::{Disk, HotDevice, Request};
 use common::log;
 use common::model::Qube;
 use common::names::{Interface, QubeName, UNKNOWN_IDENTITY};
@@ -12,7 +12,9 @@ use common::names::{Interface, QubeName, UNKNOWN_IDENTITY};
 use super::class::{DeviceClass, at_port, is_running};
 use super::exposed::{Attached, Exposed, Labels};
 use super::guest::{self, Record};
+use super::work::{Plan, Work};
 use super::{dom0_block, usb};
+use crate::domain::{DiskOptions, disk_of_device};
 use crate::property::Case;
 
 /// The class.
@@ -33,6 +35,10 @@ impl DeviceClass for Block {
         NAME
     }
 
+    fn folder(&self) -> Option<&'static str> {
+        Some(FOLDER)
+    }
+
     fn exposed(&self, case: &Case<'_>, backend: &Qube) -> Result<Vec<Exposed>, Failure> {
         if !is_running(case, backend) {
             return Ok(Vec::new());
@@ -45,34 +51,92 @@ impl DeviceClass for Block {
         records.iter().filter(|(name, _)| is_safe(&backend.name, name)).map(|it| shown.device(it)).collect()
     }
 
+    fn plan(
+        &self,
+        case: &Case<'_>,
+        frontend: &Qube,
+        device: &Exposed,
+        options: &[(String, String)],
+    ) -> Result<Plan, Failure> {
+        let wish = DiskOptions::parse(options)?;
+        usb::check_unused(device)?;
+        let domain =
+            case.context.hypervisor.domain(&frontend.name).ok_or_else(|| {
+                Failure::new(Exception::QubesException, "Can't attach block device to dom0")
+            })?;
+        let disks = domain.devices().disks;
+        let disk = disk_of_device(case, &device.name(), wish, device.is_read_only, &disks)?;
+        if disks.iter().any(|own| own.target == disk.target) {
+            let text = format!("Invalid frontend-dev option value: {}", disk.target);
+            return Err(Failure::new(Exception::QubesValueError, text));
+        }
+        let options = completed(options, &disk);
+        Ok(Plan { work: Work::Watcher(Box::new(Request::Attach(Box::new(HotDevice::Disk(disk))))), options })
+    }
+
+    fn undoing(&self, case: &Case<'_>, frontend: &Qube, attached: &Attached) -> Result<Work, Failure> {
+        let domain = case.context.hypervisor.domain(&frontend.name);
+        let wanted = (attached.device.backend.as_str(), node(&attached.device.port));
+        let disk = domain.into_iter().flat_map(|domain| domain.devices().disks).find(|disk| {
+            let backend = disk.backend.as_ref().map_or("dom0", QubeName::as_str);
+            (backend, &disk.path) == (wanted.0, &wanted.1)
+        });
+        let detach = |disk| Work::Watcher(Box::new(Request::Detach(Box::new(HotDevice::Disk(disk)))));
+        Ok(disk.map_or(Work::Nothing, detach))
+    }
+
     fn attached(&self, case: &Case<'_>, frontend: &Qube) -> Result<Vec<Attached>, Failure> {
         let Some(domain) = case.context.hypervisor.domain(&frontend.name) else { return Ok(Vec::new()) };
-        let has_kernel = !case.text("kernel")?.is_empty();
-        let own = SYSTEM.get(..if has_kernel { 4 } else { 3 }).unwrap_or_default();
         let mut attached = Vec::new();
-        for disk in domain.disks.iter().filter(|disk| !own.contains(&disk.target.as_str())) {
-            attached.extend(used(case, disk)?);
+        for disk in &domain.devices().disks {
+            if !is_own(case, disk)? {
+                attached.extend(used(case, disk)?);
+            }
         }
         Ok(attached)
     }
 }
 
+/// The options as they are then: those given keep their place.
+fn completed(given: &[(String, String)], disk: &Disk) -> Vec<(String, String)> {
+    let mut options = given.to_vec();
+    let read_only = if disk.rw { "no" } else { "yes" };
+    for (key, value) in [("read-only", read_only), ("frontend-dev", &disk.target)] {
+        match options.iter_mut().find(|(known, _)| known == key) {
+            Some((_, old)) => value.clone_into(old),
+            None => options.push((key.to_owned(), value.to_owned())),
+        }
+    }
+    options
+}
+
 fn is_safe(qube: &QubeName, name: &str) -> bool {
-    let is_of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let is_safe = (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(is_of_name);
-    if !is_safe {
+    if !is_name(name) {
         log::line(&format!("{qube} vm's device path name contains unsafe characters. Skipping it."));
     }
-    is_safe
+    is_name(name)
+}
+
+/// Whether devices that others may use are called like that.
+pub(super) fn is_name(name: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(is_of_name)
+}
+
+/// Whether a disk is one of the volumes that each qube has.
+pub(super) fn is_own(case: &Case<'_>, disk: &Disk) -> Result<bool, Failure> {
+    let has_kernel = !case.text("kernel")?.is_empty();
+    let own = SYSTEM.get(..if has_kernel { 4 } else { 3 }).unwrap_or_default();
+    Ok(own.contains(&disk.target.as_str()))
 }
 
 /// Where a device is, as its backend sees it.
-pub(super) fn node(port: &str) -> PathBuf {
+pub fn node(port: &str) -> PathBuf {
     Path::new("/dev").join(port.replace('_', "/"))
 }
 
 /// The port of such a place.
-fn port_of(node: &Path) -> Option<String> {
+pub(super) fn port_of(node: &Path) -> Option<String> {
     Some(node.strip_prefix("/dev").ok()?.to_str()?.replace('/', "_"))
 }
 
@@ -153,7 +217,7 @@ impl Shown<'_> {
         let is_it = |disk: &Disk| disk.backend.as_ref() == wanted && disk.path == node(name);
         let running = hypervisor.running().into_iter().filter_map(|name| QubeName::parse(&name).ok());
         let mut running = running.filter_map(|name| Some((hypervisor.domain(&name)?, name)));
-        running.find(|(domain, _)| domain.disks.iter().any(is_it)).map(|(_, name)| name)
+        running.find(|(domain, _)| domain.devices().disks.iter().any(is_it)).map(|(_, name)| name)
     }
 }
 

@@ -11,6 +11,7 @@ use common::root::Root;
 use common::store::View;
 
 use super::exposed::{Attached, Exposed};
+use super::work::{Plan, Work};
 use crate::property::Case;
 
 /// One class of devices. Nothing here asks for a lock; what a guest shows of itself is read while it runs.
@@ -20,6 +21,11 @@ pub(super) trait DeviceClass: Sync {
 
     /// The Python package of dom0 whose part this class is; none for those that are always there.
     fn part(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Where guests write about its devices in their QubesDB.
+    fn folder(&self) -> Option<&'static str> {
         None
     }
 
@@ -37,6 +43,29 @@ pub(super) trait DeviceClass: Sync {
     /// # Errors
     /// What the store says.
     fn attached(&self, case: &Case<'_>, frontend: &Qube) -> Result<Vec<Attached>, Failure>;
+
+    /// Whether a qube may get its devices, and lose them, at any time.
+    fn is_hot(&self) -> bool {
+        true
+    }
+
+    /// What it takes to let the case's qube, which has a domain, use a device that it does not use yet.
+    ///
+    /// # Errors
+    /// Why it may not be used, or not in that way.
+    fn plan(
+        &self,
+        case: &Case<'_>,
+        frontend: &Qube,
+        device: &Exposed,
+        options: &[(String, String)],
+    ) -> Result<Plan, Failure>;
+
+    /// What it takes to take it away again.
+    ///
+    /// # Errors
+    /// Why it has to stay.
+    fn undoing(&self, case: &Case<'_>, frontend: &Qube, attached: &Attached) -> Result<Work, Failure>;
 
     /// Whether a device can be called that at all.
     fn can_be(&self, _device: &DeviceName) -> bool {

@@ -2,7 +2,10 @@
 //! a vendor indented behind it.
 
 use common::files;
+use common::names::Interface;
 use common::root::Root;
+
+use super::exposed::Exposed;
 
 /// One list.
 pub(super) struct Names(String);
@@ -30,6 +33,39 @@ impl Names {
         lines.find(|line| name_of(line, head).is_some())?;
         Some(lines.take_while(|line| line.starts_with(['\t', '#']) || line.is_empty()))
     }
+
+    fn class(&self, class: &str, subclass: &str) -> Option<String> {
+        let head = format!("C {class}");
+        let particular = self.below(&head).and_then(|lines| named(lines, &format!("\t{subclass}")));
+        particular.or_else(|| named(self.0.lines(), &head))
+    }
+}
+
+/// What kind of device an interface is, in words.
+pub(super) fn interface(root: &Root, interface: &Interface) -> String {
+    let code = interface.as_str();
+    let file = match code.get(..1) {
+        Some("p") => Some("pci.ids"),
+        Some("u") => Some("usb.ids"),
+        _ => None,
+    };
+    let parts = (code.get(1..3).unwrap_or_default(), code.get(3..5).unwrap_or_default());
+    let known = file.and_then(|file| Names::of(root, file).class(parts.0, parts.1));
+    known.unwrap_or_else(|| interface.category().to_owned())
+}
+
+/// A device in one line for people.
+pub(super) fn description(root: &Root, device: &Exposed) -> String {
+    let labels = &device.labels;
+    let kind = device.interfaces.first().map_or_else(|| "Other".to_owned(), |code| interface(root, code));
+    let known = |labels: [&Option<String>; 3]| labels.into_iter().flatten().next().cloned();
+    let product = known([&labels.product, &labels.name, &labels.serial]).or_else(|| {
+        let (_, port) = device.parent.as_ref()?;
+        Some(format!("sub-device of {}:{port}", device.backend))
+    });
+    let product = product.unwrap_or_else(|| format!("unknown {} device", device.class));
+    let vendor = known([&labels.vendor, &labels.manufacturer, &None]);
+    format!("{kind}: {} {product}", vendor.unwrap_or_else(|| "unknown vendor".to_owned()))
 }
 
 fn named<'a>(mut lines: impl Iterator<Item = &'a str>, id: &str) -> Option<String> {
@@ -53,5 +89,8 @@ mod tests {
         assert_eq!(names.vendor("8086").as_deref(), Some("Intel Corporation"));
         assert_eq!(names.product("8086", "8cb1").as_deref(), Some("9 Series xHCI"));
         assert_eq!(names.product("8086", "8cb2"), None);
+        assert_eq!(names.class("0c", "03").as_deref(), Some("USB controller"));
+        assert_eq!(names.class("0c", "07").as_deref(), Some("Serial bus controller"));
+        assert_eq!(names.class("0d", "07"), None);
     }
 }

@@ -1,22 +1,31 @@
 //! `admin.deviceclass.List` and `admin.vm.device.*`: devices that qubes have for each other (spec 30 §1 to §7).
 
+mod appear;
+mod ask;
 mod assign;
+mod attach;
+mod auto;
 mod block;
 pub mod bus;
 mod class;
 mod denied;
 mod dom0_block;
+pub mod ended;
 mod exposed;
 mod guest;
 mod hwdata;
 mod lists;
 mod mic;
+mod needed;
 mod pci;
 mod usb;
 mod webcam;
+mod work;
 
 use common::call::{Entry, Family, Row, World, entry, no_such_method};
 use common::failure::Failure;
+use common::model::Qube;
+use common::root::Root;
 
 use block::Block;
 use class::{DeviceClass, is_served};
@@ -24,6 +33,15 @@ use mic::Mic;
 use pci::Pci;
 use usb::Usb;
 use webcam::Webcam;
+
+pub use block::node;
+pub use needed::{check_required, required};
+
+/// Sees to the devices of a qube that starts, in processes of their own: those that it gets, and those that it has.
+pub fn arm(root: &Root, qube: &Qube) {
+    auto::arm(root, qube);
+    appear::arm(root, &qube.name);
+}
 
 /// Names of the calls of one class.
 struct Names {
@@ -33,6 +51,8 @@ struct Names {
     list: &'static str,
     assign: &'static str,
     unassign: &'static str,
+    attach: &'static str,
+    detach: &'static str,
     set_assignment: &'static str,
     set_required: &'static str,
 }
@@ -54,6 +74,8 @@ macro_rules! classes {
                 list: concat!("admin.vm.device.", $name, ".List"),
                 assign: concat!("admin.vm.device.", $name, ".Assign"),
                 unassign: concat!("admin.vm.device.", $name, ".Unassign"),
+                attach: concat!("admin.vm.device.", $name, ".Attach"),
+                detach: concat!("admin.vm.device.", $name, ".Detach"),
                 set_assignment: concat!("admin.vm.device.", $name, ".Set.assignment"),
                 set_required: concat!("admin.vm.device.", $name, ".Set.required"),
             };
@@ -78,13 +100,22 @@ macro_rules! classes {
                 entry::<assign::SetRequired<$class>>(),
             )+
         ];
+
+        const HOT_CALLS: &[Entry] = &[
+            entry::<auto::AttachAll>(),
+            entry::<appear::Watch>(),
+            $(entry::<attach::Attach<$class>>(), entry::<attach::Detach<$class>>(),)+
+        ];
     };
 }
 
 classes!(Block "block", Mic "mic", Pci "pci", Usb "usb", Webcam "webcam");
 
-/// The family.
+/// The family of lists and assignments.
 pub const FAMILY: Family = Family { name: "admin-vm-device", calls: CALLS };
+
+/// The family of what happens to running qubes.
+pub const HOT: Family = Family { name: "admin-vm-attach", calls: HOT_CALLS };
 
 /// The class of a call, if the part of dom0 is there that it belongs to.
 fn served<C: OfClass>(world: &World<'_>, row: &Row) -> Result<&'static dyn DeviceClass, Failure> {

@@ -1,17 +1,20 @@
 //! Class `pci`: devices of the host, which only dom0 has (spec 30 §4.3).
 
-use common::failure::Failure;
+use common::failure::{Exception, Failure};
 use common::files;
-use common::hypervisor::PciAddress;
+use common::hypervisor::{HotDevice, PciAddress, Request};
 use common::log;
 use common::model::Qube;
 use common::names::{ANY, DeviceName, Interface, QubeName};
+use common::quote::quote;
 use common::root::Root;
 
 use super::bus;
-use super::class::DeviceClass;
+use super::class::{DeviceClass, running};
 use super::exposed::{Attached, Exposed};
 use super::hwdata::Names;
+use super::work::{Plan, Work};
+use crate::domain::pci_of_device;
 use crate::property::Case;
 
 /// The class.
@@ -49,10 +52,47 @@ impl DeviceClass for Pci {
         }
     }
 
+    /// Those of the host are given at the start, or by hand.
+    fn is_hot(&self) -> bool {
+        false
+    }
+
+    fn plan(
+        &self,
+        case: &Case<'_>,
+        frontend: &Qube,
+        device: &Exposed,
+        options: &[(String, String)],
+    ) -> Result<Plan, Failure> {
+        let refused = |text: String| Err(Failure::new(Exception::QubesException, text));
+        if frontend.name.is_dom0() {
+            return refused("Can't attach PCI device to dom0".to_owned());
+        }
+        if case.text("virt_mode")? == "pvh" {
+            return refused("Can't attach PCI device to VM in pvh mode".to_owned());
+        }
+        if let Some(user) = user(case, &device.port)? {
+            let text = format!("Device {} already attached to {user}", device.name());
+            return Err(Failure::new(Exception::DeviceAlreadyAttached, quote(&text)));
+        }
+        let pci = pci_of_device(case, &device.name(), options)?;
+        let work = Work::Watcher(Box::new(Request::Attach(Box::new(HotDevice::Pci(pci)))));
+        Ok(Plan { work, options: options.to_vec() })
+    }
+
+    fn undoing(&self, case: &Case<'_>, frontend: &Qube, attached: &Attached) -> Result<Work, Failure> {
+        let address = bus::find(case.context.root, &attached.device.port);
+        let domain = case.context.hypervisor.domain(&frontend.name);
+        let mut owned = domain.into_iter().flat_map(|domain| domain.devices().pci);
+        let pci = owned.find(|pci| Some(pci.address) == address);
+        let detach = |pci| Work::Watcher(Box::new(Request::Detach(Box::new(HotDevice::Pci(pci)))));
+        Ok(pci.map_or(Work::Nothing, detach))
+    }
+
     fn attached(&self, case: &Case<'_>, frontend: &Qube) -> Result<Vec<Attached>, Failure> {
         let Some(domain) = case.context.hypervisor.domain(&frontend.name) else { return Ok(Vec::new()) };
         let (root, dom0) = (case.context.root, QubeName::dom0());
-        let attached = domain.pci.iter().filter_map(|pci| {
+        let attached = domain.devices().pci.into_iter().filter_map(|pci| {
             let found = device(root, pci.address);
             let port = bus::port_of(root, &bus::written(pci.address))?;
             Some(Attached::at(&dom0, port, found.as_ref(), Vec::new()))
@@ -64,6 +104,18 @@ impl DeviceClass for Pci {
     fn can_be(&self, device: &DeviceName) -> bool {
         device.port == ANY || device.identity == ANY || bus::is_port(&device.port)
     }
+}
+
+/// The qube that has the device at a port.
+fn user(case: &Case<'_>, port: &str) -> Result<Option<QubeName>, Failure> {
+    let address = bus::find(case.context.root, port);
+    for qube in running(case)? {
+        let domain = case.context.hypervisor.domain(&qube.name);
+        if domain.is_some_and(|domain| domain.devices().pci.iter().any(|pci| Some(pci.address) == address)) {
+            return Ok(Some(qube.name.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// The device at an address, without what lists of names know.

@@ -1,15 +1,18 @@
 //! Class `usb`: devices of a qube's USB controllers, served by its own programs (spec 30 §4.2).
 
-use common::failure::Failure;
+use common::capture::Finished;
+use common::failure::{Exception, Failure};
 use common::files;
 use common::model::Qube;
 use common::names::{Interface, QubeName};
+use common::quote::quote;
 use common::root::Root;
 
 use super::class::{DeviceClass, is_running, running};
 use super::exposed::{Attached, Exposed, Labels};
 use super::guest::{self, Record};
 use super::hwdata::Names;
+use super::work::{Plan, Service, Work};
 use crate::property::Case;
 
 /// The class.
@@ -27,6 +30,10 @@ impl DeviceClass for Usb {
 
     fn part(&self) -> Option<&'static str> {
         Some("qubesusbproxy")
+    }
+
+    fn folder(&self) -> Option<&'static str> {
+        Some(FOLDER)
     }
 
     fn exposed(&self, case: &Case<'_>, backend: &Qube) -> Result<Vec<Exposed>, Failure> {
@@ -50,9 +57,78 @@ impl DeviceClass for Usb {
         }
     }
 
+    fn plan(
+        &self,
+        case: &Case<'_>,
+        frontend: &Qube,
+        device: &Exposed,
+        options: &[(String, String)],
+    ) -> Result<Plan, Failure> {
+        check_no_options(options, "USB device attach does not support user options")?;
+        check_unused(device)?;
+        if frontend.name.is_dom0() {
+            return Err(Failure::new(Exception::QubesException, "Can't attach USB device to dom0"));
+        }
+        let (backend, port) = (&device.backend, &device.port);
+        let has_agent = case.text("virt_mode")? == "hvm" && case.has_feature("stubdom-qrexec")?;
+        let qube = if has_agent { format!("{}-dm", frontend.name) } else { frontend.name.to_string() };
+        let rule = (format!("{POLICY}+{port}").into(), format!("{qube} {backend} allow,user=root"));
+        let service = Service {
+            qube,
+            name: "qubes.USBAttach".to_owned(),
+            input: format!("{backend} {port}\n"),
+            rule: Some(rule),
+            failed: Box::new(|finished| match finished.number() {
+                Some(127) => {
+                    let text = "qubes-usb-proxy not installed in the VM";
+                    Failure::new(Exception::USBProxyNotInstalled, text)
+                }
+                _ => failed("Device attach failed", finished),
+            }),
+        };
+        Ok(Plan { work: Work::Service(service), options: Vec::new() })
+    }
+
+    fn undoing(&self, _: &Case<'_>, _: &Qube, attached: &Attached) -> Result<Work, Failure> {
+        Ok(Work::Service(Service {
+            qube: attached.device.backend.clone(),
+            name: "qubes.USBDetach".to_owned(),
+            input: format!("{}\n", attached.device.port),
+            rule: None,
+            failed: Box::new(|finished| failed("Device detach failed", finished)),
+        }))
+    }
+
     fn attached(&self, case: &Case<'_>, frontend: &Qube) -> Result<Vec<Attached>, Failure> {
         used_by(self, case, frontend)
     }
+}
+
+/// Where the backend's service is allowed to the frontend.
+const POLICY: &str = "/etc/qubes-rpc/policy/qubes.USB";
+
+fn failed(what: &str, finished: &Finished) -> Failure {
+    let shown = |byte: &u8| if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '_' };
+    let output: String = finished.output().iter().take(4096).map(shown).collect();
+    Failure::new(Exception::QubesUSBException, format!("{what}: {output} {}", finished.errors()))
+}
+
+/// Refuses options where a class has none.
+///
+/// # Errors
+/// `QubesException`.
+pub(super) fn check_no_options(options: &[(String, String)], text: &'static str) -> Result<(), Failure> {
+    if options.is_empty() { Ok(()) } else { Err(Failure::new(Exception::QubesException, text)) }
+}
+
+/// Refuses a device that somebody uses.
+///
+/// # Errors
+/// `DeviceAlreadyAttached`.
+pub(super) fn check_unused(device: &Exposed) -> Result<(), Failure> {
+    let Some(user) = &device.attachment else { return Ok(()) };
+    let text = format!("Device {} already attached to {user}", device.name());
+    Err(Failure::new(Exception::DeviceAlreadyAttached, quote(&text)))
 }
 
 /// The devices of a class whose backends say that a qube uses them.

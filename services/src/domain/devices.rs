@@ -4,9 +4,9 @@ use common::failure::{Exception, Failure};
 use common::files;
 use common::hypervisor::{Nic, Pci, PciAddress};
 use common::model::{Device, Qube};
-use common::names::{Mode, QubeName};
-use common::root::Root;
+use common::names::{DeviceName, QubeName};
 
+use crate::device;
 use crate::device::bus::{find, folder};
 use crate::property::Case;
 
@@ -25,23 +25,23 @@ pub(super) fn nic(case: &Case<'_>) -> Result<Option<Nic>, Failure> {
 }
 
 pub(super) fn pci(case: &Case<'_>, qube: &Qube) -> Result<Vec<Pci>, Failure> {
-    let dom0 = case.view.qube(&QubeName::dom0())?;
-    let sleeps = dom0.is_some_and(|dom0| dom0.feature("suspend-s0ix").is_some_and(|value| !value.is_empty()));
-    let required = assigned(qube).filter(|device| device.mode == Mode::Required);
-    let found = |device: &Device| {
-        let address = find(case.context.root, &device.id).ok_or_else(|| missing(device))?;
-        let has = |option: &str| device.options.iter().any(|(key, value)| key == option && !value.is_empty());
-        Ok(Pci { address, permissive: has("permissive"), power_management: sleeps })
-    };
-    required.map(found).collect()
+    let needed = device::required(case, qube, "pci")?;
+    needed.iter().map(|needed| of_device(case, &needed.device, &needed.options)).collect()
 }
 
-/// Checks that the devices are there without which a qube cannot be.
-pub(super) fn check(root: &Root, qube: &Qube) -> Result<(), Failure> {
-    let is_there =
-        |device: &Device| find(root, &device.id).is_some_and(|address| files::exists(&folder(root, address)));
-    let mut required = assigned(qube).filter(|device| device.mode == Mode::Required);
-    required.find(|device| !is_there(device)).map_or(Ok(()), |device| Err(missing(device)))
+/// What a domain gets for a device of the host.
+///
+/// # Errors
+/// `QubesException` if there is no such device.
+pub fn of_device(case: &Case<'_>, device: &DeviceName, options: &[(String, String)]) -> Result<Pci, Failure> {
+    let dom0 = case.view.qube(&QubeName::dom0())?;
+    let sleeps = dom0.is_some_and(|dom0| dom0.feature("suspend-s0ix").is_some_and(|value| !value.is_empty()));
+    let there = find(case.context.root, &device.port);
+    let address = there.ok_or_else(|| {
+        Failure::new(Exception::QubesException, format!("Pci device {device} not available"))
+    })?;
+    let has = |option: &str| options.iter().any(|(key, value)| key == option && !value.is_empty());
+    Ok(Pci { address, permissive: has("permissive"), power_management: sleeps })
 }
 
 fn assigned(qube: &Qube) -> impl Iterator<Item = &Device> {
@@ -56,9 +56,4 @@ pub(super) fn has_display(case: &Case<'_>, qube: &Qube) -> bool {
         class.starts_with(DISPLAY.as_bytes())
     };
     assigned(qube).filter_map(|device| find(root, &device.id)).any(shows)
-}
-
-fn missing(device: &Device) -> Failure {
-    let text = format!("Pci device {}:{}:{} not available", device.backend, device.id, device.identity);
-    Failure::new(Exception::QubesException, text)
 }

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use common::failure::{Exception, Failure};
 use common::hypervisor::Disk;
-use common::model::{Device, Qube};
-use common::names::{Mode, QubeName};
+use common::model::Qube;
+use common::names::{DeviceName, QubeName};
 use common::quote::quote;
 use common::storage::Started;
 
 use super::kernel;
+use crate::device;
 use crate::property::{self, Case, Kind};
 
 /// Sets up a disk in its backend; takes image files too.
@@ -36,64 +37,88 @@ pub(super) fn all(case: &Case<'_>, qube: &Qube, volumes: &[Started]) -> Result<V
             script: Some(PathBuf::from(SCRIPT)),
         });
     }
-    let required = |device: &&Device| device.class == "block" && device.mode == Mode::Required;
-    for device in qube.devices.iter().filter(required) {
-        let disk = assigned(case, device, &disks)?;
+    for needed in device::required(case, qube, "block")? {
+        let wish = Options::parse(&needed.options)?;
+        let disk = of_device(case, &needed.device, wish, needed.is_read_only, &disks)?;
         disks.push(disk);
     }
     Ok(disks)
 }
 
-/// The first name from a letter on that no disk has: single letters first, then pairs.
+/// The first name from a letter on that no disk has: single letters first, then pairs, then what comes before.
 fn free(first: u8, disks: &[Disk]) -> String {
-    let single = (first..=b'z').map(|letter| format!("xvd{}", char::from(letter)));
+    let name = |letters: &[u8]| format!("xvd{}", String::from_utf8_lossy(letters));
+    let single = (first..=b'z').map(|letter| name(&[letter]));
     let pairs = (b'a'..=b'z').flat_map(|one| (b'a'..=b'z').map(move |two| [one, two]));
-    let pairs = pairs.map(|[one, two]| format!("xvd{}{}", char::from(one), char::from(two)));
-    single.chain(pairs).find(|name| disks.iter().all(|disk| disk.target != *name)).unwrap_or_default()
+    let early = (b'a'..first).map(|letter| name(&[letter]));
+    let mut names = single.chain(pairs.map(|pair| name(&pair))).chain(early);
+    names.find(|name| is_free(name, disks)).unwrap_or_default()
 }
 
-/// What the options of an assignment say.
-#[derive(Default)]
-struct Options {
+fn is_free(target: &str, disks: &[Disk]) -> bool {
+    disks.iter().all(|disk| disk.target != target)
+}
+
+/// What the options of a device say that becomes a disk (spec 30 §4.1).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Options {
     target: Option<String>,
-    read_only: bool,
+    read_only: Option<bool>,
     cdrom: bool,
 }
 
-fn assigned(case: &Case<'_>, device: &Device, disks: &[Disk]) -> Result<Disk, Failure> {
-    let options = options(device)?;
+impl Options {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `QubesValueError`.
+    pub fn parse(given: &[(String, String)]) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        for (key, value) in given {
+            match (key.as_str(), value.as_str()) {
+                ("frontend-dev", target) if target.starts_with("xvd") || target.starts_with("sd") => {
+                    options.target = Some(target.to_owned());
+                }
+                ("frontend-dev", _) => {
+                    return Err(bad(format!("Invalid frontend-dev option value: {value}")));
+                }
+                ("read-only", _) => options.read_only = Some(switch(value)?),
+                ("devtype", "disk" | "cdrom") => options.cdrom = value == "cdrom",
+                ("devtype", _) => {
+                    return Err(bad("devtype option can only have 'disk' or 'cdrom' value".to_owned()));
+                }
+                _ => return Err(bad(format!("Unsupported option {key}"))),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// The disk that a device becomes beside others.
+///
+/// # Errors
+/// `QubesValueError` where it cannot be written to but shall be; what the store says.
+pub fn of_device(
+    case: &Case<'_>,
+    device: &DeviceName,
+    options: Options,
+    is_read_only: bool,
+    disks: &[Disk],
+) -> Result<Disk, Failure> {
+    if is_read_only && options.read_only == Some(false) {
+        return Err(bad("This device can be attached only read-only".to_owned()));
+    }
     let no_kernel = kernel::in_dom0(case)?.is_none();
-    let drive = (options.cdrom && no_kernel && disks.iter().all(|disk| disk.target != "xvdd"))
-        .then(|| "xvdd".to_owned());
+    let drive = (options.cdrom && no_kernel && is_free("xvdd", disks)).then(|| "xvdd".to_owned());
     let backend = QubeName::parse(&device.backend)?;
     Ok(Disk {
-        path: PathBuf::from(format!("/dev/{}", device.id.replace('_', "/"))),
+        path: device::node(&device.port),
         target: options.target.or(drive).unwrap_or_else(|| free(FIRST_DEVICE, disks)),
-        rw: !options.read_only && !options.cdrom,
+        rw: !options.read_only.unwrap_or(is_read_only) && !options.cdrom,
         cdrom: options.cdrom,
         script: has_script(case, &backend)?.then(|| PathBuf::from(SCRIPT)),
         backend: Some(backend).filter(|backend| !backend.is_dom0()),
     })
-}
-
-/// The options as Attach takes them (spec 30 §4.1).
-fn options(device: &Device) -> Result<Options, Failure> {
-    let mut options = Options::default();
-    for (key, value) in &device.options {
-        match (key.as_str(), value.as_str()) {
-            ("frontend-dev", target) if target.starts_with("xvd") || target.starts_with("sd") => {
-                options.target = Some(target.to_owned());
-            }
-            ("frontend-dev", _) => return Err(bad(format!("Invalid frontend-dev option value: {value}"))),
-            ("read-only", _) => options.read_only = switch(value)?,
-            ("devtype", "disk" | "cdrom") => options.cdrom = value == "cdrom",
-            ("devtype", _) => {
-                return Err(bad("devtype option can only have 'disk' or 'cdrom' value".to_owned()));
-            }
-            _ => return Err(bad(format!("Unsupported option {key}"))),
-        }
-    }
-    Ok(options)
 }
 
 fn switch(value: &str) -> Result<bool, Failure> {

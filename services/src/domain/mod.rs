@@ -13,8 +13,10 @@ mod overrides;
 use common::failure::Failure;
 use common::hypervisor::{DomainConfig, Nic};
 use common::model::Qube;
-use common::root::Root;
 use common::storage::Started;
+
+pub use devices::of_device as pci_of_device;
+pub use disks::{Options as DiskOptions, of_device as disk_of_device};
 
 use crate::companion;
 use crate::property::Case;
@@ -50,14 +52,6 @@ pub fn config(case: &Case<'_>, qube: &Qube, volumes: &[Started]) -> Result<Domai
         emulator: emulator::of(case, mode)?,
     };
     overrides::apply(case.context.root, config)
-}
-
-/// Checks that the devices of the host are there without which a qube cannot be.
-///
-/// # Errors
-/// `QubesException` for the first that is missing.
-pub fn check_devices(root: &Root, qube: &Qube) -> Result<(), Failure> {
-    devices::check(root, qube)
 }
 
 /// The network interface that a qube shall have now, if any.

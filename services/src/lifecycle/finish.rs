@@ -10,7 +10,8 @@ use common::storage;
 use common::store::{Store, Txn};
 
 use super::{changed_numbers, network, volumes};
-use crate::property::{self, Context, DEFERRED_NETVM};
+use crate::device::ended;
+use crate::property::{self, Case, Context, DEFERRED_NETVM};
 use crate::{companion, preload, vm};
 
 /// Why a start failed that nobody could tell about.
@@ -33,13 +34,20 @@ fn finish(store: &Store, root: &Root, name: &QubeName, ended: &Domain) -> Result
     let hypervisor = Published::at(root);
     let context = Context { hypervisor: &hypervisor, root };
     companion::stop(root, name);
+    let mut freed = Vec::new();
     if ended.has_been() {
         network::disconnect_clients(store, context, name);
+        freed = ended::of_backend(store, context, name);
     }
     volumes::stop(store, root, name)?;
     let mut txn = store.write()?;
     events(name, ended).into_iter().for_each(|event| txn.event(event));
     let qube = txn.qube(name)?;
+    if let Some(qube) = &qube {
+        let used = ended::of_frontend(&Case { view: &txn, context, qube: Some(qube) }, qube, ended)?;
+        used.into_iter().for_each(|event| txn.event(event));
+    }
+    freed.into_iter().for_each(|event| txn.event(event));
     let leaves = match &qube {
         Some(qube) => forget(&mut txn, store, &context, qube)?,
         None => false,

@@ -15,7 +15,10 @@ fn watcher(root: &Root, name: &QubeName) -> Result<Connection, Failure> {
 }
 
 /// Asks the watcher of a running qube for something, without a wait for anybody's lock.
-pub(super) fn ask(root: &Root, name: &QubeName, request: &Request) -> Result<(), Failure> {
+///
+/// # Errors
+/// `QubesVMNotRunningError`, or what the hypervisor says.
+pub fn ask(root: &Root, name: &QubeName, request: &Request) -> Result<(), Failure> {
     pause::ask(&watcher(root, name)?, name, request)
 }
 

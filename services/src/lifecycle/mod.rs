@@ -26,7 +26,7 @@ use common::failure::Failure;
 use common::names::QubeName;
 use common::store::Store;
 
-pub use held::{ask_run, pause_run, unpause_run};
+pub use held::{ask as ask_held, ask_run, pause_run, unpause_run};
 pub use lock::lock;
 pub use program::program;
 pub use start::{Start, start};
@@ -49,7 +49,10 @@ pub const FAMILY: Family = Family {
 };
 
 /// Publishes events that go with no change of the stored state.
-fn announce(store: &Store, events: impl IntoIterator<Item = Event>) -> Result<(), Failure> {
+///
+/// # Errors
+/// What the store says.
+pub fn announce(store: &Store, events: impl IntoIterator<Item = Event>) -> Result<(), Failure> {
     let mut txn = store.write()?;
     events.into_iter().for_each(|event| txn.event(event));
     Ok(txn.commit()?)

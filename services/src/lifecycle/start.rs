@@ -98,6 +98,19 @@ impl Start<'_> {
         look(&Case { view: &view, context: self.context, qube: Some(&qube) }, &qube)
     }
 
+    /// The same without a lock, for what may take a while.
+    ///
+    /// # Errors
+    /// As [`Start::look`].
+    pub fn glance<T>(
+        &self,
+        look: impl FnOnce(&Case<'_>, &Rc<Qube>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let view = self.store.read_one()?;
+        let qube = view.qube(self.name)?.ok_or_else(|| no_such_domain(self.name.as_str()))?;
+        look(&Case { view: &view, context: self.context, qube: Some(&qube) }, &qube)
+    }
+
     /// Publishes events of this qube.
     ///
     /// # Errors

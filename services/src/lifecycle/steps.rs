@@ -6,7 +6,7 @@ use common::hypervisor::Request;
 
 use super::start::Start;
 use super::{changed_numbers, companions, network, volumes};
-use crate::domain;
+use crate::{device, domain};
 
 /// One step. The store's lock is held by none of them for longer than it looks something up or announces something.
 pub(super) type Step = fn(&mut Start<'_>) -> Result<(), Failure>;
@@ -37,6 +37,7 @@ pub(super) const STEPS: &[Step] = &[
     companions::tell_others,                         // 28
     |start| tell(start, "domain-start", &[GUID]),
     network::connect_clients,
+    see_to_devices,
     |start| start.ask(&Request::Keep),
 ];
 
@@ -59,9 +60,17 @@ fn check_prohibition(start: &mut Start<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Devices without which the qube cannot be: those of the host's bus.
+/// Devices without which the qube cannot be. Guests that have some are asked, so no lock is held.
 fn check_required_devices(start: &mut Start<'_>) -> Result<(), Failure> {
-    start.look(|case, qube| domain::check_devices(case.context.root, qube))
+    start.glance(device::check_required)
+}
+
+/// Those that the qube gets by itself, and those that it has for others.
+fn see_to_devices(start: &mut Start<'_>) -> Result<(), Failure> {
+    start.glance(|case, qube| {
+        device::arm(case.context.root, qube);
+        Ok(())
+    })
 }
 
 fn verify_volumes(start: &mut Start<'_>) -> Result<(), Failure> {
@@ -84,6 +93,6 @@ fn start_volumes(start: &mut Start<'_>) -> Result<(), Failure> {
 }
 
 fn create_domain(start: &mut Start<'_>) -> Result<(), Failure> {
-    let config = start.look(|case, qube| domain::config(case, qube, &start.volumes))?;
+    let config = start.glance(|case, qube| domain::config(case, qube, &start.volumes))?;
     start.ask(&Request::Create(Box::new(config)))
 }

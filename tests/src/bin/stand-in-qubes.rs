@@ -102,11 +102,31 @@ fn converse(root: &Path, name: &str, mut connection: UnixStream) {
                 record(root, log, &format!("{key} -"));
                 8
             }
+            5 => {
+                let (root, name) = (root.to_path_buf(), name.to_owned());
+                let listener = connection.try_clone().unwrap();
+                std::thread::spawn(move || tell_of_changes(&root, &name, listener));
+                7
+            }
             _ => 9,
         };
         head[0] = answer;
         head[68..].fill(0);
         connection.write_all(&head).unwrap();
+    }
+}
+
+/// Says that something changed each time the guest has written something else.
+fn tell_of_changes(root: &Path, name: &str, mut listener: UnixStream) {
+    let read = || fs::read(root.join(format!("qubesdb.{name}"))).unwrap_or_default();
+    let mut told = Vec::new();
+    loop {
+        let written = read();
+        if written != told && listener.write_all(&[vec![13], vec![0; 71]].concat()).is_err() {
+            return;
+        }
+        told = written;
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
 

@@ -132,6 +132,52 @@ int libxl_device_nic_add(libxl_ctx *ctx, uint32_t domid, libxl_device_nic *nic, 
     return 0;
 }
 
+static void record(const char *name, char *json) {
+    FILE *recorded = file(name, "w");
+    fputs(json, recorded);
+    fclose(recorded);
+    free(json);
+}
+
+int libxl_device_disk_add(libxl_ctx *ctx, uint32_t domid, libxl_device_disk *disk, const libxl_asyncop_how *how) {
+    (void)domid;
+    (void)how;
+    if (fails("disk_add"))
+        return ERROR_FAIL;
+    record("disk.json", libxl_device_disk_to_json(ctx, disk));
+    return 0;
+}
+
+int libxl_vdev_to_device_disk(libxl_ctx *ctx, uint32_t domid, const char *vdev, libxl_device_disk *disk) {
+    (void)ctx;
+    (void)domid;
+    disk->vdev = strdup(vdev);
+    return fails("vdev_to_disk");
+}
+
+int libxl_device_disk_remove(libxl_ctx *ctx, uint32_t domid, libxl_device_disk *disk, const libxl_asyncop_how *how) {
+    (void)domid;
+    (void)how;
+    record("removed.json", libxl_device_disk_to_json(ctx, disk));
+    return fails("disk_remove");
+}
+
+int libxl_device_pci_add(libxl_ctx *ctx, uint32_t domid, libxl_device_pci *pci, const libxl_asyncop_how *how) {
+    (void)domid;
+    (void)how;
+    if (fails("pci_add"))
+        return ERROR_FAIL;
+    record("pci.json", libxl_device_pci_to_json(ctx, pci));
+    return 0;
+}
+
+int libxl_device_pci_remove(libxl_ctx *ctx, uint32_t domid, libxl_device_pci *pci, const libxl_asyncop_how *how) {
+    (void)domid;
+    (void)how;
+    record("removed.json", libxl_device_pci_to_json(ctx, pci));
+    return fails("pci_remove");
+}
+
 /* As many as `nics` says. */
 libxl_device_nic *libxl_device_nic_list(libxl_ctx *ctx, uint32_t domid, int *count) {
     (void)ctx;

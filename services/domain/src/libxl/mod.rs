@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 
 use common::hypervisor::{
-    Clock, Disk, DomainConfig, Domid, Emulator, GuestMemory, Nic, Pci, PowerState, Stubdom, VirtMode,
+    Clock, Disk, DomainConfig, Domid, Emulator, GuestMemory, HotDevice, Nic, Pci, PciAddress, PowerState,
+    Stubdom, VirtMode,
 };
 use common::names::QubeUuid;
 
@@ -167,6 +168,32 @@ impl Control for Libxl {
         self.act(domid, shim::shim_disconnect)
     }
 
+    fn attach(&mut self, domid: Domid, device: &HotDevice) -> Done {
+        let failed = match device {
+            HotDevice::Disk(disk) => self.attach_disk(domid, disk)?,
+            HotDevice::Pci(pci) => self.attach_pci(domid, pci),
+        };
+        self.done(failed)
+    }
+
+    fn detach(&mut self, domid: Domid, device: &HotDevice) -> Done {
+        let failed = match device {
+            HotDevice::Disk(disk) => {
+                let target = text(&disk.target)?;
+                // SAFETY: the connection is ours; the text ends with NUL and outlives the call.
+                unsafe { shim::shim_detach_disk(self.shim.as_ptr(), domid.0, target.as_ptr()) }
+            }
+            HotDevice::Pci(Pci { address, .. }) => {
+                let PciAddress { segment, bus, device, function } = *address;
+                // SAFETY: the connection is ours, the rest are plain numbers.
+                unsafe {
+                    shim::shim_detach_pci(self.shim.as_ptr(), domid.0, segment.into(), bus, device, function)
+                }
+            }
+        };
+        self.done(failed)
+    }
+
     fn console(&mut self, domid: Domid) -> Done<PathBuf> {
         // SAFETY: the connection is ours; the answer is null or a text made for us.
         let path = unsafe { shim::shim_console(self.shim.as_ptr(), domid.0) };
@@ -200,6 +227,36 @@ impl Control for Libxl {
             0 => Ok(Woken::Request),
             1 | 2 => Ok(Woken::Domain),
             failed => self.done(failed).map(|()| Woken::Domain),
+        }
+    }
+}
+
+impl Libxl {
+    fn attach_disk(&mut self, domid: Domid, disk: &Disk) -> Done<c_int> {
+        let (source, target) = (path(&disk.path)?, text(&disk.target)?);
+        let backend = disk.backend.as_ref().map(|backend| text(backend.as_str())).transpose()?;
+        let script = optional_path(disk.script.as_deref())?;
+        let (source, target) = (source.as_ptr(), target.as_ptr());
+        let (backend, script) = (pointer(&backend), pointer(&script));
+        let (shim, rw, cdrom) = (self.shim.as_ptr(), disk.rw, disk.cdrom);
+        // SAFETY: the connection is ours; each text is null or ends with NUL, and outlives the call.
+        Ok(unsafe { shim::shim_attach_disk(shim, domid.0, source, target, rw, cdrom, backend, script) })
+    }
+
+    fn attach_pci(&mut self, domid: Domid, pci: &Pci) -> c_int {
+        let PciAddress { segment, bus, device, function } = pci.address;
+        // SAFETY: the connection is ours, the rest are plain numbers.
+        unsafe {
+            shim::shim_attach_pci(
+                self.shim.as_ptr(),
+                domid.0,
+                segment.into(),
+                bus,
+                device,
+                function,
+                pci.permissive,
+                pci.power_management,
+            )
         }
     }
 }

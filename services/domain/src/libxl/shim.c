@@ -195,10 +195,9 @@ void shim_emulator_argument(libxl_domain_config *config, const char *argument) {
     append(&config->b_info.extra, argument);
 }
 
-void shim_disk(libxl_domain_config *config, const char *path, const char *target, bool rw, bool cdrom,
-               const char *backend, const char *script) {
-    config->disks = grown(config->disks, &config->num_disks, sizeof *config->disks);
-    libxl_device_disk *disk = &config->disks[config->num_disks - 1];
+/* Fills in what a disk is. */
+static void describe_disk(libxl_device_disk *disk, const char *path, const char *target, bool rw, bool cdrom,
+                          const char *backend, const char *script) {
     libxl_device_disk_init(disk);
     disk->pdev_path = copy(path);
     disk->vdev = copy(target);
@@ -208,6 +207,12 @@ void shim_disk(libxl_domain_config *config, const char *path, const char *target
     disk->is_cdrom = disk->removable = cdrom;
     disk->backend_domname = copy(backend);
     disk->script = copy(script);
+}
+
+void shim_disk(libxl_domain_config *config, const char *path, const char *target, bool rw, bool cdrom,
+               const char *backend, const char *script) {
+    config->disks = grown(config->disks, &config->num_disks, sizeof *config->disks);
+    describe_disk(&config->disks[config->num_disks - 1], path, target, rw, cdrom, backend, script);
 }
 
 /* Fills in what an interface is; tells whether the address is none. */
@@ -230,10 +235,9 @@ int shim_nic(libxl_domain_config *config, const char *mac, const char *ip, const
     return failed;
 }
 
-void shim_pci(libxl_domain_config *config, int segment, uint8_t bus, uint8_t device, uint8_t function, bool permissive,
-              bool power_management) {
-    config->pcidevs = grown(config->pcidevs, &config->num_pcidevs, sizeof *config->pcidevs);
-    libxl_device_pci *pci = &config->pcidevs[config->num_pcidevs - 1];
+/* Fills in what a device of the host is. It is taken from whoever has it in dom0. */
+static void describe_pci(libxl_device_pci *pci, int segment, uint8_t bus, uint8_t device, uint8_t function,
+                         bool permissive, bool power_management) {
     libxl_device_pci_init(pci);
     pci->domain = segment;
     pci->bus = bus;
@@ -242,6 +246,13 @@ void shim_pci(libxl_domain_config *config, int segment, uint8_t bus, uint8_t dev
     pci->seize = true;
     pci->permissive = permissive;
     pci->power_mgmt = power_management;
+}
+
+void shim_pci(libxl_domain_config *config, int segment, uint8_t bus, uint8_t device, uint8_t function, bool permissive,
+              bool power_management) {
+    config->pcidevs = grown(config->pcidevs, &config->num_pcidevs, sizeof *config->pcidevs);
+    describe_pci(&config->pcidevs[config->num_pcidevs - 1], segment, bus, device, function, permissive,
+                 power_management);
 }
 
 /* --- its life --------------------------------------------------------------------------------------------------- */
@@ -307,6 +318,44 @@ int shim_disconnect(struct shim *shim, uint32_t domid) {
     }
     if (nics)
         libxl_device_nic_list_free(nics, count);
+    return failed;
+}
+
+/* Gives a domain that is there one more disk. */
+int shim_attach_disk(struct shim *shim, uint32_t domid, const char *path, const char *target, bool rw, bool cdrom,
+                     const char *backend, const char *script) {
+    libxl_device_disk disk;
+    describe_disk(&disk, path, target, rw, cdrom, backend, script);
+    int failed = libxl_device_disk_add(shim->ctx, domid, &disk, NULL);
+    libxl_device_disk_dispose(&disk);
+    return failed;
+}
+
+/* Takes the disk away that the guest calls by that name. */
+int shim_detach_disk(struct shim *shim, uint32_t domid, const char *target) {
+    libxl_device_disk disk;
+    libxl_device_disk_init(&disk);
+    int failed = libxl_vdev_to_device_disk(shim->ctx, domid, target, &disk);
+    if (!failed)
+        failed = libxl_device_disk_remove(shim->ctx, domid, &disk, NULL);
+    libxl_device_disk_dispose(&disk);
+    return failed;
+}
+
+int shim_attach_pci(struct shim *shim, uint32_t domid, int segment, uint8_t bus, uint8_t device, uint8_t function,
+                    bool permissive, bool power_management) {
+    libxl_device_pci pci;
+    describe_pci(&pci, segment, bus, device, function, permissive, power_management);
+    int failed = libxl_device_pci_add(shim->ctx, domid, &pci, NULL);
+    libxl_device_pci_dispose(&pci);
+    return failed;
+}
+
+int shim_detach_pci(struct shim *shim, uint32_t domid, int segment, uint8_t bus, uint8_t device, uint8_t function) {
+    libxl_device_pci pci;
+    describe_pci(&pci, segment, bus, device, function, false, false);
+    int failed = libxl_device_pci_remove(shim->ctx, domid, &pci, NULL);
+    libxl_device_pci_dispose(&pci);
     return failed;
 }
 

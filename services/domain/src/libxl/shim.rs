@@ -85,6 +85,35 @@ unsafe extern "C" {
         script: Text,
     ) -> c_int;
     pub(super) fn shim_disconnect(shim: *mut Shim, domid: u32) -> c_int;
+    pub(super) fn shim_attach_disk(
+        shim: *mut Shim,
+        domid: u32,
+        path: Text,
+        target: Text,
+        rw: bool,
+        cdrom: bool,
+        backend: Text,
+        script: Text,
+    ) -> c_int;
+    pub(super) fn shim_detach_disk(shim: *mut Shim, domid: u32, target: Text) -> c_int;
+    pub(super) fn shim_attach_pci(
+        shim: *mut Shim,
+        domid: u32,
+        segment: c_int,
+        bus: u8,
+        device: u8,
+        function: u8,
+        permissive: bool,
+        power_management: bool,
+    ) -> c_int;
+    pub(super) fn shim_detach_pci(
+        shim: *mut Shim,
+        domid: u32,
+        segment: c_int,
+        bus: u8,
+        device: u8,
+        function: u8,
+    ) -> c_int;
     pub(super) fn shim_console(shim: *mut Shim, domid: u32) -> *mut c_char;
     pub(super) fn shim_info(shim: *mut Shim, domid: u32, found: *mut Info) -> c_int;
     pub(super) fn shim_stubdom(

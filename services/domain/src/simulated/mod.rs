@@ -2,7 +2,8 @@
 //! when paused, may ignore a request to shut down, and may crash. Its number is the domain's.
 //!
 //! Words of the guest's command line make it behave badly: `simulated.refuses` cannot be made, `simulated.hangs` is not
-//! made until its process gets the signal to wake, `simulated.ignores-shutdown` goes on.
+//! made until its process gets the signal to wake, `simulated.ignores-shutdown` goes on, `simulated.refuses-devices` takes
+//! none while it runs.
 
 mod console;
 pub mod guest;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::files;
-use common::hypervisor::{Connection, DomainConfig, Domid, Nic, PowerState};
+use common::hypervisor::{Connection, Disk, DomainConfig, Domid, HotDevice, Nic, Pci, PowerState};
 use common::names::QubeUuid;
 use common::root::Root;
 use common::run;
@@ -20,12 +21,34 @@ use common::store::is_locked_by_another;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 
 use crate::control::{Control, Done, Info, Refused, Woken};
 use guest::{Ending, State};
 
 /// How long a process may take to begin, or to notice a signal that the kernel delivers.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The devices of a domain.
+#[derive(Serialize, Deserialize)]
+struct Devices {
+    disks: Vec<Disk>,
+    pci: Vec<Pci>,
+    /// Whether it takes and gives away none.
+    refuses: bool,
+}
+
+impl Devices {
+    /// Takes one out; tells whether it was there.
+    fn remove(&mut self, device: &HotDevice) -> bool {
+        let before = (self.disks.len(), self.pci.len());
+        match device {
+            HotDevice::Disk(disk) => self.disks.retain(|own| own.target != disk.target),
+            HotDevice::Pci(pci) => self.pci.retain(|own| own.address != pci.address),
+        }
+        before != (self.disks.len(), self.pci.len())
+    }
+}
 
 /// The processes of one root.
 pub struct Simulated {
@@ -56,6 +79,21 @@ impl Simulated {
     fn set_nics(&self, domid: Domid, nics: &[Nic]) -> Done {
         let content = serde_json::to_vec(nics).map_err(|error| refused(&error.into()))?;
         files::replace(&self.nics(domid), &content, 0o660).map_err(|error| refused(&error))
+    }
+
+    /// Where its devices are told.
+    fn devices_file(&self, domid: Domid) -> PathBuf {
+        self.folder.join(format!("{}.devices", domid.0))
+    }
+
+    fn set_devices(&self, domid: Domid, devices: &Devices) -> Done {
+        let content = serde_json::to_vec(devices).map_err(|error| refused(&error.into()))?;
+        files::replace(&self.devices_file(domid), &content, 0o660).map_err(|error| refused(&error))
+    }
+
+    fn devices(&self, domid: Domid) -> Done<Devices> {
+        let content = files::read(&self.devices_file(domid)).map_err(|error| refused(&error))?;
+        serde_json::from_slice(&content).map_err(|error| refused(&error.into()))
     }
 
     fn state(&self, domid: Domid) -> Option<State> {
@@ -99,7 +137,8 @@ impl Simulated {
 impl Control for Simulated {
     fn create(&mut self, config: &DomainConfig) -> Done<Domid> {
         let words = config.cmdline.as_deref().unwrap_or_default();
-        if words.split_ascii_whitespace().any(|word| word == "simulated.refuses") {
+        let is_told = |told: &str| words.split_ascii_whitespace().any(|word| word == told);
+        if is_told("simulated.refuses") {
             return Err(Refused("the domain refuses to be made".to_owned()));
         }
         let (ours, theirs) = Connection::pair().map_err(|error| refused(&error))?;
@@ -110,6 +149,13 @@ impl Control for Simulated {
         let domid = Domid(u32::try_from(process.as_raw()).unwrap_or_default());
         let begun = begin(&ours, config)
             .and_then(|()| self.set_nics(domid, &config.nics))
+            .and_then(|()| {
+                let (disks, pci) = (config.disks.clone(), config.pci.clone());
+                self.set_devices(
+                    domid,
+                    &Devices { disks, pci, refuses: is_told("simulated.refuses-devices") },
+                )
+            })
             .and_then(|()| self.pause(domid));
         if begun.is_err() {
             self.destroy(domid)?;
@@ -156,8 +202,8 @@ impl Control for Simulated {
             self.signal(domid, Signal::SIGKILL)?;
             self.reach(domid, |it| !it.is_alive(domid))?;
         }
-        let removed = files::remove(&self.nics(domid)).and_then(|()| files::remove(&self.file(domid)));
-        removed.map_err(|error| refused(&error))
+        let kept = [self.nics(domid), self.devices_file(domid), self.file(domid)];
+        kept.iter().try_for_each(|file| files::remove(file)).map_err(|error| refused(&error))
     }
 
     fn connect(&mut self, domid: Domid, nic: &Nic) -> Done {
@@ -166,6 +212,26 @@ impl Control for Simulated {
 
     fn disconnect(&mut self, domid: Domid) -> Done {
         self.set_nics(domid, &[])
+    }
+
+    fn attach(&mut self, domid: Domid, device: &HotDevice) -> Done {
+        let mut devices = self.devices(domid)?;
+        if devices.refuses || devices.remove(device) {
+            return Err(Refused("the domain refuses the device".to_owned()));
+        }
+        match device {
+            HotDevice::Disk(disk) => devices.disks.push(disk.clone()),
+            HotDevice::Pci(pci) => devices.pci.push(pci.clone()),
+        }
+        self.set_devices(domid, &devices)
+    }
+
+    fn detach(&mut self, domid: Domid, device: &HotDevice) -> Done {
+        let mut devices = self.devices(domid)?;
+        if devices.refuses || !devices.remove(device) {
+            return Err(Refused("the domain keeps the device or has not got it".to_owned()));
+        }
+        self.set_devices(domid, &devices)
     }
 
     fn console(&mut self, domid: Domid) -> Done<PathBuf> {

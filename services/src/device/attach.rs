@@ -1,0 +1,276 @@
+//! Attaching devices to running qubes and detaching them (spec 30 §2.6, §2.7, §6).
+
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
+use common::event::Event;
+use common::failure::{Exception, Failure, Refusal};
+use common::hypervisor;
+use common::model::{Device, Qube};
+use common::names::{ANY, Decoded, DeviceName, Interface, Mode, QubeName, UNKNOWN_IDENTITY, Wish};
+use common::policy::{IndexedSystem, Policy};
+use common::quote::quote;
+use common::store::Store;
+
+use super::assign::{self, Wanted, about, assign, event, load};
+use super::class::{self, DeviceClass, at_port};
+use super::exposed::{Attached, Exposed, shown};
+use super::{OfClass, denied, hwdata, served};
+use crate::property::{Case, Context};
+use crate::{input, lifecycle};
+
+pub(super) struct Attach<K>(PhantomData<K>);
+
+impl<K: OfClass> Call for Attach<K> {
+    const ROW: Row = Row::write(K::NAMES.attach, "Lets the running qube use a device until it ends.")
+        .argument(Presence::Required)
+        .payload(Presence::Optional);
+    type Input = Wanted;
+
+    fn sanitise(received: &Received) -> Result<Wanted, Refusal> {
+        let mut device = input::argument(received)?;
+        let payload: Decoded = received.payload.sanitise()?;
+        let wish = Wish::parse_any(payload.text()?, K::CLASS.name(), &mut device)?;
+        Ok(Wanted { device, wish })
+    }
+
+    fn facts(wanted: &Wanted) -> Values {
+        wanted.facts()
+    }
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let class = served::<K>(world, &Self::ROW)?;
+        let Wanted { device, wish } = granted.input();
+        let frontend = Frontend::of(world, class, granted.destination());
+        frontend.check_denied(device)?;
+        if wish.is_persistent {
+            frontend.check_may_assign(granted.caller(), K::NAMES.assign, device)?;
+            let wanted = Wanted { device: device.clone(), wish: persistent(class, wish) };
+            world.change(&granted, |txn| assign(txn, class, granted.destination(), &wanted))?;
+            if frontend.is_halted()? {
+                return Ok(Content::new());
+            }
+        }
+        frontend.attach(device, &wish.options)?;
+        Ok(Content::new())
+    }
+}
+
+/// What a wish in the oldest form means for the time after this run.
+fn persistent(class: &dyn DeviceClass, wish: &Wish) -> Wish {
+    let usual = if class.is_hot() { Mode::AutoAttach } else { Mode::Required };
+    Wish { mode: wish.mode.filter(|mode| *mode != Mode::Manual).or(Some(usual)), ..wish.clone() }
+}
+
+pub(super) struct Detach<K>(PhantomData<K>);
+
+impl<K: OfClass> Call for Detach<K> {
+    const ROW: Row = Row::write(K::NAMES.detach, "Takes a device away from the qube that uses it.")
+        .argument(Presence::Required);
+    type Input = DeviceName;
+
+    fn sanitise(received: &Received) -> Result<DeviceName, Refusal> {
+        input::argument(received)
+    }
+
+    fn facts(device: &DeviceName) -> Values {
+        about(device)
+    }
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let class = served::<K>(world, &Self::ROW)?;
+        Frontend::of(world, class, granted.destination()).detach(granted.input())?;
+        Ok(Content::new())
+    }
+}
+
+/// A qube, and the class of devices that it gets or loses.
+pub(super) struct Frontend<'a> {
+    pub(super) store: &'a Store,
+    pub(super) context: Context<'a>,
+    pub(super) class: &'static dyn DeviceClass,
+    pub(super) name: &'a QubeName,
+}
+
+impl<'a> Frontend<'a> {
+    fn of(world: &World<'a>, class: &'static dyn DeviceClass, name: &'a QubeName) -> Self {
+        Self { store: world.store(), context: Context::of(world), class, name }
+    }
+
+    /// Looks at the state as it is now. No lock is held, as guests may be asked.
+    fn look<T>(&self, look: impl FnOnce(&Case<'_>, &Rc<Qube>) -> Result<T, Failure>) -> Result<T, Failure> {
+        let view = self.store.read_one()?;
+        let qube = assign::frontend(&view, self.name)?;
+        look(&Case { view: &view, context: self.context, qube: Some(&qube) }, &qube)
+    }
+
+    fn is_halted(&self) -> Result<bool, Failure> {
+        self.look(|_, qube| Ok(hypervisor::is_halted(self.context.hypervisor, qube)))
+    }
+
+    fn announce(&self, event: Event) -> Result<(), Failure> {
+        lifecycle::announce(self.store, [event])
+    }
+
+    /// Refuses what the qube may not get, and what cannot be told from that.
+    fn check_denied(&self, device: &DeviceName) -> Result<(), Failure> {
+        self.look(|case, _| {
+            let backend = load(case.view, self.class, device)?;
+            let denied = denied::denied(case.view, self.name)?;
+            if denied.is_empty() {
+                return Ok(());
+            }
+            let found = match backend.filter(|_| device.port != ANY && device.identity != ANY) {
+                Some(backend) => at_port(self.class, case, &backend, &device.port)?,
+                None => None,
+            };
+            let unknown = "Could not load interfaces to verify against denied list";
+            let found = found.filter(|found| found.identity == device.identity);
+            let found = found.ok_or_else(|| Refusal::denied(unknown))?;
+            let patterns = Interface::all_in(&denied);
+            let is_banned = |code: &&Interface| patterns.iter().any(|pattern| code.matches(pattern));
+            match found.interfaces.iter().find(is_banned) {
+                Some(banned) => {
+                    let what = hwdata::interface(self.context.root, banned);
+                    Err(Refusal::denied(format!("Device exposes a banned interface: {what}")).into())
+                }
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Whoever may attach a device need not be one who may assign it.
+    fn check_may_assign(&self, caller: &QubeName, call: &str, device: &DeviceName) -> Result<(), Failure> {
+        let may = || {
+            let policy = Policy::load(self.context.root).ok()?;
+            let view = self.store.read_one().ok()?;
+            let system = IndexedSystem::of(&view, self.context.hypervisor).ok()?;
+            let argument = format!("+{}", device.to_argument());
+            Some(policy.is_plainly_allowed(&system, call, &argument, caller.as_str(), self.name.as_str()))
+        };
+        if caller.is_dom0() || may() == Some(true) {
+            return Ok(());
+        }
+        Err(Refusal::denied("Policy does not allow to assign devices").into())
+    }
+
+    /// Attaches a device to the qube, which shall run, with the events of it.
+    pub(super) fn attach(&self, device: &DeviceName, options: &[(String, String)]) -> Result<(), Failure> {
+        if self.is_halted()? {
+            let text = "VM not running, cannot attach device, do you mean `assign`?";
+            return Err(Failure::new(Exception::QubesVMNotRunningError, text));
+        }
+        let device = self.look(|case, _| self.one(case, device))?;
+        let _run = lifecycle::lock(self.store, self.context.root, self.name)?;
+        let _device = self.store.lock_device(&device.backend, &device.port)?;
+        self.attach_held(&device.name(), options)
+    }
+
+    /// The same under the locks of the qube's run and of the device.
+    fn attach_held(&self, device: &DeviceName, options: &[(String, String)]) -> Result<(), Failure> {
+        let (name, work, completed) = self.look(|case, qube| {
+            let device = self.one(case, device)?;
+            self.check_free(case, qube, &device)?;
+            let plan = self.class.plan(case, qube, &device, options)?;
+            Ok((device.name().to_string(), plan.work, plan.options))
+        })?;
+        let told = |kind: &str, options: &[(String, String)]| {
+            event(self.name, kind, self.class).with("device", &*name).with("options", shown(options))
+        };
+        self.announce(told("device-pre-attach", options))?;
+        work.perform(self)?;
+        self.announce(told("device-attach", &completed))
+    }
+
+    /// The one device that is meant.
+    fn one(&self, case: &Case<'_>, device: &DeviceName) -> Result<Exposed, Failure> {
+        let mut meant = meant(self.class, case, device)?.into_iter();
+        match (meant.next(), meant.next()) {
+            (Some(device), None) => Ok(device),
+            _ => {
+                let text = format!("Cannot attach ambiguous {} device.", self.class.name());
+                Err(Refusal::protocol(text).into())
+            }
+        }
+    }
+
+    fn check_free(&self, case: &Case<'_>, qube: &Qube, device: &Exposed) -> Result<(), Failure> {
+        let is_it = |other: &Attached| {
+            other.device.backend == device.backend.as_str() && other.device.port == device.port
+        };
+        if !self.class.attached(case, qube)?.iter().any(is_it) {
+            return Ok(());
+        }
+        let (device, class) = (device.name(), self.class.name());
+        let text = format!("device {device} of class {class} already attached to {}", self.name);
+        Err(Failure::new(Exception::DeviceAlreadyAttached, quote(&text)))
+    }
+
+    /// Detaches a device from the qube, with the events of it.
+    fn detach(&self, device: &DeviceName) -> Result<(), Failure> {
+        self.look(|case, qube| {
+            load(case.view, self.class, device)?;
+            self.attachment(case, qube, device)
+        })?;
+        let _run = lifecycle::lock(self.store, self.context.root, self.name)?;
+        let (port, work) = self.look(|case, qube| {
+            let attached = self.attachment(case, qube, device)?;
+            check_dispensable(self.class, qube, &attached.device)?;
+            let port = format!("{}:{}", attached.device.backend, attached.device.port);
+            Ok((port, self.class.undoing(case, qube, &attached)?))
+        })?;
+        let told = |kind: &str| event(self.name, kind, self.class).with("port", &*port);
+        self.announce(told("device-pre-detach"))?;
+        work.perform(self)?;
+        self.announce(told("device-detach"))
+    }
+
+    fn attachment(&self, case: &Case<'_>, qube: &Qube, device: &DeviceName) -> Result<Attached, Failure> {
+        let is_it = |attached: &Attached| {
+            let own = &attached.device;
+            own.port == device.port && (device.backend == ANY || own.backend == device.backend)
+        };
+        self.class.attached(case, qube)?.into_iter().find(is_it).ok_or_else(|| {
+            let (class, port) = (self.class.name(), &device.port);
+            let text = format!("{class} device {port} not attached to {}", self.name);
+            Failure::new(Exception::DeviceNotAssigned, quote(&text))
+        })
+    }
+}
+
+/// The devices that are there now and that a name stands for.
+///
+/// # Errors
+/// What the store says.
+pub(super) fn meant(
+    class: &dyn DeviceClass,
+    case: &Case<'_>,
+    device: &DeviceName,
+) -> Result<Vec<Exposed>, Failure> {
+    let Some(backend) = class::backend(case.view, device)? else { return Ok(Vec::new()) };
+    // Nobody means all devices of which nothing is known.
+    let is_any_unknown = device.port == ANY && device.identity == UNKNOWN_IDENTITY;
+    let mut devices = class.exposed(&case.at(&backend), &backend)?;
+    devices.retain(|found| matches(device, &found.name()) && !is_any_unknown);
+    Ok(devices)
+}
+
+/// Whether a name stands for a device.
+pub(super) fn matches(name: &DeviceName, device: &DeviceName) -> bool {
+    let stands = |wanted: &str, found: &str| wanted == ANY || wanted == found;
+    stands(&name.backend, &device.backend)
+        && stands(&name.port, &device.port)
+        && stands(&name.identity, &device.identity)
+}
+
+fn check_dispensable(class: &dyn DeviceClass, qube: &Qube, device: &DeviceName) -> Result<(), Failure> {
+    let needs = |own: &Device| {
+        own.class == class.name() && own.mode == Mode::Required && matches(&own.name(), device)
+    };
+    if !qube.devices.iter().any(needs) {
+        return Ok(());
+    }
+    let text = "Can not detach a required device from a non halted qube. You need to unassign device first.";
+    Err(Failure::new(Exception::QubesVMNotHaltedError, text))
+}

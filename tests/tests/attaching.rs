@@ -1,0 +1,420 @@
+//! Devices of running qubes: attached, detached, refused, and free again when somebody ends (spec 30 §2.6, §2.7, §4 to §7).
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
+
+use serde_json::{Value, json};
+use tests::Fixture;
+use tests::companions::{install, recorded, show, spoil};
+use tests::golden;
+use tests::startable::{behave, end, run_of, system, watcher};
+
+const ATTACH: &str = "admin.vm.device.block.Attach+";
+const DETACH: &str = "admin.vm.device.block.Detach+";
+const ATTACHED: &str = "admin.vm.device.block.Attached";
+
+/// A machine with devices, on which `work` runs.
+fn running() -> Fixture {
+    let fixture = system();
+    golden::devices(&fixture);
+    fixture.ok("admin.vm.Start", "work", "");
+    fixture
+}
+
+fn on(call: &str, device: &str) -> String {
+    format!("{call}{device}")
+}
+
+/// What the simulated domain of `work` has got, in its own words.
+fn devices(fixture: &Fixture) -> Value {
+    let domid = run_of(fixture, "work").unwrap().domid.0;
+    let file = fixture.path("/run/qubes/admin/simulated").join(format!("{domid}.devices"));
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+fn targets(fixture: &Fixture) -> Vec<String> {
+    let devices = devices(fixture);
+    let disks = devices["disks"].as_array().unwrap().iter();
+    disks
+        .map(|disk| disk["target"].as_str().unwrap().to_owned())
+        .filter(|target| target > &"xvde".to_owned())
+        .collect()
+}
+
+#[test]
+fn a_disk_is_there_from_attach_to_detach() {
+    let fixture = running();
+    let events =
+        fixture.events_of(|fixture| drop(fixture.ok(&on(ATTACH, "dom0+sda"), "work", "_devtype='disk'")));
+    assert_eq!(
+        events,
+        [
+            "work device-pre-attach:block device=dom0:sda::None options={'devtype': 'disk'}",
+            "work device-attach:block device=dom0:sda::None options={'devtype': 'disk', 'read-only': 'no', \
+             'frontend-dev': 'xvdi'}",
+        ]
+    );
+    fixture.ok(&on(ATTACH, "dom0+sr0+:0"), "work", "mode='auto-attach'");
+    fixture.ok(&on(ATTACH, "dom0+_+:None:1"), "work", "_read-only='1' _frontend-dev='xvdl'");
+    assert_eq!(targets(&fixture), ["xvdi", "xvdj", "xvdl"]);
+    let script = "/etc/xen/scripts/qubes-block";
+    let disk = |path: &str, target: &str, rw: bool| json!({"path": path, "target": target, "rw": rw, "cdrom": false, "script": script});
+    let expected =
+        [disk("/dev/sda", "xvdi", true), disk("/dev/sr0", "xvdj", false), disk("/dev/sda1", "xvdl", false)];
+    let found = devices(&fixture);
+    assert_eq!(found["disks"].as_array().unwrap()[4..], expected);
+    assert!(fixture.qube("work").devices.is_empty(), "nothing is assigned");
+    let events = fixture.events_of(|fixture| drop(fixture.ok(&on(DETACH, "dom0+sda+whatever"), "work", "")));
+    assert_eq!(
+        events,
+        ["work device-pre-detach:block port=dom0:sda", "work device-detach:block port=dom0:sda"]
+    );
+    assert_eq!(targets(&fixture), ["xvdj", "xvdl"]);
+    fixture.ok(&on(ATTACH, "dom0+sda"), "work", "");
+    assert_eq!(targets(&fixture), ["xvdj", "xvdl", "xvdi"]);
+}
+
+#[test]
+fn what_cannot_be_attached_is_refused_and_changes_nothing() {
+    let fixture = running();
+    fixture.ok(&on(ATTACH, "dom0+sda"), "work", "");
+    let before = devices(&fixture);
+    let halted = "QubesVMNotRunningError: VM not running, cannot attach device, do you mean `assign`?";
+    let ambiguous = "ProtocolError: Cannot attach ambiguous block device.";
+    let value = |text: &str| format!("QubesValueError: {text}");
+    let events = fixture.events_of(|fixture| {
+        for (device, qube, payload, refusal) in [
+            ("dom0+sda", "test-vm1", "", halted.to_owned()),
+            ("dom0+nodev", "test-vm1", "", halted.to_owned()),
+            ("dom0+nodev", "work", "", ambiguous.to_owned()),
+            ("dom0+_", "work", "", ambiguous.to_owned()),
+            ("_+sda1", "work", "", ambiguous.to_owned()),
+            ("dom0+sda1+:other", "work", "", ambiguous.to_owned()),
+            ("test-vm1+sda", "work", "", ambiguous.to_owned()),
+            ("nosuch+sda", "work", "", "QubesVMNotFoundError: No such domain: 'nosuch'".to_owned()),
+            (
+                "dom0+sda",
+                "work",
+                "",
+                "DeviceAlreadyAttached: 'device dom0:sda::None of class block already attached to work'"
+                    .to_owned(),
+            ),
+            (
+                "dom0+sda",
+                "net",
+                "",
+                "DeviceAlreadyAttached: 'Device dom0:sda::None already attached to work'".to_owned(),
+            ),
+            ("dom0+sda1", "work", "_frontend-dev='hda'", value("Invalid frontend-dev option value: hda")),
+            ("dom0+sda1", "work", "_frontend-dev='xvdi'", value("Invalid frontend-dev option value: xvdi")),
+            ("dom0+sda1", "work", "_frontend-dev='xvda'", value("Invalid frontend-dev option value: xvda")),
+            (
+                "dom0+sda1",
+                "work",
+                "_read-only='maybe'",
+                value("Invalid literal for boolean property: 'maybe'"),
+            ),
+            (
+                "dom0+sda1",
+                "work",
+                "_devtype='floppy'",
+                value("devtype option can only have 'disk' or 'cdrom' value"),
+            ),
+            ("dom0+sda1", "work", "_other='x'", value("Unsupported option other")),
+            ("dom0+sr0", "work", "_read-only='no'", value("This device can be attached only read-only")),
+            ("dom0+sda1", "dom0", "", "QubesException: Can't attach block device to dom0".to_owned()),
+            (
+                "dom0+sda1",
+                "work",
+                "devclass='pci'",
+                "ProtocolError: Got pci device when expected block.".to_owned(),
+            ),
+        ] {
+            assert_eq!(fixture.refused(&on(ATTACH, device), qube, payload), refusal, "{device} {payload}");
+        }
+        for (device, refusal) in [
+            ("dom0+sda1", "DeviceNotAssigned: 'block device sda1 not attached to work'"),
+            ("net+sda", "DeviceNotAssigned: 'block device sda not attached to work'"),
+            ("dom0+_", "DeviceNotAssigned: 'block device * not attached to work'"),
+            ("nosuch+sda", "QubesVMNotFoundError: No such domain: 'nosuch'"),
+        ] {
+            assert_eq!(fixture.refused(&on(DETACH, device), "work", ""), refusal, "{device}");
+        }
+    });
+    assert_eq!(events, [""; 0]);
+    assert_eq!(devices(&fixture), before);
+    fixture.ok("admin.vm.Create.RemoteVM", "dom0", "name=far label=red");
+    for call in [ATTACH, DETACH] {
+        let refused = fixture.refused(&on(call, "dom0+sda"), "far", "");
+        assert_eq!(refused, "QubesException: This qube doesn't support devices");
+    }
+}
+
+#[test]
+fn a_domain_that_refuses_a_device_stays_as_it_is() {
+    let fixture = system();
+    golden::devices(&fixture);
+    behave(&fixture, "work", "simulated.refuses-devices");
+    fixture.ok("admin.vm.Start", "work", "");
+    let before = devices(&fixture);
+    let events = fixture.events_of(|fixture| {
+        let refused = fixture.refused(&on(ATTACH, "dom0+sda"), "work", "");
+        assert_eq!(refused, "QubesException: the domain refuses the device");
+    });
+    assert_eq!(events, ["work device-pre-attach:block device=dom0:sda::None options={}"]);
+    assert_eq!(devices(&fixture), before);
+    assert_eq!(fixture.ok(ATTACHED, "work", ""), "");
+    let run = run_of(&fixture, "work").unwrap().devices();
+    assert_eq!((run.disks.len(), run.halfway), (4, None));
+}
+
+#[test]
+fn what_a_killed_watcher_was_attaching_is_taken_away() {
+    let fixture = running();
+    fixture.ok(&on(ATTACH, "dom0+sda"), "work", "");
+    for is_told in [false, true] {
+        fixture.ok(&on(ATTACH, "dom0+sda1"), "work", "");
+        end(watcher(&fixture, "work"));
+        // As it stood while that watcher was at work on the second disk.
+        let file = fixture.path("/run/qubes/admin/domains/work");
+        let mut run: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let mut told: Value = serde_json::from_str(run["devices"].as_str().unwrap()).unwrap();
+        let disks = told["disks"].as_array_mut().unwrap();
+        let disk = if is_told { disks.last().cloned().unwrap() } else { disks.pop().unwrap() };
+        told["halfway"] = json!({ "disk": disk });
+        run["devices"] = json!(told.to_string());
+        std::fs::write(&file, run.to_string()).unwrap();
+        fixture.ok("admin.vm.Pause", "work", "");
+        fixture.ok("admin.vm.Unpause", "work", "");
+        assert_eq!(targets(&fixture), ["xvdi"]);
+        assert_eq!(run_of(&fixture, "work").unwrap().devices().halfway, None);
+        assert!(fixture.ok(ATTACHED, "work", "").starts_with("dom0+sda::None "));
+    }
+}
+
+#[test]
+fn a_required_device_stays_and_others_go() {
+    let fixture = system();
+    golden::devices(&fixture);
+    let assign = "admin.vm.device.block.Assign+dom0+sda1";
+    fixture.ok(assign, "work", "mode='required' _read-only='on' _frontend-dev='xvdm'");
+    fixture.ok("admin.vm.device.block.Assign+dom0+_+:0", "work", "mode='required'");
+    fixture.ok("admin.vm.device.block.Assign+dom0+sr0", "work", "mode='required' _frontend-dev='xvdn'");
+    fixture.ok("admin.vm.Start", "work", "");
+    assert_eq!(targets(&fixture), ["xvdm", "xvdn"], "each once, as the most specific assignment says");
+    assert!(devices(&fixture)["disks"].as_array().unwrap()[4..].iter().all(|disk| disk["rw"] == false));
+    assert_eq!(
+        fixture.refused(&on(DETACH, "dom0+sda1"), "work", ""),
+        "QubesVMNotHaltedError: Can not detach a required device from a non halted qube. You need to unassign device \
+         first."
+    );
+    fixture.ok("admin.vm.device.block.Unassign+dom0+sda1", "work", "");
+    fixture.ok(&on(DETACH, "dom0+sda1"), "work", "");
+    assert_eq!(targets(&fixture), ["xvdn"]);
+    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Kill", "work", "")));
+    assert_eq!(
+        events[events.len() - 2..],
+        ["work domain-shutdown", "work device-detach:block port=dom0:sr0"]
+    );
+    std::fs::remove_file(fixture.path("/sys/class/block/sr0")).unwrap();
+    assert_eq!(
+        fixture.refused("admin.vm.Start", "work", ""),
+        "QubesException: Block device dom0:*::0 not available"
+    );
+}
+
+#[test]
+fn denied_kinds_cannot_be_attached_in_any_way() {
+    let fixture = running();
+    fixture.ok("admin.vm.device.denied.Add", "work", "b******");
+    let unknown = "PermissionDenied: Could not load interfaces to verify against denied list";
+    let banned = "PermissionDenied: Device exposes a banned interface: Block Storage";
+    for (device, payload, refusal) in [
+        ("dom0+sda", "", unknown),
+        ("dom0+_+:None", "", unknown),
+        ("dom0+sda+:other", "", unknown),
+        ("dom0+nodev+:None", "", unknown),
+        ("_+sda+:None", "", unknown),
+        ("dom0+sda+:None", "", banned),
+        ("dom0+sda+:None", "mode='auto-attach'", banned),
+        ("dom0+sda+:None", "mode='required'", banned),
+        ("dom0+sda", "device_id=':None'", banned),
+        ("dom0+sda+:None", "persistent=yes", banned),
+    ] {
+        assert_eq!(fixture.refused(&on(ATTACH, device), "work", payload), refusal, "{device} {payload}");
+    }
+    assert!(fixture.qube("work").devices.is_empty());
+    fixture.ok("admin.vm.device.denied.Add", "work", "p0c03**");
+    let pci = "admin.vm.device.pci.Attach+dom0+00_14.0+0x8086+0x8cb1++p0c0330";
+    let refused = fixture.refused(pci, "work", "");
+    assert_eq!(refused, "PermissionDenied: Device exposes a banned interface: USB controller");
+    fixture.ok("admin.vm.device.denied.Remove", "work", "b******");
+    fixture.ok(&on(ATTACH, "dom0+sda+:None"), "work", "");
+}
+
+#[test]
+fn the_oldest_form_of_attach_may_assign_too() {
+    let fixture = running();
+    fixture.ok(&on(ATTACH, "dom0+sda"), "work", "read-only=yes frontend-dev=xvdk persistent=yes");
+    assert_eq!(targets(&fixture), ["xvdk"]);
+    assert_eq!(
+        fixture.ok("admin.vm.device.block.Assigned", "work", ""),
+        "dom0+sda:* device_id='*' port_id='sda' devclass='block' backend_domain='dom0' mode='auto-attach' \
+        _read-only='yes' _frontend-dev='xvdk'\n"
+    );
+    fixture.ok(&on(ATTACH, "dom0+sda1"), "work", "persistent=no");
+    fixture.ok(&on(ATTACH, "dom0+sda1"), "test-vm1", "persistent=True");
+    assert_eq!(fixture.qube("work").devices.len() + fixture.qube("test-vm1").devices.len(), 2);
+    fixture.ok("admin.vm.device.pci.Attach+dom0+00_19.0", "test-vm1", "persistent=on");
+    assert_eq!(fixture.qube("test-vm1").devices[1].mode.as_str(), "required");
+    for (payload, refusal) in [
+        ("persistent=x", "Invalid literal for boolean property: 'x'"),
+        ("garbage", "DeviceAssignment.__init__() got an unexpected keyword argument 'garbage'"),
+        ("a b=c", "DeviceAssignment.__init__() got an unexpected keyword argument 'a'"),
+    ] {
+        let refused = fixture.refused(&on(ATTACH, "dom0+sr0"), "work", payload);
+        assert_eq!(refused, format!("ProtocolError: {refusal}"), "{payload}");
+    }
+    // Whoever may only attach may not assign in this way.
+    fixture.policy("10.policy", "admin.vm.device.block.Attach * test-net @anyvm allow target=dom0\n");
+    let call = on(ATTACH, "dom0+sr0");
+    let refused = tests::fixture::refusal(&fixture.call_as("test-net", &call, "work", "persistent=yes"));
+    assert_eq!(refused, "PermissionDenied: Policy does not allow to assign devices");
+    fixture.policy("10.policy", "admin.vm.device.block.Assign * test-net @anyvm allow\n");
+    assert_eq!(fixture.call_as("test-net", &call, "work", "persistent=yes"), b"0\0");
+}
+
+#[test]
+fn devices_of_the_host_are_plugged_into_running_qubes() {
+    let fixture = running();
+    let attach = "admin.vm.device.pci.Attach+dom0+00_19.0";
+    let refused = fixture.refused(attach, "work", "");
+    assert_eq!(refused, "QubesException: Can't attach PCI device to VM in pvh mode");
+    assert_eq!(fixture.refused(attach, "dom0", ""), "QubesException: Can't attach PCI device to dom0");
+    fixture.ok("admin.vm.Kill", "work", "");
+    fixture.ok("admin.vm.property.Set+virt_mode", "work", "hvm");
+    fixture.ok("admin.vm.property.Set+virt_mode", "net", "hvm");
+    fixture.ok("admin.vm.Start", "work", "");
+    fixture.ok(attach, "work", "_permissive='yes'");
+    assert_eq!(
+        devices(&fixture)["pci"],
+        json!([{"address": {"segment": 0, "bus": 0, "device": 25, "function": 0}, "permissive": true,
+                "power_management": false}])
+    );
+    assert_eq!(
+        fixture.refused(attach, "net", ""),
+        "DeviceAlreadyAttached: 'Device dom0:00_19.0:0x8086:0x15bc::p020000 already attached to work'"
+    );
+    fixture.ok("admin.vm.device.pci.Detach+dom0+00_19.0", "work", "");
+    assert_eq!(devices(&fixture)["pci"], json!([]));
+}
+
+#[test]
+fn the_end_of_the_one_that_has_a_device_takes_it_from_the_one_that_uses_it() {
+    let fixture = system();
+    install(&fixture);
+    fixture.ok("admin.vm.Start", "work", "");
+    show(&fixture, "net", &[("/qubes-block-devices/sdb/mode", "w")]);
+    fixture.ok(&on(ATTACH, "net+sdb"), "work", "");
+    assert_eq!(devices(&fixture)["disks"][4]["backend"], "net");
+    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Kill", "net", "")));
+    let told = ["work device-detach:block port=net:sdb", "net device-removed:block port=net:sdb"];
+    assert_eq!(events[events.len() - 2..], told);
+    assert_eq!(targets(&fixture), [""; 0]);
+    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Kill", "work", "")));
+    assert!(!events.iter().any(|event| event.contains("device-")), "told once: {events:?}");
+}
+
+#[test]
+fn usb_devices_are_attached_by_services_of_both_qubes() {
+    let fixture = system();
+    for folder in ["/usr/lib/python3.11/site-packages/qubesusbproxy", "/etc/qubes-rpc/policy"] {
+        std::fs::create_dir_all(fixture.path(folder)).unwrap();
+    }
+    install(&fixture);
+    fixture.ok("admin.vm.Start", "work", "");
+    let usb = |connected: &str| {
+        let desc = ("/qubes-usb-devices/2-1/desc", "0951:1666 a b c");
+        show(&fixture, "net", &[desc, ("/qubes-usb-devices/2-1/connected-to", connected)]);
+    };
+    usb("");
+    recorded(&fixture, "qrexec-client");
+    let attach = "admin.vm.device.usb.Attach+net+2-1";
+    fixture.ok(attach, "work", "");
+    let said = recorded(&fixture, "qrexec-client");
+    assert_eq!(said, ["-d work root:QUBESRPC qubes.USBAttach dom0 < \"net 2-1\\n\""]);
+    assert!(!fixture.path("/etc/qubes-rpc/policy/qubes.USB+2-1").exists(), "the rule is gone again");
+    assert_eq!(
+        fixture.refused(attach, "work", "_o='x'"),
+        "QubesException: USB device attach does not support user options"
+    );
+    spoil(&fixture, 127, "qrexec-client");
+    let refused = fixture.refused(attach, "work", "");
+    assert_eq!(refused, "USBProxyNotInstalled: qubes-usb-proxy not installed in the VM");
+    spoil(&fixture, 1, "qrexec-client");
+    let refused = fixture.refused(attach, "work", "");
+    assert_eq!(refused, "QubesUSBException: Device attach failed:  told to _fail");
+    usb("work");
+    assert_eq!(
+        fixture.refused(attach, "test-net", ""),
+        "QubesVMNotRunningError: VM not running, cannot attach device, do you mean `assign`?"
+    );
+    assert_eq!(
+        fixture.refused(attach, "net", ""),
+        "DeviceAlreadyAttached: 'Device net:2-1:0951:1666:c: already attached to work'"
+    );
+    recorded(&fixture, "qrexec-client");
+    fixture.ok("admin.vm.device.usb.Detach+net+2-1", "work", "");
+    assert_eq!(
+        recorded(&fixture, "qrexec-client"),
+        ["-d net root:QUBESRPC qubes.USBDetach dom0 < \"2-1\\n\""]
+    );
+}
+
+#[test]
+fn the_microphone_and_cameras_are_handed_over_by_those_who_have_them() {
+    let fixture = system();
+    for part in ["qubesguidaemon", "qvc"] {
+        std::fs::create_dir_all(fixture.path("/usr/lib/python3.11/site-packages").join(part)).unwrap();
+    }
+    install(&fixture);
+    fixture.ok("admin.vm.property.Set+audiovm", "work", "test-net");
+    fixture.ok("admin.vm.Start", "work", "");
+    let attach = "admin.vm.device.mic.Attach+dom0+mic";
+    let refused = fixture.refused(attach, "work", "");
+    assert_eq!(refused, "QubesVMNotRunningError: Audio VM test-net isn't running");
+    fixture.ok("admin.vm.property.Set+audiovm", "work", "net");
+    recorded(&fixture, "qubesdb.net");
+    assert_eq!(
+        fixture.refused(attach, "work", "_o='x'"),
+        "QubesException: Microphone assignment does not support user options"
+    );
+    fixture.ok(attach, "work", "");
+    assert_eq!(recorded(&fixture, "qubesdb.net"), ["/audio-input-config/work = \"1\""]);
+    fixture.ok("admin.vm.feature.Set+supported-rpc.qubes.AudioInputEnable", "net", "1");
+    recorded(&fixture, "qrexec-client");
+    fixture.ok(attach, "work", "");
+    let said = recorded(&fixture, "qrexec-client");
+    assert_eq!(said, ["-d net root:QUBESRPC qubes.AudioInputEnable+work dom0 < \"\""]);
+    spoil(&fixture, 1, "qrexec-client");
+    assert_eq!(
+        fixture.refused(attach, "work", ""),
+        "QubesVMError: Failed to attach audio input from net to work: pulseaudio agent not running"
+    );
+    show(&fixture, "net", &[("/webcam-devices/video0/parent", "")]);
+    let camera = "admin.vm.device.webcam.Attach+net+video0";
+    assert_eq!(
+        fixture.refused(camera, "work", ""),
+        "QVCNotInstalled: qubes-video-companion not installed in the VM"
+    );
+    fixture.ok("admin.vm.feature.Set+supported-rpc.qvc.WebcamAttach", "work", "1");
+    for (payload, refusal) in [
+        ("_format='0x1x1'", "QubesException: Invalid format value"),
+        ("_format='640x480'", "QubesException: Invalid format value"),
+        ("_other='1'", "QubesException: Unsupported option: 'other'"),
+    ] {
+        assert_eq!(fixture.refused(camera, "work", payload), refusal, "{payload}");
+    }
+    recorded(&fixture, "qrexec-client");
+    fixture.ok(camera, "work", "_format='640x480x30'");
+    let said = recorded(&fixture, "qrexec-client");
+    assert_eq!(said, ["-d work root:QUBESRPC qvc.WebcamAttach dom0 < \"net video0+640+480+30\\n\""]);
+}
