@@ -226,6 +226,20 @@ fn a_start_that_fails_leaves_nothing_mapped() {
 }
 
 #[test]
+fn a_start_killed_between_its_mappings_leaves_none_after_its_stop() {
+    for qube in ["base", "app"] {
+        let fixture = fixture();
+        let root = volume(&fixture, qube, "root");
+        let last = start(&fixture, &root);
+        std::fs::remove_file(fixture.path("/dm").join(last.file_name().unwrap())).unwrap();
+        std::fs::remove_file(last).unwrap();
+        assert_eq!(mappings(&fixture).len(), 1, "{qube}");
+        stop(&fixture, &root);
+        assert_eq!(mappings(&fixture), [""; 0], "{qube}");
+    }
+}
+
+#[test]
 fn a_mapping_that_was_made_by_half_hinders_no_start() {
     for has_table in [true, false] {
         let fixture = fixture();

@@ -160,28 +160,35 @@ impl Mapper {
         Ok(names.into_iter().filter(|name| name.starts_with("snapshot-")).collect())
     }
 
-    /// Takes down the mapping of an image for its owner, and those of its states of before that nobody uses.
+    /// Takes down the mapping of an image for its owner, and those of states of before that nobody uses.
     pub(super) fn unmap_origin(&self, image: &Path) -> Done {
-        let Some(origin) = self.origin(image)? else { return Ok(()) };
-        self.remove(&origin)?;
-        let prefix = format!("snapshot-{}-", identity(image)?);
-        let is_state = |name: &&String| name.starts_with(&prefix) && base_of(name).is_none();
-        for state in self.snapshots()?.iter().filter(is_state) {
-            self.remove_unused(state);
+        if let Some(origin) = self.origin(image)? {
+            self.remove(&origin)?;
         }
-        Ok(())
+        self.remove_useless()
     }
 
     /// Takes down the mapping whose changes a store has, and what it was made over if that has become useless.
     pub(super) fn unmap_snapshot(&self, own: &Path) -> Done {
-        let Some(snapshot) = self.snapshot(own)? else { return Ok(()) };
-        self.remove(&snapshot)?;
-        let name = snapshot.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let base = base_of(&name).unwrap_or_default();
-        let image = base.split('-').nth(1).unwrap_or_default();
-        if !self.path(&format!("origin-{image}")).exists() {
-            self.remove_unused(base);
+        if let Some(snapshot) = self.snapshot(own)? {
+            self.remove(&snapshot)?;
         }
+        self.remove_useless()
+    }
+
+    /// Takes down the states of before that nothing is made over and whose image has no owner's mapping, those of a killed
+    /// start or stop too.
+    fn remove_useless(&self) -> Done {
+        if !self.is_available() {
+            return Ok(());
+        }
+        let names = self.snapshots()?;
+        let is_useless = |state: &&String| {
+            let image = state.split('-').nth(1).unwrap_or_default();
+            let is_below = || names.iter().any(|name| base_of(name) == Some(state.as_str()));
+            base_of(state).is_none() && !is_below() && !self.path(&format!("origin-{image}")).exists()
+        };
+        names.iter().filter(is_useless).for_each(|state| self.remove_unused(state));
         Ok(())
     }
 
