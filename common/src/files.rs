@@ -21,6 +21,17 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
+/// The beginning of a file, as far as one read gives it: for files of the kernel's that are shorter than a page.
+///
+/// # Errors
+/// What the system says.
+pub fn read_once(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = vec![0; 4096];
+    let length = io::Read::read(&mut fs::File::open(path)?, &mut content)?;
+    content.truncate(length);
+    Ok(content)
+}
+
 /// The whole content of a file, or nothing if there is none.
 ///
 /// # Errors

@@ -212,6 +212,17 @@ impl Vfs for SimDisk {
         self.act(|state| Ok(state.inode(path).ok().map(|inode| inode.current.to_vec())))
     }
 
+    fn read_start(&self, path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.read(path)?.map(|mut content| {
+            content.truncate(most);
+            content
+        }))
+    }
+
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        self.act(|state| Ok(u64::try_from(state.inode(path)?.current.len()).unwrap()))
+    }
+
     fn exists(&self, path: &Path) -> io::Result<bool> {
         self.act(|state| Ok(state.current.contains_key(path) || path.is_dir()))
     }

@@ -18,9 +18,12 @@ use tests::Fixture;
 use tests::cases::{CASES, Case, World, side_by_side};
 use tests::fixture::refusal;
 use tests::loops::own_namespace;
+use tests::startable::{STARTED, state, system, traces};
 
 const STATE: &str = "/var/lib/qubes/admin";
 const RUN: &str = "/run/qubes/admin";
+/// Where the images of the templates are as well, which those of their qubes share.
+const QUBES: &str = "/var/lib/qubes";
 const HOMES: &str = "/var/lib/qubes/appvms";
 
 /// What callers are told, by the disk that is full.
@@ -161,4 +164,59 @@ fn a_full_disk_refuses_a_change_or_makes_it_whole() {
     let (calls, refusals) = results.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     println!("{calls} calls on full disks, {refusals} refused, 0 torn");
     assert!(refusals > calls / 20, "the disks were not full");
+}
+
+/// Whether a refused start tells what is full.
+fn names_full_disk(disk: &str, refusal: &str) -> bool {
+    let places: &[&str] = match disk {
+        RUN => &[
+            "QubesException: The state store cannot be used",
+            "QubesException: Start failed: /run/qubes/admin cannot be written to",
+            "QubesException: Start failed: /run/qubes/admin/simulated cannot be written to",
+        ],
+        _ => &[
+            "StoragePoolException: Volume root in pool varlibqubes: starting a volume",
+            "StoragePoolException: Volume private in pool varlibqubes: starting a volume",
+            "StoragePoolException: Volume volatile in pool varlibqubes: starting a volume",
+        ],
+    };
+    places.iter().any(|place| {
+        refusal.strip_prefix(place).is_some_and(|rest| rest.starts_with(": No space left on device"))
+    })
+}
+
+/// Starts a qube on a full disk, then again when there is space. Tells whether it was refused the first time.
+fn start_on_full_disk(disk: &str, fill: impl Fn(&Small)) -> bool {
+    let fixture = system();
+    let small = Small::over(fixture.path(disk));
+    fill(&small);
+    let reply = fixture.call("admin.vm.Start", "net", "");
+    let refused = !reply.starts_with(b"0\0");
+    if refused {
+        let told = refusal(&reply);
+        assert!(names_full_disk(disk, &told), "{disk}: {told}");
+        assert_eq!(state(&fixture, "net"), "Halted", "{disk}");
+    }
+    small.empty();
+    fixture.ok("admin.vm.Start", "net", "");
+    assert_eq!(state(&fixture, "net"), "Running", "{disk}");
+    let begun = format!("net {}", STARTED.last().unwrap());
+    assert_eq!(fixture.events().iter().filter(|event| **event == begun).count(), 1, "{disk}");
+    fixture.ok("admin.vm.Kill", "net", "");
+    assert_eq!(traces(&fixture), [""; 0], "{disk}");
+    refused
+}
+
+#[test]
+#[cfg_attr(not(root), ignore = "needs root to mount small disks")]
+fn a_start_on_a_full_disk_is_refused_and_leaves_nothing_or_is_whole() {
+    own_namespace();
+    let mut refusals = 0;
+    for disk in [STATE, RUN, QUBES] {
+        for free in [0, 1, 2, 4, 7] {
+            refusals += usize::from(start_on_full_disk(disk, |small| small.fill_bytes(free)));
+            refusals += usize::from(start_on_full_disk(disk, |small| small.fill_inodes(free)));
+        }
+    }
+    assert!(refusals > 0, "the disks were not full");
 }

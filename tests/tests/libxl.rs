@@ -8,7 +8,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use common::hypervisor::{DomainConfig, Domid, GuestMemory, PowerState, Reply, Request, Stubdom};
+use common::hypervisor::{
+    DomainConfig, Domid, GuestMemory, Hypervisor, PowerState, Published, Reply, Request, Stubdom,
+};
+use common::names::QubeName;
 use serde_json::{Value, json};
 use tests::Fixture;
 use tests::fixture::uuid;
@@ -485,6 +488,37 @@ fn each_failure_of_the_library_is_told_in_its_own_words() {
 
 #[test]
 #[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_guest_that_cannot_sleep_is_told_from_one_that_something_went_wrong_with() {
+    let (not_implemented, no_answer, no_drivers, other) = ("-4", "-8", "-10", "-3");
+    for (error, expected) in [
+        (not_implemented, Reply::CannotSleep),
+        (no_answer, Reply::CannotSleep),
+        (no_drivers, Reply::CannotSleep),
+        (other, Reply::Refused("error -3".to_owned())),
+    ] {
+        let xen = Xen::new();
+        let watching = xen.running();
+        xen.tell("cannot-sleep", error);
+        assert_eq!(watching.connection.ask(&Request::Suspend).unwrap(), Some(expected), "{error}");
+        assert_eq!(watching.connection.ask(&Request::Destroy).unwrap(), Some(Reply::Done));
+        assert_eq!(watching.ended(), Some(0));
+    }
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_domain_that_is_paused_twice_goes_on_when_it_is_unpaused_once() {
+    let xen = Xen::new();
+    let watching = xen.running();
+    for request in [Request::Pause, Request::Pause, Request::Unpause, Request::Destroy] {
+        assert_eq!(watching.connection.ask(&request).unwrap(), Some(Reply::Done), "{request:?}");
+    }
+    assert_eq!(watching.ended(), Some(0));
+    assert_eq!(xen.calls(), "ctx_alloc create watch unpause pause unpause destroy");
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
 fn a_guest_without_drivers_gets_its_power_button_pressed() {
     let xen = Xen::new();
     let watching = xen.running();
@@ -559,12 +593,12 @@ fn figures_are_those_of_the_moment_they_are_asked_for() {
     assert!(state().contains(" cputime=77 "), "{}", state());
     xen.tell("cpu", "5000");
     assert!(state().contains(" cputime=5000 "), "{}", state());
-    assert_eq!(published(&xen.fixture).unwrap().guest_memory, None);
+    let now = || Published::at(&xen.fixture.root()).domain_now(&QubeName::parse("test-vm1").unwrap());
+    assert_eq!(now().unwrap().guest_memory, None);
     let reported = |meminfo: &str, swapinfo: &str| {
         xen.tell("meminfo", meminfo);
         xen.tell("swapinfo", swapinfo);
-        state();
-        published(&xen.fixture).unwrap().guest_memory
+        now().unwrap().guest_memory
     };
     let memory = |used_kib, swap_used_kib| Some(GuestMemory { used_kib, swap_used_kib });
     assert_eq!(reported("2048", "16"), memory(2048, Some(16)));

@@ -360,6 +360,68 @@ fn a_killed_watcher_is_replaced_by_the_next_call() {
     }
 }
 
+/// A call, what a qube is brought to before it, and what the call tells and brings it to.
+type Interrupted = (&'static str, &'static [&'static str], &'static [&'static str], &'static str);
+
+const INTERRUPTED: [Interrupted; 4] = [
+    ("admin.vm.Pause", &[], &["domain-pre-paused", "domain-paused"], "Paused"),
+    ("admin.vm.Unpause", &["admin.vm.Pause"], &["domain-pre-unpaused", "domain-unpaused"], "Running"),
+    ("admin.vm.Suspend", &[], &[], "Suspended"),
+    ("admin.vm.Resume", &["admin.vm.Suspend"], &["domain-resumed"], "Running"),
+];
+
+#[test]
+fn a_call_whose_watcher_is_killed_before_it_answers_is_finished_by_another() {
+    for (call, before, events, after) in INTERRUPTED {
+        let fixture = system();
+        fixture.ok("admin.vm.Start", "net", "");
+        before.iter().for_each(|call| drop(fixture.ok(call, "net", "")));
+        let told = fixture.events_of(|fixture| {
+            let silent = watcher(fixture, "net");
+            kill(silent, Signal::SIGSTOP).unwrap();
+            let waiting = calling(fixture, call, "net");
+            until("the call asks nobody", || has_caller(fixture, "net"));
+            end(silent);
+            assert_eq!(reply(waiting), "0·", "{call}");
+        });
+        assert_eq!(told, of("net", events), "{call}");
+        assert_eq!(state(&fixture, "net"), after, "{call}");
+        fixture.ok("admin.vm.Kill", "net", "");
+        assert_eq!(traces(&fixture), [""; 0], "{call}");
+    }
+}
+
+/// Whether somebody waits at the door of a qube's watcher that does not open: the system tells of a connection there that
+/// nobody has accepted, which has no owner.
+fn has_caller(fixture: &Fixture, qube: &str) -> bool {
+    let door = fixture.path("/run/qubes/admin/watchers").join(qube);
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let at_door = sockets.lines().filter(|line| line.ends_with(door.to_str().unwrap()));
+    at_door.count() > 1
+}
+
+#[test]
+fn only_a_guest_that_cannot_sleep_is_paused_instead() {
+    let fixture = system();
+    behave(&fixture, "net", "simulated.cannot-sleep");
+    fixture.ok("admin.vm.Start", "net", "");
+    let paused = of("net", &["domain-pre-paused", "domain-paused"]);
+    assert_eq!(fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Suspend", "net", ""))), paused);
+    assert_eq!(state(&fixture, "net"), "Paused");
+    let other = system();
+    let _domain = other.domain("net", "Running");
+    let door = Listener::at(&other.path("/run/qubes/admin/watchers/net")).unwrap();
+    let told = other.events_of(|other| {
+        let call = calling(other, "admin.vm.Suspend", "net");
+        let conversation = door.accept_within(DEADLINE).unwrap().unwrap();
+        assert_eq!(conversation.receive::<Request>().unwrap(), Some(Request::Suspend));
+        conversation.send(&Reply::Refused("it went wrong".to_owned())).unwrap();
+        assert_eq!(reply(call), "2·QubesException··it went wrong·");
+        assert_eq!(conversation.receive::<Request>().unwrap(), None);
+    });
+    assert_eq!(told, [""; 0]);
+}
+
 #[test]
 fn an_end_that_no_watcher_saw_is_handled_by_the_next_call() {
     for call in ["admin.vm.Start", "admin.vm.Remove", "admin.vm.volume.Clear+private"] {

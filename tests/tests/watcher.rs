@@ -41,7 +41,6 @@ fn a_domain_is_made_paused_and_goes_through_all_states() {
         (Request::Unpause, PowerState::Running),
         (Request::Keep, PowerState::Running),
         (Request::Pause, PowerState::Paused),
-        (Request::Publish, PowerState::Paused),
         (Request::Unpause, PowerState::Running),
         (Request::Suspend, PowerState::Suspended),
         (Request::Resume, PowerState::Running),
@@ -62,7 +61,7 @@ fn calls_are_served_beside_each_other_and_see_the_end() {
     let watching = Watching::running(&fixture, "");
     let calls = [(); 3].map(|()| Watching::another(&fixture));
     for call in calls.iter().rev() {
-        assert_eq!(call.ask(&Request::Publish).unwrap(), Some(Reply::Done));
+        assert!(matches!(call.ask(&Request::Tell).unwrap(), Some(Reply::Told(_))));
     }
     let [first, second, third] = calls;
     drop(second);
@@ -185,7 +184,7 @@ fn a_domain_outlives_its_watcher_and_another_takes_over() {
     let Watching { mut process, connection, .. } = second;
     drop(connection);
     let call = Watching::another(&fixture);
-    assert_eq!(call.ask(&Request::Publish).unwrap(), Some(Reply::Done));
+    assert!(matches!(call.ask(&Request::Tell).unwrap(), Some(Reply::Told(_))));
     kill(guest(&fixture), Signal::SIGTERM).unwrap();
     until(&fixture, |domain| domain.is_none());
     assert!(process.wait().unwrap().success());
@@ -229,8 +228,9 @@ fn a_watcher_that_cannot_be_reached_makes_no_domain() {
     let fixture = Fixture::new();
     std::fs::create_dir(fixture.path("/run/qubes/admin/watchers/test-vm1")).unwrap();
     let (ours, reply) = Watching::started(&fixture, &[], &Request::Begin);
-    assert_eq!(reply, None);
-    assert_eq!(ours.ended(), Some(1));
+    let why = "/run/qubes/admin cannot be written to: Is a directory";
+    assert_eq!(reply, Some(Reply::Unable(why.to_owned())));
+    assert_eq!(ours.ended(), Some(0));
     assert_eq!(published(&fixture), None);
     assert_eq!(std::fs::read_dir(fixture.path("/run/qubes/admin/simulated")).unwrap().count(), 0);
 }

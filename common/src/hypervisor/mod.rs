@@ -102,6 +102,19 @@ impl Domain {
         serde_json::from_str(&self.devices).unwrap_or_default()
     }
 
+    /// Whether the same is told but for the figures of another moment.
+    pub fn is_same_but_for_figures(&self, before: &Self) -> bool {
+        let stubdom = |domain: &Self| domain.stubdom.as_ref().map(|stubdom| stubdom.domid);
+        let figures = Self {
+            memory_kib: self.memory_kib,
+            cpu_time_ns: self.cpu_time_ns,
+            guest_memory: self.guest_memory,
+            stubdom: self.stubdom.clone(),
+            ..before.clone()
+        };
+        *self == figures && stubdom(self) == stubdom(before)
+    }
+
     /// Whether there has been a domain in this run, which may have ended since.
     pub fn has_been(&self) -> bool {
         self.domid != Domid(0)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Connection, Domain, Domid, Host, Hypervisor, PowerState, Request, Run};
+use super::{Connection, Domain, Domid, Host, Hypervisor, PowerState, Reply, Request, Run};
 use crate::files;
 use crate::names::QubeName;
 use crate::root::Root;
@@ -79,6 +79,25 @@ impl Published {
         is_locked_by_another(&self.file(name))
     }
 
+    /// A run's domain, if it has one: running only when it is of use.
+    fn as_is_of_use(&self, name: &QubeName, mut domain: Domain) -> Option<Domain> {
+        if domain.state == PowerState::Running && domain.needs_agent && !self.has_agent(name) {
+            domain.state = PowerState::Transient;
+        }
+        (domain.state != PowerState::Halted).then_some(domain)
+    }
+
+    /// What a domain's watcher tells. One that is busy, or gone, keeps nobody waiting.
+    fn told(&self, name: &QubeName) -> Option<Domain> {
+        let watcher = Connection::to_within(&self.watchers.join(name.as_str()), PATIENCE).ok()?;
+        watcher.send(&Request::Tell).ok()?;
+        watcher.is_heard_within(PATIENCE).ok()?.then_some(())?;
+        match watcher.receive().ok()?? {
+            Reply::Told(domain) => Some(*domain),
+            _ => None,
+        }
+    }
+
     fn has_agent(&self, name: &QubeName) -> bool {
         files::exists(&self.agents.join(agent_file(name.as_str())))
     }
@@ -102,23 +121,13 @@ impl Hypervisor for Published {
     }
 
     fn domain(&self, name: &QubeName) -> Option<Domain> {
-        let mut domain = self.run(name).filter(|domain| domain.state != PowerState::Halted)?;
-        if domain.state == PowerState::Running && domain.needs_agent && !self.has_agent(name) {
-            domain.state = PowerState::Transient;
-        }
-        Some(domain)
+        self.as_is_of_use(name, self.run(name)?)
     }
 
-    /// What its watcher publishes when asked: otherwise it does where a state changes, not as time goes by.
+    /// What its watcher tells when asked: it publishes where a state changes, not as time goes by.
     fn domain_now(&self, name: &QubeName) -> Option<Domain> {
-        self.domain(name)?;
-        if let Ok(watcher) = Connection::to(&self.watchers.join(name.as_str()))
-            && watcher.send(&Request::Publish).is_ok()
-        {
-            // A watcher that is busy, or gone, keeps nobody waiting.
-            let _ = watcher.is_heard_within(PATIENCE);
-        }
-        self.domain(name)
+        let domain = self.told(name).or_else(|| self.run(name))?;
+        self.as_is_of_use(name, domain)
     }
 
     fn running(&self) -> Vec<String> {

@@ -12,11 +12,11 @@ use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
     accept4, bind, connect, listen, recv, recvmsg, send, sendmsg, setsockopt, socket, socketpair, sockopt,
 };
-use nix::sys::time::TimeVal;
+use nix::sys::time::{TimeVal, TimeValLike};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{DomainConfig, Domid, HotDevice, Nic};
+use super::{Domain, DomainConfig, Domid, HotDevice, Nic, PowerState};
 use crate::files;
 
 /// What a watcher is asked.
@@ -58,8 +58,21 @@ pub enum Request {
     Detach(Box<HotDevice>),
     /// Tell the terminal of its console.
     Console,
-    /// Publish the figures as they are now.
-    Publish,
+    /// Tell the domain with the figures of this moment, which are not published as time goes by.
+    Tell,
+}
+
+impl Request {
+    /// Whether a domain in this state is what was asked for. Nothing meets a request for an end.
+    pub fn is_met_by(&self, state: PowerState) -> bool {
+        match self {
+            Self::Pause => state == PowerState::Paused,
+            Self::Unpause => state != PowerState::Paused,
+            Self::Suspend => state == PowerState::Suspended,
+            Self::Resume => state != PowerState::Suspended,
+            _ => false,
+        }
+    }
 }
 
 /// What a watcher answers.
@@ -72,12 +85,18 @@ pub enum Reply {
     Domain(Domid),
     /// There is nothing (any more).
     Gone,
+    /// The domain as it is now.
+    Told(Box<Domain>),
     /// The path of the console's terminal.
     Console(PathBuf),
+    /// The guest cannot sleep.
+    CannotSleep,
     /// The domain cannot be made, as the machine cannot keep the devices that it is given within its memory.
     NoIommu,
     /// The hypervisor refused, with its own words.
     Refused(String),
+    /// The system refused what the watcher itself needs: what that was, and the system's words.
+    Unable(String),
 }
 
 /// The largest message: a configuration with some hundred disks.
@@ -114,10 +133,17 @@ impl Connection {
     /// # Errors
     /// What the system says: nobody listens, for example.
     pub fn to(path: &Path) -> io::Result<Self> {
+        Self::to_within(path, DEADLINE)
+    }
+
+    /// The same for those who have no such patience with a watcher that takes nobody in.
+    ///
+    /// # Errors
+    /// As [`Connection::to`].
+    pub fn to_within(path: &Path, deadline: Duration) -> io::Result<Self> {
         let end = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
-        // One that takes nobody in keeps nobody waiting for longer than for an answer.
-        let deadline = TimeVal::new(i64::try_from(DEADLINE.as_secs()).unwrap_or(i64::MAX), 0);
-        setsockopt(&end, sockopt::SendTimeout, &deadline)?;
+        let micros = i64::try_from(deadline.as_micros()).unwrap_or(i64::MAX);
+        setsockopt(&end, sockopt::SendTimeout, &TimeVal::microseconds(micros))?;
         connect(end.as_raw_fd(), &UnixAddr::new(path)?)?;
         Ok(Self(end))
     }
@@ -167,11 +193,13 @@ impl Connection {
     /// # Errors
     /// What the system says, and for what is no message.
     pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<T>> {
-        let mut bytes = vec![0; LARGEST];
-        let length = recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::empty())?;
+        // Nearly all messages are short, and room for the largest has to be cleared.
+        let length = recv(self.0.as_raw_fd(), &mut [], MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC)?;
         if length == 0 {
             return Ok(None);
         }
+        let mut bytes = vec![0; length.min(LARGEST)];
+        let length = recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::empty())?;
         Ok(Some(serde_json::from_slice(bytes.get(..length).unwrap_or_default())?))
     }
 

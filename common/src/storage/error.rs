@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::failure::{Exception, Failure};
+use crate::model::Volume;
 use crate::names::PoolName;
 
 /// Why a driver refused or failed. The text is the client's.
@@ -40,6 +41,16 @@ impl StorageError {
     /// Names what was being done when the system refused.
     pub fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, source }
+    }
+
+    /// Tells where a file operation was refused.
+    pub(super) fn of(self, volume: &Volume) -> Self {
+        match self {
+            Self::Io { .. } => {
+                Self::Refused(format!("Volume {} in pool {}: {self}", volume.name, volume.pool))
+            }
+            other => other,
+        }
     }
 }
 

@@ -147,7 +147,7 @@ pub fn start_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<Vec<Started>
             Ok(path) => started.extend(path.map(|path| Started { volume: volume.clone(), path })),
             Err(error) => {
                 drivers.stop_each(&qube.name, qube.volumes.get(..=before).unwrap_or_default());
-                return Err(error);
+                return Err(error.of(volume));
             }
         }
     }

@@ -4,9 +4,11 @@
 //! large is followed by a new one, and the oldest go: a listener that is too far behind is told, no writer waits.
 
 use std::path::PathBuf;
+use std::slice;
 
 use serde::{Deserialize, Serialize};
 
+use super::journal::log_unfinished;
 use super::{Store, StoreError};
 use crate::event::Event;
 
@@ -74,6 +76,33 @@ impl Store {
             self.close(segment.previous())?;
         }
         if length >= SEGMENT_MAX { self.begin(segment.next()) } else { Ok(()) }
+    }
+
+    /// The newest segment and its length, if it has any.
+    pub(super) fn begun_segment(&self) -> Result<Option<(Segment, u64)>, StoreError> {
+        let Some(segment) = self.segments()?.last().copied() else { return Ok(None) };
+        let length = self.vfs.length(&self.segment_path(segment));
+        let length = length.map_err(StoreError::io("looking at the event log"))?;
+        Ok((length > 0).then_some((segment, length)))
+    }
+
+    /// Appends the one event of a change to a segment of this length; takes back what is not the whole of it.
+    pub(super) fn add_line(
+        &self,
+        segment: Segment,
+        length: u64,
+        generation: u64,
+        event: &Event,
+    ) -> Result<(), StoreError> {
+        let line = lines(generation, slice::from_ref(event), 0)?;
+        let grown = self.append(segment, &line).inspect_err(|_| {
+            let _ = self.vfs.truncate(&self.segment_path(segment), length);
+        })?;
+        if grown >= SEGMENT_MAX {
+            // Tried again with the next event.
+            self.begin(segment.next()).unwrap_or_else(log_unfinished);
+        }
+        Ok(())
     }
 
     /// The segment that is being written; made if there is none.

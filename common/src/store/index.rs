@@ -304,8 +304,9 @@ impl Store {
 
     /// The generation that the index was last written for, if that can be read.
     pub(super) fn indexed_generation(&self) -> Result<Option<u64>, StoreError> {
-        let stored = self.vfs.read(&self.run.join(FILE)).map_err(StoreError::io("reading the index"))?;
-        let header = stored.as_deref().and_then(|bytes| std::str::from_utf8(bytes.get(..HEADER)?).ok());
+        let start = self.vfs.read_start(&self.run.join(FILE), HEADER);
+        let start = start.map_err(StoreError::io("reading the index"))?.unwrap_or_default();
+        let header = std::str::from_utf8(&start).ok().filter(|header| header.len() == HEADER);
         Ok(header.and_then(generation_in))
     }
 
@@ -350,12 +351,15 @@ impl Store {
         if index.left_out.is_some() {
             return self.drop_index();
         }
-        let path = self.run.join(FILE);
-        let saved = if entries_changed {
-            self.put(&path, &index.to_bytes(), false)
-        } else {
-            self.vfs.patch(&path, 0, header(index.generation).as_bytes())
-        };
+        if !entries_changed {
+            return self.save_generation(index.generation);
+        }
+        self.put(&self.run.join(FILE), &index.to_bytes(), false).or_else(|_| self.drop_index())
+    }
+
+    /// Writes the generation of a change that concerns no qube.
+    pub(super) fn save_generation(&self, generation: u64) -> Result<(), StoreError> {
+        let saved = self.vfs.patch(&self.run.join(FILE), 0, header(generation).as_bytes());
         saved.or_else(|_| self.drop_index())
     }
 

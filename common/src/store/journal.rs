@@ -78,6 +78,21 @@ impl Store {
         Ok(())
     }
 
+    /// Brings a change about that is a single event. It commits with its line and needs no record, unless it begins a
+    /// segment: the one before is yet to be closed then. Tells whether it has. A generation whose line finds no space is
+    /// nobody's.
+    ///
+    /// # Errors
+    /// Before the commit point: nothing has changed.
+    pub(super) fn commit_event(&self, event: &Event) -> Result<bool, StoreError> {
+        let Some(generation) = self.indexed_generation()?.map(|generation| generation.saturating_add(1)) else {
+            return Ok(false);
+        };
+        let Some((segment, length)) = self.begun_segment()? else { return Ok(false) };
+        self.save_generation(generation)?;
+        self.add_line(segment, length, generation, event).map(|()| true)
+    }
+
     fn commit_one(&self, record: &[u8], change: &Change) -> Result<(), StoreError> {
         self.put(&self.run.join(PENDING), record, false).map_err(StoreError::io("recording a change"))?;
         for object in &change.objects {

@@ -166,6 +166,11 @@ impl<'s> Txn<'s> {
         if keys.is_empty() && self.events.is_empty() && self.ended.is_none() {
             return Ok(());
         }
+        if let ([event], true, None) = (&self.events[..], keys.is_empty(), &self.ended)
+            && self.view.store.commit_event(event)?
+        {
+            return Ok(());
+        }
         let generation = self.view.listed()?.generation.saturating_add(1);
         let objects: Result<Vec<_>, _> = keys
             .iter()

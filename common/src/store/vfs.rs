@@ -20,8 +20,12 @@ pub const DIRECTORY_MODE: u32 = 0o2770;
 pub trait Vfs {
     /// Whole content, or nothing if there is no such file.
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>>;
+    /// No more than the first bytes of a file, or nothing if there is none.
+    fn read_start(&self, path: &Path, most: usize) -> io::Result<Option<Vec<u8>>>;
     /// Whether the file exists.
     fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// How long a file is.
+    fn length(&self, path: &Path) -> io::Result<u64>;
     /// Makes a file of its own, in the place of any other, and writes it; `durable` adds an fsync.
     fn create(&self, path: &Path, content: &[u8], durable: bool) -> io::Result<()>;
     /// Adds to the end of a file, making it if need be; gives back its length then.
@@ -58,6 +62,18 @@ impl Disk {
 impl Vfs for Disk {
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         files::read_if_present(path)
+    }
+
+    fn read_start(&self, path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = files::present(File::open(path))? else { return Ok(None) };
+        let mut start = vec![0; most];
+        let length = file.read_at(&mut start, 0)?;
+        start.truncate(length);
+        Ok(Some(start))
+    }
+
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        Ok(files::about(path)?.len())
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {

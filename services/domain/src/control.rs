@@ -1,14 +1,22 @@
 //! What every hypervisor does with domains, and what it tells of them.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use common::hypervisor::{DomainConfig, Domid, GuestMemory, HotDevice, Nic, PowerState, Stubdom};
 use common::names::QubeUuid;
+use nix::errno::Errno;
 
 /// Why a hypervisor refused, in its own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused(pub String);
+
+/// The system's own words for an error, without its number.
+pub(crate) fn words_for(error: &io::Error) -> String {
+    let words = error.raw_os_error().map(|number| Errno::from_raw(number).desc().to_owned());
+    words.unwrap_or_else(|| error.kind().to_string())
+}
 
 /// What a hypervisor did, or why it did not.
 pub type Done<T = ()> = Result<T, Refused>;
@@ -57,14 +65,14 @@ pub trait Control {
     /// Lets a paused domain go on.
     fn unpause(&mut self, domid: Domid) -> Done;
 
-    /// Stops a domain's processors.
+    /// Stops a domain's processors; that they are stopped already is fine.
     fn pause(&mut self, domid: Domid) -> Done;
 
     /// Asks the guest to shut down. Whether and when it does is its own affair.
     fn shutdown(&mut self, domid: Domid) -> Done;
 
-    /// Sends the guest to sleep.
-    fn suspend(&mut self, domid: Domid) -> Done;
+    /// Sends the guest to sleep; tells whether it can.
+    fn suspend(&mut self, domid: Domid) -> Done<bool>;
 
     /// Wakes a sleeping guest.
     fn resume(&mut self, domid: Domid) -> Done;

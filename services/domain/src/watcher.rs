@@ -12,7 +12,7 @@ use common::hypervisor::{
 use common::log;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::control::{Control, Done, Info, Refused};
+use crate::control::{Control, Done, Info, Refused, Woken, words_for};
 use crate::door::{Came, Door, number};
 use crate::place::Place;
 use crate::published::Published;
@@ -33,11 +33,10 @@ pub fn watch(
     lifecycle: Option<OwnedFd>,
 ) -> io::Result<()> {
     match request {
-        Request::Begin => {
-            let watcher = Watcher::begin(place, control, starter)?;
-            drop(lifecycle);
-            watcher.work();
-        }
+        Request::Begin => match Watcher::begin(place, control) {
+            Ok(watcher) => watcher.work_for(starter, lifecycle),
+            Err(error) => starter.send(&unable(&error))?,
+        },
         Request::Settle(reason) => match settled(place, control, reason.as_deref()) {
             Ok(Some(watcher)) => {
                 let _ = starter.send(&Reply::Domain(watcher.domid()));
@@ -65,13 +64,18 @@ fn settled<'a>(
     match alive.filter(|(_, info)| !left.run.is_starting && !has_stopped(info.state)) {
         Some((domid, info)) => {
             let known = informed(&without_halfway(Domain { domid, ..left }, control), info);
-            Watcher::new(place, control, known, None).map(Some).map_err(|error| Refused(error.to_string()))
+            Watcher::new(place, control, known).map(Some).map_err(|error| Refused(error.to_string()))
         }
         None => {
             found.map_or(Ok(()), |domid| control.destroy(domid))?;
             place.clear(held, left, reason).map(|()| None)
         }
     }
+}
+
+/// A watcher's own affairs are files below the run-time directory.
+fn unable(error: &io::Error) -> Reply {
+    Reply::Unable(format!("/run/qubes/admin cannot be written to: {}", words_for(error)))
 }
 
 fn has_stopped(state: PowerState) -> bool {
@@ -132,24 +136,25 @@ struct Watcher<'a> {
 
 impl<'a> Watcher<'a> {
     /// The run is published before anything else of it is there, so that nothing is ever left unseen.
-    fn new(
-        place: &'a Place<'a>,
-        control: &'a mut dyn Control,
-        known: Domain,
-        starter: Option<u64>,
-    ) -> io::Result<Self> {
+    fn new(place: &'a Place<'a>, control: &'a mut dyn Control, known: Domain) -> io::Result<Self> {
         let published = Published::new(&place.state(), known)?;
         let door = Door::at(&place.socket())?;
-        Ok(Self { place, control, published, door, starter, calls: Vec::new() })
+        Ok(Self { place, control, published, door, starter: None, calls: Vec::new() })
     }
 
-    fn begin(place: &'a Place<'a>, control: &'a mut dyn Control, starter: Connection) -> io::Result<Self> {
+    fn begin(place: &'a Place<'a>, control: &'a mut dyn Control) -> io::Result<Self> {
         let known = Domain::to_come(Run { is_starting: true, ..Run::now() });
-        let mut watcher = Self::new(place, control, known, Some(number(&starter)))?;
+        Self::new(place, control, known)
+    }
+
+    /// Works for the call that begins the run, whose lifecycle lock is held until here.
+    fn work_for(mut self, starter: Connection, lifecycle: Option<OwnedFd>) {
+        self.starter = Some(number(&starter));
         // One that has gone already is noticed when its end is heard of.
         let _ = starter.send(&Reply::Done);
-        watcher.hold(starter);
-        Ok(watcher)
+        self.hold(starter);
+        drop(lifecycle);
+        self.work();
     }
 
     fn domid(&self) -> Domid {
@@ -158,10 +163,15 @@ impl<'a> Watcher<'a> {
 
     /// Works until the run is over, and tells so by closing everything.
     fn work(mut self) {
-        while !self.is_over() {
-            if let Err(Refused(text)) = self.wait() {
-                log::line(&format!("watching domain {}: {text}", self.domid().0));
-                return;
+        self.look();
+        while self.published.has_domain() || self.starter.is_some() {
+            match self.wait() {
+                Ok(woken) if woken == Woken::Domain || !self.published.is_told() => self.look(),
+                Ok(_) => {}
+                Err(Refused(text)) => {
+                    log::line(&format!("watching domain {}: {text}", self.domid().0));
+                    return;
+                }
             }
             self.serve();
         }
@@ -170,19 +180,16 @@ impl<'a> Watcher<'a> {
         place.finish(published.domain());
     }
 
-    /// Sleeps until there is something to do.
-    fn wait(&mut self) -> Done {
+    /// Sleeps until there is something to do, as there is where a domain has yet to be cleared away.
+    fn wait(&mut self) -> Done<Woken> {
+        if has_stopped(self.published.domain().state) {
+            return Ok(Woken::Domain);
+        }
         if self.published.has_domain() {
-            return self.control.wait(self.domid(), self.door.as_fd()).map(drop);
+            return self.control.wait(self.domid(), self.door.as_fd());
         }
         let waited = poll(&mut [PollFd::new(self.door.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
-        waited.map(drop).map_err(|error| Refused(error.desc().to_owned()))
-    }
-
-    /// Whether there is no domain, and nobody who goes on with the start.
-    fn is_over(&mut self) -> bool {
-        self.look();
-        !self.published.has_domain() && self.starter.is_none()
+        waited.map(|_| Woken::Request).map_err(|error| Refused(error.desc().to_owned()))
     }
 
     /// Publishes what is so now; gives back what an ended domain still holds.
@@ -245,13 +252,24 @@ impl<'a> Watcher<'a> {
     fn serve(&mut self) {
         for came in self.door.came() {
             match came {
-                Came::New(call) => self.hold(call),
-                Came::Known(end) => {
-                    if let Some(place) = self.calls.iter().position(|call| number(call) == end) {
-                        self.answer(place);
-                    }
-                }
+                Came::New(call) => self.welcome(call),
+                Came::Known(end) => self.heed(end),
             }
+        }
+    }
+
+    /// Takes a call in. Nearly all have asked by then.
+    fn welcome(&mut self, call: Connection) {
+        let (end, has_asked) = (number(&call), call.is_heard_within(Duration::ZERO).unwrap_or(false));
+        self.hold(call);
+        if has_asked {
+            self.heed(end);
+        }
+    }
+
+    fn heed(&mut self, end: u64) {
+        if let Some(place) = self.calls.iter().position(|call| number(call) == end) {
+            self.answer(place);
         }
     }
 
@@ -275,7 +293,9 @@ impl<'a> Watcher<'a> {
         match request {
             Request::Create(config) => self.create(config),
             Request::Fail(reason) => {
-                self.published.update_run(|run| run.failed = Some(reason.clone()));
+                let mut known = self.published.domain().clone();
+                known.run.failed = Some(reason.clone());
+                self.published.update(known);
                 self.give_up().map(|()| Reply::Done)
             }
             Request::Begin | Request::Settle(_) => Err(Refused("there is a watcher already".to_owned())),
@@ -297,7 +317,11 @@ impl<'a> Watcher<'a> {
             Err(_) if needs_iommu(config) && !self.control.has_iommu() => return Ok(Reply::NoIommu),
             made => made?,
         };
-        self.published.update(made(config, domid, run));
+        // One that nobody can know of is none.
+        if let Err(error) = self.published.publish(made(config, domid, run)) {
+            self.control.destroy(domid)?;
+            return Ok(unable(&error));
+        }
         self.look();
         Ok(Reply::Domain(domid))
     }
@@ -332,14 +356,14 @@ impl<'a> Watcher<'a> {
     fn done_to_domain(&mut self, request: &Request) -> Done<Reply> {
         let domid = self.domid();
         match request {
-            Request::Keep => {
-                self.starter = None;
-                self.published.update_run(|run| run.is_starting = false);
-            }
+            Request::Keep => match self.published.publish_run(|run| run.is_starting = false) {
+                Ok(()) => self.starter = None,
+                Err(error) => return Ok(unable(&error)),
+            },
             Request::Unpause => self.control.unpause(domid)?,
             Request::Pause => self.control.pause(domid)?,
             Request::Shutdown => self.control.shutdown(domid)?,
-            Request::Suspend => self.control.suspend(domid)?,
+            Request::Suspend if !self.put_to_sleep()? => return Ok(Reply::CannotSleep),
             Request::Resume => self.control.resume(domid)?,
             Request::Destroy => self.control.destroy(domid)?,
             Request::Connect(nic) => {
@@ -354,6 +378,16 @@ impl<'a> Watcher<'a> {
         }
         // The caller finds the new state published when it gets its answer.
         self.look();
-        Ok(Reply::Done)
+        match request {
+            Request::Tell => Ok(Reply::Told(Box::new(self.published.domain().clone()))),
+            _ => Ok(Reply::Done),
+        }
+    }
+
+    /// A guest whose processors stand still cannot be told.
+    fn put_to_sleep(&mut self) -> Done<bool> {
+        let domain = self.published.domain();
+        let (domid, state) = (domain.domid, domain.state);
+        if state == PowerState::Paused { Ok(false) } else { self.control.suspend(domid) }
     }
 }

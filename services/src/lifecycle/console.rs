@@ -7,7 +7,7 @@ use common::model::Class;
 use common::names::QubeName;
 use common::terminal::Terminal;
 
-use super::lock::reach;
+use super::lock::{find, insist};
 use super::refused;
 
 pub(super) struct Console;
@@ -45,8 +45,9 @@ fn path(granted: &Granted<Console>, world: &World<'_>) -> Result<String, Failure
     if matches!(granted.parties().class, Class::AdminVM | Class::RemoteVM) {
         return Ok(String::new());
     }
-    let (_, watcher) = reach(world.store(), world.root(), name)?.ok_or_else(|| refused::not_running(name))?;
-    match watcher.ask(&Request::Console).map_err(refused::by_hypervisor)? {
+    let (store, root) = (world.store(), world.root());
+    let domain = find(store, root, name)?.ok_or_else(|| refused::not_running(name))?;
+    match insist(store, root, name, &domain.run, &mut None, &Request::Console)? {
         Some(hypervisor::Reply::Console(path)) => Ok(path.to_string_lossy().into_owned()),
         Some(hypervisor::Reply::Refused(text)) => Err(refused::by_hypervisor(text)),
         Some(_) | None => Err(refused::not_running(name)),

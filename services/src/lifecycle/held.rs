@@ -6,8 +6,9 @@ use common::names::QubeName;
 use common::root::Root;
 use common::store::Store;
 
-use super::lock::reach;
-use super::{pause, refused};
+use super::lock::find;
+use super::pause::{self, Ask};
+use super::refused;
 
 fn watcher(root: &Root, name: &QubeName) -> Result<Connection, Failure> {
     let socket = root.run().join("watchers").join(name.as_str());
@@ -19,7 +20,15 @@ fn watcher(root: &Root, name: &QubeName) -> Result<Connection, Failure> {
 /// # Errors
 /// `QubesVMNotRunningError`, or what the hypervisor says.
 pub fn ask(root: &Root, name: &QubeName, request: &Request) -> Result<(), Failure> {
-    pause::ask(&watcher(root, name)?, name, request)
+    asking(watcher(root, name)?, name)(request)
+}
+
+/// Asks one watcher: another one cannot take its place while the lifecycle lock is held.
+fn asking(watcher: Connection, name: &QubeName) -> impl Ask {
+    move |request| {
+        let answer = watcher.ask(request).map_err(refused::by_hypervisor)?;
+        pause::done(answer, || refused::not_running(name))
+    }
 }
 
 /// Asks the same of another watcher where the qube's was killed. No lifecycle lock may be held.
@@ -27,8 +36,8 @@ pub fn ask(root: &Root, name: &QubeName, request: &Request) -> Result<(), Failur
 /// # Errors
 /// `QubesVMNotRunningError`, or what the hypervisor says.
 pub fn ask_run(store: &Store, root: &Root, name: &QubeName, request: &Request) -> Result<(), Failure> {
-    let (_, watcher) = reach(store, root, name)?.ok_or_else(|| refused::not_running(name))?;
-    pause::ask(&watcher, name, request)
+    let domain = find(store, root, name)?.ok_or_else(|| refused::not_running(name))?;
+    pause::insisting(store, root, name, domain, refused::not_running)(request)
 }
 
 /// Pauses a qube, with the events of it.
@@ -36,7 +45,7 @@ pub fn ask_run(store: &Store, root: &Root, name: &QubeName, request: &Request) -
 /// # Errors
 /// `QubesVMNotRunningError`, or what the hypervisor says.
 pub fn pause_run(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure> {
-    pause::pause(store, &watcher(root, name)?, name)
+    pause::pause(store, name, asking(watcher(root, name)?, name))
 }
 
 /// Lets a paused qube go on, with the events of it; one that runs is left as it is.
@@ -46,7 +55,7 @@ pub fn pause_run(store: &Store, root: &Root, name: &QubeName) -> Result<(), Fail
 pub fn unpause_run(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure> {
     let state = Published::at(root).domain(name).map(|domain| domain.state);
     match state {
-        Some(PowerState::Paused) => pause::unpause(store, root, &watcher(root, name)?, name),
+        Some(PowerState::Paused) => pause::unpause(store, root, name, asking(watcher(root, name)?, name)),
         Some(_) => Ok(()),
         None => Err(refused::not_running(name)),
     }

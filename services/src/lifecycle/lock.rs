@@ -1,5 +1,6 @@
 //! A qube's lifecycle lock, given only where no run of it is left half-way, and the way to its watcher.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::failure::Failure;
@@ -64,6 +65,21 @@ fn is_ending(known: &Domain) -> bool {
     known.state == PowerState::Halted || known.run.is_starting
 }
 
+/// A qube's domain, if it has one. It has a watcher unless that is killed just now.
+pub(super) fn find(store: &Store, root: &Root, name: &QubeName) -> Result<Option<Domain>, Failure> {
+    let published = Published::at(root);
+    let domain = published.domain(name);
+    if domain.is_none() || published.is_watched(name) {
+        return Ok(domain);
+    }
+    drop(lock(store, root, name)?);
+    Ok(published.domain(name))
+}
+
+fn socket(root: &Root, name: &QubeName) -> PathBuf {
+    root.run().join("watchers").join(name.as_str())
+}
+
 /// A qube's domain and its watcher; nothing if it has no domain.
 pub(super) fn reach(
     store: &Store,
@@ -71,7 +87,7 @@ pub(super) fn reach(
     name: &QubeName,
 ) -> Result<Option<(Domain, Connection)>, Failure> {
     let published = Published::at(root);
-    let socket = root.run().join("watchers").join(name.as_str());
+    let socket = socket(root, name);
     let begun = Instant::now();
     while begun.elapsed() < REACH_DEADLINE {
         let Some(domain) = published.domain(name) else { return Ok(None) };
@@ -86,23 +102,32 @@ pub(super) fn reach(
 }
 
 /// Asks for something that a run's watcher may do twice: where it is killed before it answers, the one that takes its
-/// place is asked again. No answer if the run is over.
+/// place is asked again, unless the domain is as wanted by then. No answer if the run is over. A watcher that is not
+/// reached yet is reached now.
 pub(super) fn insist(
     store: &Store,
     root: &Root,
     name: &QubeName,
     run: &Run,
-    watcher: &mut Connection,
+    watcher: &mut Option<Connection>,
     request: &Request,
 ) -> Result<Option<Reply>, Failure> {
     let begun = Instant::now();
     while begun.elapsed() < REACH_DEADLINE {
-        if let Some(reply) = watcher.ask(request).map_err(refused::by_hypervisor)? {
+        if let Some(known) = watcher.take().or_else(|| Connection::to(&socket(root, name)).ok())
+            && let Some(reply) = known.ask(request).map_err(refused::by_hypervisor)?
+        {
+            *watcher = Some(known);
             return Ok(Some(reply));
         }
         drop(lock(store, root, name)?);
         match reach(store, root, name)? {
-            Some((domain, next)) if domain.run.begun_us == run.begun_us => *watcher = next,
+            Some((domain, next)) if domain.run.begun_us == run.begun_us => {
+                if request.is_met_by(domain.state) {
+                    return Ok(Some(Reply::Done));
+                }
+                *watcher = Some(next);
+            }
             _ => return Ok(None),
         }
     }

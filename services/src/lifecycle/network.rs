@@ -2,14 +2,15 @@
 //! (spec 40 §3 step 28, §5). Whatever cannot be done is logged and keeps nobody from going on.
 
 use common::failure::Failure;
-use common::hypervisor::{Connection, Nic, Published, Request};
+use common::hypervisor::{Nic, Published, Request};
 use common::log;
 use common::names::QubeName;
 use common::root::Root;
 use common::store::Store;
 
+use super::held;
+use super::pause::Ask;
 use super::start::Start;
-use super::{held, pause};
 use crate::companion::clients::running_clients;
 use crate::property::{Case, Context, DEFERRED_NETVM};
 use crate::{domain, feature};
@@ -50,10 +51,10 @@ fn clients_of(store: &Store, context: Context<'_>, netvm: &QubeName) -> Result<C
 }
 
 /// Moves the interface of a qube that was paused when its netvm became another one. It is remembered until that is done.
-pub(super) fn follow_deferred(store: &Store, root: &Root, watcher: &Connection, name: &QubeName) {
+pub(super) fn follow_deferred(store: &Store, root: &Root, name: &QubeName, mut ask: impl Ask) {
     let moved = deferred(store, root, name).and_then(|request| {
         let Some(request) = request else { return Ok(()) };
-        pause::ask(watcher, name, &request)?;
+        ask(&request)?;
         let mut txn = store.write()?;
         feature::delete(&mut txn, name, DEFERRED_NETVM)?;
         Ok(txn.commit()?)

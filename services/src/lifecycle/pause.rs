@@ -3,48 +3,57 @@
 use common::call::{Call, Content, Granted, Row, World};
 use common::event::Event;
 use common::failure::{Exception, Failure};
-use common::hypervisor::{Connection, PowerState, Reply, Request};
+use common::hypervisor::{Domain, PowerState, Reply, Request};
 use common::names::QubeName;
 use common::root::Root;
 use common::store::Store;
 
-use super::lock::reach;
+use super::lock::{find, insist};
 use super::{announce, network, refused};
 
-/// Asks a watcher for something, with the events that come before and after.
-pub(super) fn with_events(
-    store: &Store,
-    watcher: &Connection,
-    name: &QubeName,
-    request: &Request,
-    [before, after]: [&str; 2],
-) -> Result<(), Failure> {
-    announce(store, [Event::on(name, before)])?;
-    ask(watcher, name, request)?;
-    announce(store, [Event::on(name, after)])
-}
+/// A way to ask a run's watcher for something that is done when it answers.
+pub(super) trait Ask: FnMut(&Request) -> Result<(), Failure> {}
 
-/// Asks a watcher for something that is done when it answers.
-pub(super) fn ask(watcher: &Connection, name: &QubeName, request: &Request) -> Result<(), Failure> {
-    match watcher.ask(request).map_err(refused::by_hypervisor)? {
+impl<F: FnMut(&Request) -> Result<(), Failure>> Ask for F {}
+
+/// What a watcher's answer means, which is none where the run is over.
+pub(super) fn done(answer: Option<Reply>, over: impl FnOnce() -> Failure) -> Result<(), Failure> {
+    match answer {
         Some(Reply::Refused(text)) => Err(refused::by_hypervisor(text)),
         Some(_) => Ok(()),
-        None => Err(refused::not_running(name)),
+        None => Err(over()),
     }
 }
 
-pub(super) fn pause(store: &Store, watcher: &Connection, name: &QubeName) -> Result<(), Failure> {
-    with_events(store, watcher, name, &Request::Pause, ["domain-pre-paused", "domain-paused"])
+/// Asks a domain's watcher, or the one that takes its place. It is reached only when it is asked, as it is woken by that.
+/// No lifecycle lock may be held.
+pub(super) fn insisting<'a>(
+    store: &'a Store,
+    root: &'a Root,
+    name: &'a QubeName,
+    domain: Domain,
+    over: fn(&QubeName) -> Failure,
+) -> impl Ask + 'a {
+    let mut watcher = None;
+    move |request| {
+        let answer = insist(store, root, name, &domain.run, &mut watcher, request)?;
+        done(answer, || over(name))
+    }
 }
 
-pub(super) fn unpause(
-    store: &Store,
-    root: &Root,
-    watcher: &Connection,
-    name: &QubeName,
-) -> Result<(), Failure> {
-    with_events(store, watcher, name, &Request::Unpause, ["domain-pre-unpaused", "domain-unpaused"])?;
-    network::follow_deferred(store, root, watcher, name);
+/// Pauses a qube, with the events that come before and after.
+pub(super) fn pause(store: &Store, name: &QubeName, mut ask: impl Ask) -> Result<(), Failure> {
+    announce(store, [Event::on(name, "domain-pre-paused")])?;
+    ask(&Request::Pause)?;
+    announce(store, [Event::on(name, "domain-paused")])
+}
+
+/// Lets a qube go on, likewise.
+pub(super) fn unpause(store: &Store, root: &Root, name: &QubeName, mut ask: impl Ask) -> Result<(), Failure> {
+    announce(store, [Event::on(name, "domain-pre-unpaused")])?;
+    ask(&Request::Unpause)?;
+    announce(store, [Event::on(name, "domain-unpaused")])?;
+    network::follow_deferred(store, root, name, ask);
     Ok(())
 }
 
@@ -55,10 +64,10 @@ impl Call for Pause {
     common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let (store, name) = (world.store(), granted.destination());
+        let (store, root, name) = (world.store(), world.root(), granted.destination());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "pause")?;
-        let (_, watcher) = reach(store, world.root(), name)?.ok_or_else(|| refused::not_running(name))?;
-        pause(store, &watcher, name)?;
+        let domain = find(store, root, name)?.ok_or_else(|| refused::not_running(name))?;
+        pause(store, name, insisting(store, root, name, domain, refused::not_running))?;
         Ok(Content::new())
     }
 }
@@ -70,12 +79,11 @@ impl Call for Unpause {
     common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let (store, name) = (world.store(), granted.destination());
+        let (store, root, name) = (world.store(), world.root(), granted.destination());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "unpause")?;
-        let reached = reach(store, world.root(), name)?;
-        let paused = reached.filter(|(domain, _)| domain.state == PowerState::Paused);
-        let (_, watcher) = paused.ok_or_else(|| refused::not_paused(name))?;
-        unpause(store, world.root(), &watcher, name)?;
+        let paused = find(store, root, name)?.filter(|domain| domain.state == PowerState::Paused);
+        let domain = paused.ok_or_else(|| refused::not_paused(name))?;
+        unpause(store, root, name, insisting(store, root, name, domain, refused::not_paused))?;
         Ok(Content::new())
     }
 }

@@ -66,7 +66,7 @@ impl Call for Shutdown {
             reach(store, world.root(), name)?.ok_or_else(|| refused::powered_off(name))?;
         let force = common::storage::options::text_of(wishes.force);
         announce(store, [Event::on(name, "domain-pre-shutdown").with("force", force)])?;
-        let done = shut_down(world, name, wishes, &domain, watcher);
+        let done = shut_down(world, name, wishes, &domain, Some(watcher));
         if let Err(failure) = &done {
             let reason = failure.clone().into_text();
             announce(store, [Event::on(name, "domain-shutdown-failed").with("reason", reason)])?;
@@ -80,7 +80,7 @@ fn shut_down(
     name: &QubeName,
     wishes: &Wishes,
     domain: &Domain,
-    mut watcher: Connection,
+    mut watcher: Option<Connection>,
 ) -> Result<(), Failure> {
     let (patience, is_waiting) = {
         let view = world.store().read()?;
@@ -102,7 +102,10 @@ fn shut_down(
         Some(Reply::Done) | None => {}
         Some(_) => return Err(refused::does_not_end(name)),
     }
-    if wishes.wait && !await_end(store, root, name, &domain.run, watcher, patience)? {
+    if wishes.wait
+        && let Some(watcher) = watcher
+        && !await_end(store, root, name, &domain.run, watcher, patience)?
+    {
         return Err(refused::does_not_end(name));
     }
     Ok(())
@@ -165,13 +168,16 @@ impl Call for Kill {
         let (store, root, name) = (world.store(), world.root(), granted.destination());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "kill")?;
         let reached = reach(store, root, name)?;
-        let (domain, mut watcher) = reached.ok_or_else(|| refused::powered_off(name))?;
+        let (domain, watcher) = reached.ok_or_else(|| refused::powered_off(name))?;
+        let mut watcher = Some(watcher);
         let reply = insist(store, root, name, &domain.run, &mut watcher, &Request::Destroy)?;
         if let Some(Reply::Refused(text)) = reply {
             let has_ended = world.hypervisor().domain(name).is_none();
             return Err(if has_ended { refused::powered_off(name) } else { refused::by_hypervisor(text) });
         }
-        if !await_end(store, root, name, &domain.run, watcher, KILL_DEADLINE)? {
+        if let Some(watcher) = watcher
+            && !await_end(store, root, name, &domain.run, watcher, KILL_DEADLINE)?
+        {
             return Err(refused::does_not_end(name));
         }
         Ok(Content::new())

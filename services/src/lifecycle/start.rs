@@ -150,7 +150,8 @@ impl Start<'_> {
         let begun_us = |domain: Domain| domain.run.begun_us;
         let ours = Published::at(context.root).run(name).map(begun_us);
         drop(held);
-        let _held = lock_after(store, context.root, name, Some(&reason))?;
+        // What cannot be cleared away now is left to the next call: the reason for that may be the same.
+        let Ok(_held) = lock_after(store, context.root, name, Some(&reason)) else { return Err(failure) };
         let kept = Published::at(context.root).domain(name).map(begun_us);
         if kept.is_some() && kept == ours { Ok(()) } else { Err(failure) }
     }
@@ -163,6 +164,9 @@ const NO_IOMMU: &str = "Failed to start an HVM qube with PCI devices assigned - 
 fn done(answer: io::Result<Option<Reply>>) -> Result<(), Failure> {
     match answer.map_err(|error| failed(&error.to_string()))? {
         Some(Reply::Refused(text)) => Err(failed(&text)),
+        Some(Reply::Unable(text)) => {
+            Err(Failure::new(Exception::QubesException, format!("Start failed: {text}")))
+        }
         Some(Reply::NoIommu) => Err(Failure::new(Exception::QubesException, NO_IOMMU)),
         Some(_) => Ok(()),
         None => Err(failed("the domain's watcher has ended")),

@@ -9,7 +9,7 @@ use common::hypervisor::{PowerState, Reply, Request};
 use common::log;
 use common::names::QubeName;
 
-use super::lock::reach;
+use super::lock::{find, insist};
 use super::{announce, pause, refused};
 use crate::companion::{qrexec, service};
 use crate::property::{Case, Context};
@@ -25,14 +25,16 @@ impl Call for Suspend {
     common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let (store, name) = (world.store(), granted.destination());
+        let (store, root, name) = (world.store(), world.root(), granted.destination());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "suspend")?;
-        let (_, watcher) = reach(store, world.root(), name)?.ok_or_else(|| refused::not_running(name))?;
+        let domain = find(store, root, name)?.ok_or_else(|| refused::not_running(name))?;
         prepare(world, name)?;
-        match watcher.ask(&Request::Suspend).map_err(refused::by_hypervisor)? {
-            Some(Reply::Refused(_)) => pause::pause(store, &watcher, name)?,
-            Some(_) => {}
-            None => return Err(refused::not_running(name)),
+        match insist(store, root, name, &domain.run, &mut None, &Request::Suspend)? {
+            Some(Reply::CannotSleep) => {
+                let ask = pause::insisting(store, root, name, domain, refused::not_running);
+                pause::pause(store, name, ask)?;
+            }
+            answer => pause::done(answer, || refused::not_running(name))?,
         }
         Ok(Content::new())
     }
@@ -75,18 +77,20 @@ impl Call for Resume {
     common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let (store, name) = (world.store(), granted.destination());
+        let (store, root, name) = (world.store(), world.root(), granted.destination());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "resume")?;
-        let (domain, watcher) = reach(store, world.root(), name)?.ok_or_else(|| refused::not_paused(name))?;
-        match domain.state {
+        let domain = find(store, root, name)?.ok_or_else(|| refused::not_paused(name))?;
+        let state = domain.state;
+        let mut ask = pause::insisting(store, root, name, domain, refused::not_paused);
+        match state {
             PowerState::Suspended => {
-                pause::ask(&watcher, name, &Request::Resume)?;
+                ask(&Request::Resume)?;
                 if let Err(failure) = in_guest(world, name, "qubes.SuspendPost") {
                     log::line(&format!("{name} is awake, but was not told: {}", failure.into_text()));
                 }
                 announce(store, [Event::on(name, "domain-resumed")])?;
             }
-            PowerState::Paused => pause::unpause(store, world.root(), &watcher, name)?,
+            PowerState::Paused => pause::unpause(store, root, name, ask)?,
             _ => return Err(refused::not_paused(name)),
         }
         Ok(Content::new())

@@ -24,6 +24,14 @@ impl Vfs for Forgetful {
         self.disk.read(path)
     }
 
+    fn read_start(&self, path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
+        self.disk.read_start(path, most)
+    }
+
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        self.disk.length(path)
+    }
+
     fn exists(&self, path: &Path) -> io::Result<bool> {
         self.disk.exists(path)
     }

@@ -221,7 +221,9 @@ int libxl_domain_suspend_only(libxl_ctx *ctx, uint32_t domid, const libxl_asynco
     (void)ctx;
     (void)domid;
     (void)how;
-    return fails("suspend");
+    int failed = fails("suspend");
+    const char *cannot_sleep = told("cannot-sleep");
+    return cannot_sleep ? atoi(cannot_sleep) : failed;
 }
 
 int libxl_domain_resume(libxl_ctx *ctx, uint32_t domid, int cancels, const libxl_asyncop_how *how) {

@@ -132,7 +132,11 @@ impl Control for Libxl {
         self.act(domid, shim::shim_unpause)
     }
 
+    /// Xen counts: what is paused twice has to be unpaused twice.
     fn pause(&mut self, domid: Domid) -> Done {
+        if self.raw_info(domid).is_some_and(|info| info.paused == 1) {
+            return Ok(());
+        }
         self.act(domid, shim::shim_pause)
     }
 
@@ -140,8 +144,12 @@ impl Control for Libxl {
         self.act(domid, shim::shim_shutdown)
     }
 
-    fn suspend(&mut self, domid: Domid) -> Done {
-        self.act(domid, shim::shim_suspend)
+    fn suspend(&mut self, domid: Domid) -> Done<bool> {
+        // SAFETY: the connection is ours alone; any number may be given for a domain.
+        match unsafe { shim::shim_suspend(self.shim.as_ptr(), domid.0) } {
+            shim::CANNOT_SLEEP => Ok(false),
+            failed => self.done(failed).map(|()| true),
+        }
     }
 
     fn resume(&mut self, domid: Domid) -> Done {

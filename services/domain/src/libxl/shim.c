@@ -35,7 +35,7 @@ struct shim_info {
 };
 
 /* What a wait ended with. */
-enum { SHIM_FAILED = -1, SHIM_WOKEN = 0, SHIM_DEAD = 1, SHIM_SHUT_DOWN = 2 };
+enum { SHIM_FAILED = -1, SHIM_WOKEN = 0, SHIM_DEAD = 1, SHIM_SHUT_DOWN = 2, SHIM_CANNOT_SLEEP = 3 };
 
 /* --- the library ------------------------------------------------------------------------------------------------ */
 
@@ -284,8 +284,11 @@ int shim_shutdown(struct shim *shim, uint32_t domid) {
     return failed == ERROR_NOPARAVIRT ? libxl_send_trigger(shim->ctx, domid, LIBXL_TRIGGER_POWER, 0, NULL) : failed;
 }
 
+/* A guest that has no ear for the hypervisor, or does not answer, cannot sleep; nor can any where the library cannot ask. */
 int shim_suspend(struct shim *shim, uint32_t domid) {
-    return libxl_domain_suspend_only(shim->ctx, domid, NULL);
+    int failed = libxl_domain_suspend_only(shim->ctx, domid, NULL);
+    bool cannot = failed == ERROR_NI || failed == ERROR_NOPARAVIRT || failed == ERROR_GUEST_TIMEDOUT;
+    return cannot ? SHIM_CANNOT_SLEEP : failed;
 }
 
 int shim_resume(struct shim *shim, uint32_t domid) {

@@ -25,6 +25,9 @@ pub(super) struct Info {
 
 type Text = *const c_char;
 
+/// `SHIM_CANNOT_SLEEP`.
+pub(super) const CANNOT_SLEEP: c_int = 3;
+
 unsafe extern "C" {
     pub(super) fn shim_open() -> *mut Shim;
     pub(super) fn shim_message(shim: *const Shim) -> Text;

@@ -37,11 +37,16 @@ pub struct State {
     pub vcpus: u32,
     /// Whether it sleeps.
     pub asleep: bool,
+    /// Whether it can.
+    pub can_sleep: bool,
     /// The terminal of its console, where the machine has such.
     pub console: Option<PathBuf>,
     /// How it ended, if it has.
     pub ending: Option<Ending>,
 }
+
+/// What a guest tells of its beginning: why there is none, else.
+pub type Begun = Result<(), String>;
 
 /// Runs a guest, for the hypervisor at the other end.
 ///
@@ -51,15 +56,25 @@ pub fn run(root: &Root, hypervisor: Connection) -> io::Result<()> {
     let orders = [Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2].into_iter().collect::<SigSet>();
     orders.thread_block()?;
     let config: DomainConfig = hypervisor.receive()?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    let (uuid, memory_kib, vcpus) = (config.uuid, config.memory_kib, config.vcpus);
     let console = Console::open(config.name.as_str()).ok();
-    let terminal = console.as_ref().map(|console| console.path().to_owned());
-    let mut state = State { uuid, memory_kib, vcpus, asleep: false, console: terminal, ending: None };
-    let mut file = LiveFile::write(&path(root), &serde_json::to_vec(&state)?)?;
-    let words = config.cmdline.unwrap_or_default();
+    let words = config.cmdline.as_deref().unwrap_or_default().to_owned();
     let is_told = |told: &str| words.split_ascii_whitespace().any(|word| word == told);
+    let mut state = State {
+        uuid: config.uuid,
+        memory_kib: config.memory_kib,
+        vcpus: config.vcpus,
+        asleep: false,
+        can_sleep: !is_told("simulated.cannot-sleep"),
+        console: console.as_ref().map(|console| console.path().to_owned()),
+        ending: None,
+    };
+    let file = LiveFile::write(&path(root), &serde_json::to_vec(&state)?);
+    let mut file = match file {
+        Ok(file) => file,
+        Err(error) => return hypervisor.send(&Begun::Err(super::unwritable(&error))),
+    };
     while is_told("simulated.hangs") && orders.wait()? != Signal::SIGUSR2 {}
-    hypervisor.send(&())?;
+    hypervisor.send(&Begun::Ok(()))?;
     drop(hypervisor);
     let ignores_shutdown = is_told("simulated.ignores-shutdown");
     let orders = SignalFd::with_flags(&orders, SfdFlags::SFD_CLOEXEC)?;

@@ -3,12 +3,12 @@
 //!
 //! Words of the guest's command line make it behave badly: `simulated.refuses` cannot be made, `simulated.hangs` is not
 //! made until its process gets the signal to wake, `simulated.ignores-shutdown` goes on, `simulated.refuses-devices` takes
-//! none while it runs.
+//! none while it runs, `simulated.cannot-sleep` stays awake.
 
 mod console;
 pub mod guest;
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Control, Done, Info, Refused, Woken};
+use crate::control::{Control, Done, Info, Refused, Woken, words_for};
 use guest::{Ending, State};
 
 /// How long a process may take to begin, or to notice a signal that the kernel delivers.
@@ -54,6 +54,8 @@ impl Devices {
 pub struct Simulated {
     root: Root,
     folder: PathBuf,
+    /// The domain that is waited for, and the descriptor of its process.
+    watched: Option<(Domid, OwnedFd)>,
 }
 
 impl Simulated {
@@ -63,8 +65,8 @@ impl Simulated {
     /// What the system says.
     pub fn at(root: &Root) -> Done<Self> {
         let folder = root.run().join("simulated");
-        files::make_directories(&folder, 0o2770).map_err(|error| refused(&error))?;
-        Ok(Self { root: root.clone(), folder })
+        files::make_directories(&folder, 0o2770).map_err(|error| Refused(unwritable(&error)))?;
+        Ok(Self { root: root.clone(), folder, watched: None })
     }
 
     fn file(&self, domid: Domid) -> PathBuf {
@@ -78,7 +80,7 @@ impl Simulated {
 
     fn set_nics(&self, domid: Domid, nics: &[Nic]) -> Done {
         let content = serde_json::to_vec(nics).map_err(|error| refused(&error.into()))?;
-        files::replace(&self.nics(domid), &content, 0o660).map_err(|error| refused(&error))
+        files::replace(&self.nics(domid), &content, 0o660).map_err(|error| Refused(unwritable(&error)))
     }
 
     /// Where its devices are told.
@@ -100,9 +102,21 @@ impl Simulated {
         serde_json::from_slice(&files::read_if_present(&self.file(domid)).ok()??).ok()
     }
 
-    /// Whether the process is there: its number may be another's by now, but not its file's lock.
+    /// Whether the process is there: its number may be another's by now, but not its descriptor nor its file's lock.
     fn is_alive(&self, domid: Domid) -> bool {
-        is_locked_by_another(&self.file(domid))
+        match &self.watched {
+            Some((watched, process)) if *watched == domid => !has_ended(process),
+            _ => is_locked_by_another(&self.file(domid)),
+        }
+    }
+
+    /// Keeps the descriptor of a process that is there.
+    fn watch(&mut self, domid: Domid) {
+        if self.watched.as_ref().is_none_or(|(watched, _)| *watched != domid) {
+            let process = run::process_descriptor(process(domid)).ok();
+            // The number may have been another's when we took the descriptor.
+            self.watched = process.filter(|_| self.is_alive(domid)).map(|process| (domid, process));
+        }
     }
 
     fn signal(&self, domid: Domid, signal: Signal) -> Done {
@@ -112,22 +126,26 @@ impl Simulated {
         kill(process(domid), signal).map_err(|error| Refused(error.desc().to_owned()))
     }
 
+    /// Waits until a signal has done what it does, which it has not at once.
     fn reach(&self, domid: Domid, reached: impl Fn(&Self) -> bool) -> Done {
-        let begun = Instant::now();
-        while !reached(self) {
+        let (begun, mut pause) = (Instant::now(), Duration::from_micros(50));
+        loop {
+            std::thread::sleep(pause);
+            if reached(self) {
+                return Ok(());
+            }
             if begun.elapsed() > DEADLINE {
                 return Err(Refused(format!("domain {} does not answer", domid.0)));
             }
-            std::thread::sleep(Duration::from_millis(1));
+            pause = pause.saturating_mul(2).min(Duration::from_millis(1));
         }
-        Ok(())
     }
 
-    fn power(&self, domid: Domid, state: &State) -> PowerState {
+    fn power(&self, domid: Domid, state: &State, process: &Process) -> PowerState {
         match (self.is_alive(domid), &state.ending) {
             (false, Some(Ending::PowerOff)) => PowerState::Halting,
             (false, None) => PowerState::Crashed,
-            (true, _) if is_stopped(domid) => PowerState::Paused,
+            (true, _) if process.is_stopped => PowerState::Paused,
             (true, _) if state.asleep => PowerState::Suspended,
             (true, _) => PowerState::Running,
         }
@@ -173,23 +191,27 @@ impl Control for Simulated {
         Ok(domids.find(|domid| self.state(*domid).is_some_and(|state| state.uuid == *uuid)))
     }
 
+    /// A process goes on from the moment of the signal.
     fn unpause(&mut self, domid: Domid) -> Done {
-        self.signal(domid, Signal::SIGCONT)?;
-        self.reach(domid, |_| !is_stopped(domid))
+        self.signal(domid, Signal::SIGCONT)
     }
 
     fn pause(&mut self, domid: Domid) -> Done {
         self.signal(domid, Signal::SIGSTOP)?;
-        self.reach(domid, |it| is_stopped(domid) || !it.is_alive(domid))
+        self.reach(domid, |it| Process::of(domid).is_stopped || !it.is_alive(domid))
     }
 
     fn shutdown(&mut self, domid: Domid) -> Done {
         self.signal(domid, Signal::SIGTERM)
     }
 
-    fn suspend(&mut self, domid: Domid) -> Done {
+    fn suspend(&mut self, domid: Domid) -> Done<bool> {
+        if self.state(domid).is_some_and(|state| !state.can_sleep) {
+            return Ok(false);
+        }
         self.signal(domid, Signal::SIGUSR1)?;
-        self.reach(domid, |it| it.state(domid).is_none_or(|state| state.asleep) || !it.is_alive(domid))
+        self.reach(domid, |it| it.state(domid).is_none_or(|state| state.asleep) || !it.is_alive(domid))?;
+        Ok(true)
     }
 
     fn resume(&mut self, domid: Domid) -> Done {
@@ -240,11 +262,11 @@ impl Control for Simulated {
     }
 
     fn info(&mut self, domid: Domid) -> Option<Info> {
-        let state = self.state(domid)?;
+        let (state, process) = (self.state(domid)?, Process::of(domid));
         Some(Info {
-            state: self.power(domid, &state),
+            state: self.power(domid, &state, &process),
             memory_kib: state.memory_kib,
-            cpu_time_ns: cpu_time_ns(domid),
+            cpu_time_ns: process.cpu_time_ns,
             vcpus: state.vcpus,
             stubdom: None,
             guest_memory: None,
@@ -252,11 +274,8 @@ impl Control for Simulated {
     }
 
     fn wait(&mut self, domid: Domid, requests: BorrowedFd<'_>) -> Done<Woken> {
-        let Ok(ended) = run::process_descriptor(process(domid)) else { return Ok(Woken::Domain) };
-        // Its number may have been another's when we took the descriptor.
-        if !self.is_alive(domid) {
-            return Ok(Woken::Domain);
-        }
+        self.watch(domid);
+        let Some((_, ended)) = &self.watched else { return Ok(Woken::Domain) };
         let mut polled = [&ended.as_fd(), &requests].map(|end| PollFd::new(*end, PollFlags::POLLIN));
         match poll(&mut polled, PollTimeout::NONE) {
             Err(nix::errno::Errno::EINTR) => Ok(Woken::Request),
@@ -272,8 +291,13 @@ impl Control for Simulated {
 /// Tells a guest what it is, and waits until its file is there and locked.
 fn begin(guest: &Connection, config: &DomainConfig) -> Done {
     guest.send(config).map_err(|error| refused(&error))?;
-    let ready: Option<()> = guest.receive().map_err(|error| refused(&error))?;
-    ready.ok_or_else(|| Refused("the domain's process did not begin".to_owned()))
+    let begun: Option<guest::Begun> = guest.receive().map_err(|error| refused(&error))?;
+    let silent = || Err("the domain's process did not begin".to_owned());
+    begun.unwrap_or_else(silent).map_err(Refused)
+}
+
+fn unwritable(error: &std::io::Error) -> String {
+    format!("/run/qubes/admin/simulated cannot be written to: {}", words_for(error))
 }
 
 fn refused(error: &std::io::Error) -> Refused {
@@ -284,22 +308,27 @@ fn process(domid: Domid) -> Pid {
     Pid::from_raw(i32::try_from(domid.0).unwrap_or(i32::MAX))
 }
 
-/// Fields of a process's line in `/proc`, from its state on.
-fn fields(domid: Domid) -> Vec<String> {
-    let line = files::read(Path::new(&format!("/proc/{}/stat", domid.0))).unwrap_or_default();
-    let line = String::from_utf8_lossy(&line).into_owned();
-    let behind = line.rsplit_once(") ").map(|(_, behind)| behind.to_owned()).unwrap_or_default();
-    behind.split_ascii_whitespace().map(str::to_owned).collect()
+fn has_ended(process: &OwnedFd) -> bool {
+    poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)
+        .is_ok_and(|ended| ended > 0)
 }
 
-fn is_stopped(domid: Domid) -> bool {
-    fields(domid).first().is_some_and(|state| state == "T")
+/// What the system tells of a process.
+#[derive(Default)]
+struct Process {
+    is_stopped: bool,
+    /// In user and system mode, which are told in hundredths of a second.
+    cpu_time_ns: u64,
 }
 
-/// Time in user and system mode, which are told in hundredths of a second.
-fn cpu_time_ns(domid: Domid) -> u64 {
-    const NS_PER_TICK: u64 = 10_000_000;
-    let fields = fields(domid);
-    let ticks = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-    ticks.fold(0, u64::saturating_add).saturating_mul(NS_PER_TICK)
+impl Process {
+    fn of(domid: Domid) -> Self {
+        const NS_PER_TICK: u64 = 10_000_000;
+        let line = files::read_once(Path::new(&format!("/proc/{}/stat", domid.0))).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        let Some((_, fields)) = line.rsplit_once(") ") else { return Self::default() };
+        let ticks = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+        let cpu_time_ns = ticks.fold(0, u64::saturating_add).saturating_mul(NS_PER_TICK);
+        Self { is_stopped: fields.starts_with('T'), cpu_time_ns }
+    }
 }
