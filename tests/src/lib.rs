@@ -24,6 +24,7 @@ pub mod loops;
 pub mod measure;
 pub mod numbers;
 pub mod pools;
+pub mod preloaded;
 pub mod scenario;
 pub mod sim;
 pub mod startable;

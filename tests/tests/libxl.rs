@@ -3,8 +3,7 @@
 #![cfg_attr(not(libxl), allow(dead_code, unused_imports, reason = "ignored without libxl's headers"))]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -15,32 +14,13 @@ use common::names::QubeName;
 use serde_json::{Value, json};
 use tests::Fixture;
 use tests::fixture::uuid;
+use tests::preloaded::Preloaded;
 use tests::watching::{Watching, plain, published, until};
 
 /// The library that stands in front of the real one, compiled once.
-fn fake() -> &'static Path {
-    static FAKE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = FAKE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fake.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/fakes/libxl.c");
-        let mut cc = Command::new("cc");
-        cc.args([
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-shared",
-            "-fPIC",
-            source,
-            "-lxenlight",
-            "-lxenstore",
-            "-o",
-        ])
-        .arg(&path);
-        assert!(cc.status().unwrap().success(), "the stand-in does not compile");
-        (folder, path)
-    });
-    path
+fn fake() -> PathBuf {
+    static FAKE: OnceLock<Preloaded> = OnceLock::new();
+    FAKE.get_or_init(|| Preloaded::compiled("libxl.c", &["-lxenlight", "-lxenstore"])).path()
 }
 
 /// A root whose hypervisor is the stand-in.
@@ -83,7 +63,8 @@ impl Xen {
 
     fn started(&self, request: &Request) -> (Watching, Option<Reply>) {
         let folder = self.folder.path().to_str().unwrap();
-        let variables = [("LD_PRELOAD", fake().to_str().unwrap()), ("FAKE_LIBXL", folder)];
+        let fake = fake();
+        let variables = [("LD_PRELOAD", fake.to_str().unwrap()), ("FAKE_LIBXL", folder)];
         Watching::started(&self.fixture, &variables, request)
     }
 
