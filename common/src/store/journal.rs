@@ -85,10 +85,9 @@ impl Store {
     /// # Errors
     /// Before the commit point: nothing has changed.
     pub(super) fn commit_event(&self, event: &Event) -> Result<bool, StoreError> {
-        let Some(generation) = self.indexed_generation()?.map(|generation| generation.saturating_add(1)) else {
-            return Ok(false);
-        };
+        let Some(indexed) = self.indexed_generation()? else { return Ok(false) };
         let Some((segment, length)) = self.begun_segment()? else { return Ok(false) };
+        let generation = indexed.saturating_add(1);
         self.save_generation(generation)?;
         self.add_line(segment, length, generation, event).map(|()| true)
     }
