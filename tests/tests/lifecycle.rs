@@ -82,6 +82,16 @@ fn each_call_answers_as_the_state_of_the_qube_asks_for() {
 }
 
 #[test]
+fn a_start_leaves_a_domain_alone_in_whatever_state_it_is() {
+    for state in ["Running", "Transient", "Paused", "Suspended", "Halting", "Dying", "Crashed"] {
+        let fixture = system();
+        let _domain = fixture.domain("net", state);
+        let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Start", "net", "")));
+        assert_eq!(events, [""; 0], "{state}");
+    }
+}
+
+#[test]
 fn errors_of_the_hypervisor_are_told() {
     for (call, state) in [
         ("admin.vm.Pause", "Running"),
