@@ -5,6 +5,10 @@
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 
+/// Names of the variables in which qrexec tells caller and destination.
+pub(crate) const REMOTE_DOMAIN: &str = "QREXEC_REMOTE_DOMAIN";
+pub(crate) const REQUESTED_TARGET: &str = "QREXEC_REQUESTED_TARGET";
+
 /// The arguments, the program's own name first. Service executables get theirs in `crate::start`.
 pub fn arguments() -> Vec<OsString> {
     std::env::args_os().collect()

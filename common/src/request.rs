@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::call::{Family, Presence, Row, no_such_method};
-use crate::environment;
+use crate::environment::{self, REMOTE_DOMAIN, REQUESTED_TARGET};
 use crate::failure::{Exception, Failure};
 use crate::standard;
 use crate::untrusted::Untrusted;
@@ -18,10 +18,6 @@ pub const REQUEST_MAX: usize = 65_536;
 pub const NOTES_REQUEST_MAX: usize = 256_000 + 4_096;
 /// The call that [`NOTES_REQUEST_MAX`] holds for.
 const NOTES_METHOD: &[u8] = b"admin.vm.notes.Set";
-
-/// Names of the variables in which qrexec tells caller and destination.
-pub(crate) const REMOTE_DOMAIN: &str = "QREXEC_REMOTE_DOMAIN";
-pub(crate) const REQUESTED_TARGET: &str = "QREXEC_REQUESTED_TARGET";
 
 /// One request before anything in it is trusted.
 pub struct Request {

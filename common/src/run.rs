@@ -11,10 +11,9 @@ use std::time::Duration;
 use nix::unistd::{Group, Pid};
 
 use crate::capture::{self, Finished};
-use crate::environment;
+use crate::environment::{self, REMOTE_DOMAIN, REQUESTED_TARGET};
 use crate::files;
 use crate::progress;
-use crate::request::{REMOTE_DOMAIN, REQUESTED_TARGET};
 use crate::root::{ROOT_VARIABLE, Root};
 use crate::spawn::{self, Leads};
 
