@@ -97,7 +97,9 @@ fn directories() -> String {
     for path in Store::at(&Root::at("/")).directories() {
         text.push_str(&format!("d {} {DIRECTORY_MODE:o} root qubes -\n", path.display()));
     }
-    text.push_str("# What is told of volumes in use and of qrexec's daemons.\nd /run/qubes 2775 root qubes -\n");
+    text.push_str(
+        "# What is told of volumes in use and of qrexec's daemons.\nd /run/qubes 2775 root qubes -\n",
+    );
     text.push_str("# dom0's services, read by everyone.\nd /run/qubes-service 2775 root qubes -\n");
     text
 }

@@ -51,8 +51,10 @@ fn check_told(text: &str) {
 fn check_name(device: &DeviceName) {
     let shown = device.to_string();
     assert!(shown.bytes().all(|byte| byte.is_ascii_graphic()), "{shown}");
-    // Signs beside the place of an unknown interface would make another place of it.
-    if !device.identity.contains('_') {
+    // Exactly seven of these signs in a row stand for an unknown interface. More of them, which are some of its own beside
+    // it or two interfaces without anything between, do not.
+    let is_ambiguous = device.identity.contains('_') || device.identity.contains("?******?******");
+    if !is_ambiguous {
         assert_eq!(DeviceName::parse(&device.to_argument()).as_ref(), Ok(device));
     }
 }
