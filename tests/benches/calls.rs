@@ -76,7 +76,7 @@ const SUBJECTS: [Subject; 8] = [
     },
     Subject {
         heading: "remove",
-        executable: "admin-vm-create",
+        executable: "admin-vm-remove",
         method: "admin.vm.Remove",
         rest: |_| "+ dom0 name fresh\0".to_owned(),
     },
@@ -151,7 +151,7 @@ fn cpu_time(subject: &Subject, mut command: Command) -> u64 {
 fn install(scratch: &Path) -> PathBuf {
     let programs = scratch.join("programs");
     std::fs::create_dir(&programs).unwrap();
-    for executable in ["admin-vm-property", "admin-vm-list", "admin-system-info", "admin-vm-create"] {
+    for executable in SUBJECTS.iter().filter(|subject| !subject.method.is_empty()).map(|it| it.executable) {
         std::fs::copy(released().join(executable), programs.join(executable)).unwrap();
     }
     for (name, flags) in [("empty-static", "-Ctarget-feature=+crt-static"), ("empty-dynamic", "-Lnative=.")] {

@@ -45,12 +45,14 @@ fn main() {
     for qubes in [10, 1_000] {
         let fixture = Fixture::with_qubes(qubes);
         let gateway = Gateway::of(&fixture);
-        for (method, rest) in
-            [("admin.vm.property.Get", "+vcpus dom0 name q1\0"), ("admin.vm.List", "+ dom0 name dom0\0")]
-        {
+        for (socket, method, rest) in [
+            ("qubesd.sock", "admin.vm.property.Get", "+vcpus dom0 name q1\0"),
+            ("qubesd.sock", "admin.vm.List", "+ dom0 name dom0\0"),
+            ("qubesd.internal.sock", "internal.GetSystemInfo", "+ dom0 name dom0\0"),
+        ] {
             let request = format!("{method}{rest}").into_bytes();
             let alone = time(|| by_executable(&fixture, method, &request));
-            let served = time(|| assert!(gateway.ask("qubesd.sock", &request).starts_with(b"0\0")));
+            let served = time(|| assert!(gateway.ask(socket, &request).starts_with(b"0\0")));
             println!("{qubes:>5}  {method}  {} {}  {} {}", alone.0, alone.1, served.0, served.1);
         }
     }
