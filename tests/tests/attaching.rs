@@ -1,6 +1,8 @@
 //! Devices of running qubes: attached, detached, refused, and free again when somebody ends (spec 30 §2.6, §2.7, §4 to §7).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 use tests::Fixture;
 use tests::companions::{install, recorded, show, spoil};
@@ -417,4 +419,59 @@ fn the_microphone_and_cameras_are_handed_over_by_those_who_have_them() {
     fixture.ok(camera, "work", "_format='640x480x30'");
     let said = recorded(&fixture, "qrexec-client");
     assert_eq!(said, ["-d work root:QUBESRPC qvc.WebcamAttach dom0 < \"net video0+640+480+30\\n\""]);
+}
+
+/// Puts a client of qrexec in place that notes the rules of policy that hold while a service runs.
+fn note_rules(fixture: &Fixture) {
+    let client = fixture.path("/usr/bin/qrexec-client");
+    std::fs::remove_file(&client).unwrap();
+    let root = fixture.path("");
+    let script = format!(
+        "#!/bin/sh\ncd {0}\ngrep -r . run/qubes/policy.d etc/qubes-rpc/policy >rules\n",
+        root.display()
+    );
+    std::fs::write(&client, script).unwrap();
+    std::fs::set_permissions(&client, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_rule_of_policy_holds_while_a_service_attaches_and_no_longer() {
+    let fixture = system();
+    for part in ["qubesusbproxy", "qvc"] {
+        std::fs::create_dir_all(fixture.path("/usr/lib/python3.11/site-packages").join(part)).unwrap();
+    }
+    install(&fixture);
+    // A file of policy with capitals in its name would deny everything to everybody.
+    fixture.ok("admin.vm.Create.AppVM+test-template", "dom0", "name=Cam label=red");
+    fixture.ok("admin.vm.volume.Resize+private", "Cam", "65536");
+    fixture.ok("admin.vm.Start", "net", "");
+    fixture.ok("admin.vm.Start", "Cam", "");
+    fixture.ok("admin.vm.feature.Set+supported-rpc.qvc.WebcamAttach", "Cam", "1");
+    let desc = ("/qubes-usb-devices/2-1/desc", "0951:1666 a b c");
+    show(&fixture, "net", &[desc, ("/webcam-devices/video0/parent", "")]);
+    note_rules(&fixture);
+    let rules = || std::fs::read_to_string(fixture.path("/rules")).unwrap();
+    let file = fixture.path("/etc/qubes-rpc/policy/qubes.USB+2-1");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let (own, other) = ("Cam net allow,user=root\n", "work other allow\n");
+    // One that a killed call has left goes as well.
+    for (before, after) in [("", None), (own, None), (other, Some(other))] {
+        std::fs::write(&file, before).unwrap();
+        fixture.ok("admin.vm.device.usb.Attach+net+2-1", "Cam", "");
+        let held: Vec<String> = [own.trim_end()]
+            .into_iter()
+            .chain(after.map(str::trim_end))
+            .map(|rule| format!("etc/qubes-rpc/policy/qubes.USB+2-1:{rule}"))
+            .collect();
+        assert_eq!(rules().lines().collect::<Vec<_>>(), held);
+        assert_eq!(std::fs::read_to_string(&file).ok().as_deref(), after);
+    }
+    std::fs::remove_file(&file).unwrap();
+    fixture.ok("admin.vm.device.webcam.Attach+net+video0", "Cam", "");
+    let uuid = |name: &str| fixture.qube(name).uuid.to_string();
+    let (cam, net) = (uuid("Cam"), uuid("net"));
+    let held =
+        format!("run/qubes/policy.d/10-qvc-{cam}.policy:qvc.Webcam +video0 uuid:{cam} uuid:{net} allow\n");
+    assert_eq!(rules(), held);
+    assert_eq!(std::fs::read_dir(fixture.path("/run/qubes/policy.d")).unwrap().count(), 0);
 }

@@ -281,6 +281,16 @@ impl Store {
         lock::lifecycle(&self.run.join("locks").join(name))
     }
 
+    /// Waits for the turn to have a rule in a file of policy for a moment. Taken after that of the device that it is for.
+    ///
+    /// # Errors
+    /// As [`Store::lock_lifecycle`].
+    pub fn lock_rules(&self, file: &str) -> Result<LifecycleGuard, StoreError> {
+        self.prepare_run_time()?;
+        // No qube, no pool and no template has such a name.
+        lock::lifecycle(&self.run.join("locks").join(format!("+rules+{file}")))
+    }
+
     /// Takes the place of the one process that tells of a running qube's devices, if nobody has it.
     ///
     /// # Errors

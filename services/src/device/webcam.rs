@@ -65,7 +65,8 @@ impl DeviceClass for Webcam {
             frontend.uuid,
             backend.unwrap_or_default()
         );
-        let file = format!("/run/qubes/policy.d/10-qvc-{}.policy", frontend.name);
+        // Names of qubes may have capitals, and a file of policy with one in its name denies everything.
+        let file = format!("/run/qubes/policy.d/10-qvc-{}.policy", frontend.uuid);
         let service = Service {
             qube: frontend.name.to_string(),
             name: "qvc.WebcamAttach".to_owned(),

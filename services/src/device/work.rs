@@ -1,15 +1,17 @@
 //! What attaching or detaching a device takes, once everything is checked.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::capture::Finished;
 use common::failure::{Exception, Failure};
-use common::files;
 use common::hypervisor::Request;
 use common::names::QubeName;
 use common::qubesdb::{Database, Entry};
 use common::root::Root;
+use common::store::{LifecycleGuard, Store};
+use common::{files, log};
 
 use super::attach::Frontend;
 use crate::companion::service;
@@ -58,7 +60,7 @@ impl Work {
         let root = frontend.context.root;
         match self {
             Self::Watcher(request) => lifecycle::ask_held(root, frontend.name, request),
-            Self::Service(service) => service.run(root),
+            Self::Service(service) => service.run(frontend.store, root),
             Self::Entry(qube, entry) => write(root, qube, entry),
             Self::Nothing => Ok(()),
         }
@@ -66,8 +68,8 @@ impl Work {
 }
 
 impl Service {
-    fn run(&self, root: &Root) -> Result<(), Failure> {
-        let rule = self.rule.as_ref().map(|(file, line)| Rule::add(root.path(&file.to_string_lossy()), line));
+    fn run(&self, store: &Store, root: &Root) -> Result<(), Failure> {
+        let rule = self.rule.as_ref().map(|(file, line)| Rule::add(store, root, file, line));
         let _rule = rule.transpose()?;
         let finished = service::run_in(root, &self.qube, "root", &self.name, &self.input, DEADLINE);
         let finished = finished.map_err(|error| failed(format!("{}: {error}", self.name)))?;
@@ -79,30 +81,45 @@ fn failed(text: String) -> Failure {
     Failure::new(Exception::QubesException, text)
 }
 
-/// A line in front of a file of policy, until it is dropped.
-struct Rule {
+/// A line in front of a file of policy, until it is dropped. Others have to wait for the file until then: each would put back
+/// what it found.
+struct Rule<'a> {
     file: PathBuf,
-    /// What the file held before; none if it was not there.
-    before: Option<Vec<u8>>,
+    line: &'a str,
+    _turn: LifecycleGuard,
 }
 
-impl Rule {
-    fn add(file: PathBuf, line: &str) -> Result<Self, Failure> {
-        let denied = |error: std::io::Error| failed(format!("a rule of policy: {error}"));
-        let before = files::read_if_present(&file).map_err(denied)?;
-        let mut content = format!("{line}\n").into_bytes();
-        content.extend_from_slice(before.as_deref().unwrap_or_default());
-        files::replace(&file, &content, 0o664).map_err(denied)?;
-        Ok(Self { file, before })
+impl<'a> Rule<'a> {
+    fn add(store: &Store, root: &Root, file: &Path, line: &'a str) -> Result<Self, Failure> {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let rule = Self { file: root.path(&file.to_string_lossy()), line, _turn: store.lock_rules(&name)? };
+        let denied = |error: io::Error| failed(format!("a rule of policy: {error}"));
+        let others = rule.others().map_err(denied)?;
+        rule.write(&[line.as_bytes(), b"\n", &others].concat()).map_err(denied)?;
+        Ok(rule)
+    }
+
+    /// All lines but this, also where a call that was killed has left it.
+    fn others(&self) -> io::Result<Vec<u8>> {
+        let content = files::read_if_present(&self.file)?.unwrap_or_default();
+        let is_other = |line: &&[u8]| line.strip_suffix(b"\n").unwrap_or(line) != self.line.as_bytes();
+        Ok(content.split_inclusive(|byte| *byte == b'\n').filter(is_other).collect::<Vec<_>>().concat())
+    }
+
+    fn write(&self, content: &[u8]) -> io::Result<()> {
+        files::replace(&self.file, content, 0o664)
     }
 }
 
-impl Drop for Rule {
+impl Drop for Rule<'_> {
     fn drop(&mut self) {
-        let _ = match &self.before {
-            Some(before) => files::replace(&self.file, before, 0o664),
-            None => files::remove(&self.file),
-        };
+        let removed = self.others().and_then(|others| match others.is_empty() {
+            true => files::remove(&self.file),
+            false => self.write(&others),
+        });
+        if let Err(error) = removed {
+            log::line(&format!("{} still allows what was to be for a moment: {error}", self.file.display()));
+        }
     }
 }
 
