@@ -83,7 +83,8 @@ impl Exception {
 /// A refusal of stage 1 or 2. It cannot tell that something exists: those classes have no constructor here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    exception: Exception,
+    /// None drops the connection.
+    exception: Option<Exception>,
     message: Cow<'static, str>,
     raised: &'static Location<'static>,
 }
@@ -109,14 +110,15 @@ impl Refusal {
 
     #[track_caller]
     fn new(exception: Exception, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { exception, message: message.into(), raised: Location::caller() }
+        Self { exception: Some(exception), message: message.into(), raised: Location::caller() }
     }
 }
 
 impl From<Broken> for Refusal {
     #[track_caller]
     fn from(broken: Broken) -> Self {
-        Self::new(broken.exception, broken.message)
+        let Broken { exception, message } = broken;
+        Self { exception, message: message.into(), raised: Location::caller() }
     }
 }
 
@@ -159,7 +161,11 @@ impl Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self::Exception { exception: refusal.exception, message: refusal.message, raised: refusal.raised }
+        let Refusal { exception, message, raised } = refusal;
+        match exception {
+            Some(exception) => Self::Exception { exception, message, raised },
+            None => Self::Dropped(message),
+        }
     }
 }
 
@@ -173,6 +179,6 @@ impl From<Short> for Failure {
 impl From<Broken> for Failure {
     #[track_caller]
     fn from(broken: Broken) -> Self {
-        Self::new(broken.exception, broken.message)
+        Refusal::from(broken).into()
     }
 }

@@ -65,8 +65,8 @@ impl Untrusted {
 /// Why bytes were refused: a class and a fixed text, so that it cannot carry input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken {
-    /// Class of the exception the client sees.
-    pub exception: Exception,
+    /// Class of the exception the client sees; none where the specification wants it to see nothing.
+    pub exception: Option<Exception>,
     /// Its text.
     pub message: &'static str,
 }
@@ -74,7 +74,12 @@ pub struct Broken {
 impl Broken {
     /// A refusal of class `exception` with the given text.
     pub const fn new(exception: Exception, message: &'static str) -> Self {
-        Self { exception, message }
+        Self { exception: Some(exception), message }
+    }
+
+    /// A refusal that drops the connection; the text is for the log.
+    pub const fn dropped(message: &'static str) -> Self {
+        Self { exception: None, message }
     }
 }
 

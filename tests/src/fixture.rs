@@ -236,6 +236,11 @@ impl Fixture {
         refusal(&self.call(call, destination, payload))
     }
 
+    /// Asserts that the connection is dropped without an answer.
+    pub fn dropped(&self, call: &str, destination: &str, payload: impl AsRef<[u8]>) {
+        assert_eq!(readable(&self.call(call, destination, payload)), "", "{call}");
+    }
+
     /// Every event so far, rendered `subject event key=value …`.
     pub fn events(&self) -> Vec<String> {
         let render = |event: Event| {

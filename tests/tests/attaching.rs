@@ -147,6 +147,8 @@ fn what_cannot_be_attached_is_refused_and_changes_nothing() {
     for call in [ATTACH, DETACH] {
         let refused = fixture.refused(&on(call, "dom0+sda"), "far", "");
         assert_eq!(refused, "QubesException: This qube doesn't support devices");
+        let refused = fixture.refused(&on(call, "nosuch+sda"), "far", "");
+        assert_eq!(refused, "QubesVMNotFoundError: No such domain: 'nosuch'");
     }
 }
 

@@ -405,6 +405,7 @@ fn spoilt(number: u8, length: u32) -> Vec<u8> {
 
 #[test]
 fn hostile_databases_change_nothing() {
+    const DROPPED: &str = "no answer";
     let fixture = Fixture::new();
     let outside = format!("ProtocolError: Value outside safe set: {SAFE}-.,_= ");
     let unreadable = format!("QubesException: The QubesDB of {TEMPLATE} cannot be read");
@@ -418,7 +419,7 @@ fn hostile_databases_change_nothing() {
         (key("/features-request/x", b"a\nb"), &outside),
         (key("/features-request/x", b"a\0b"), &outside),
         (key("/features-request/x", b"\x1b[0m"), &outside),
-        (key("/features-request/x", b"\xff"), "ProtocolError: non-ASCII characters"),
+        (key("/features-request/x", b"\xff"), DROPPED),
         (key("/features-request/\u{e9}", b"1"), "ProtocolError: non-ASCII characters"),
         (key("/features-request/a b", b"1"), "ProtocolError: Name outside safe set"),
         (key("/features-request/a\n", b"1"), "ProtocolError: Name outside safe set"),
@@ -435,7 +436,9 @@ fn hostile_databases_change_nothing() {
     let events = fixture.events_of(|fixture| {
         for (answer, expected) in bad {
             database(fixture, TEMPLATE, answer);
-            assert_eq!(refusal(&fixture.call_as(TEMPLATE, REQUEST, "dom0", "")), *expected);
+            let reply = fixture.call_as(TEMPLATE, REQUEST, "dom0", "");
+            let answer = if reply.is_empty() { DROPPED.to_owned() } else { refusal(&reply) };
+            assert_eq!(answer, *expected);
         }
     });
     assert_eq!(events, [""; 0]);
@@ -446,6 +449,8 @@ fn hostile_databases_change_nothing() {
 fn bad_tools_change_nothing_and_others_do_not_matter() {
     let fixture = Fixture::new();
     let outside = format!("ProtocolError: Value outside safe set: {SAFE}");
+    write(&fixture, TEMPLATE, "/qubes-tools/", &[("os", "\u{e9}")]);
+    assert_eq!(readable(&fixture.call_as(TEMPLATE, TOOLS, "dom0", "")), "");
     let events = fixture.events_of(|fixture| {
         for bad in ["invalid value", "1-", "\u{1}"] {
             for name in ["qrexec", "gui", "gui-emulated", "default-user", "os"] {
@@ -467,8 +472,7 @@ fn who_does_not_run_has_nothing_to_say() {
     let events = fixture.events_of(|fixture| {
         for call in [REQUEST, TOOLS] {
             for qube in [TEMPLATE, "test-vm1", "dom0"] {
-                let refused = refusal(&fixture.call_as(qube, call, "dom0", ""));
-                assert_eq!(refused, format!("QubesException: {qube} has no QubesDB"));
+                assert_eq!(readable(&fixture.call_as(qube, call, "dom0", "")), "", "{qube}");
             }
         }
     });

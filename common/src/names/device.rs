@@ -96,7 +96,7 @@ impl PortName {
     /// Cuts at the first `+`.
     ///
     /// # Errors
-    /// Where there is none.
+    /// A drop where there is none.
     pub fn parse(text: &str) -> Result<Self, Broken> {
         let parts = text.split_once('+').ok_or(NO_PORT)?;
         Ok(Self { backend: parts.0.to_owned(), port: parts.1.to_owned() })
@@ -111,7 +111,8 @@ impl Sanitise for PortName {
     }
 }
 
-const NO_PORT: Broken = Broken::new(Exception::ProtocolError, "a device needs a backend and a port");
+/// Where there is no `+` at all, the specification drops the connection.
+const NO_PORT: Broken = Broken::dropped("a device without a port");
 const STRANGE: Broken =
     Broken::new(Exception::ProtocolError, "a device has invalid characters or is too long");
 
@@ -130,7 +131,7 @@ impl DeviceName {
     /// Parses an argument.
     ///
     /// # Errors
-    /// `ProtocolError` where there is no port, for signs that no list could hold, and for what is too long.
+    /// A drop where there is no port; `ProtocolError` for signs that no list could hold, and for what is too long.
     pub fn parse(text: &str) -> Result<Self, Broken> {
         let (backend, rest) = text.split_once('+').ok_or(NO_PORT)?;
         let (port, identity) = rest.split_once('+').unwrap_or((rest, ""));

@@ -1,6 +1,6 @@
 //! What a qube tells dom0 of itself, in its QubesDB and as a payload (spec 30 §17).
 
-use super::{name, only_word_bytes, stripped};
+use super::{ascii, name, only_word_bytes, stripped};
 use crate::failure::Exception;
 use crate::untrusted::{Broken, Sanitise, sealed};
 
@@ -37,37 +37,56 @@ impl GuestKey {
     }
 }
 
-name!(
+/// Declares a value of a QubesDB; what is not even ASCII drops the connection.
+macro_rules! value {
+    ($(#[$doc:meta])* $name:ident, $more:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// Parses a value.
+            ///
+            /// # Errors
+            /// `ProtocolError`.
+            pub fn parse(text: &str) -> Result<Self, Broken> {
+                let is_safe = text.is_empty() || only_word_bytes(text, $more.as_bytes());
+                if is_safe { Ok(Self(text.to_owned())) } else { Err(outside!($more)) }
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl sealed::Sealed for $name {}
+
+        impl Sanitise for $name {
+            fn sanitise(bytes: &[u8]) -> Result<Self, Broken> {
+                Self::parse(ascii(bytes).map_err(|_| Broken::dropped("a value that is not ASCII"))?)
+            }
+        }
+    };
+}
+
+value!(
     /// Value that a qube wishes a feature to have: letters, digits, `-.,_= `, possibly empty.
-    RequestedValue
+    RequestedValue,
+    "-.,_= "
 );
 
-impl RequestedValue {
-    /// Parses a value.
-    ///
-    /// # Errors
-    /// `ProtocolError`.
-    pub fn parse(text: &str) -> Result<Self, Broken> {
-        let is_safe = text.is_empty() || only_word_bytes(text, b"-.,_= ");
-        if is_safe { Ok(Self(text.to_owned())) } else { Err(outside!("-.,_= ")) }
-    }
-}
-
-name!(
+value!(
     /// What a qube's tools say of themselves: letters and digits, possibly none.
-    ToolsValue
+    ToolsValue,
+    ""
 );
-
-impl ToolsValue {
-    /// Parses a value.
-    ///
-    /// # Errors
-    /// `ProtocolError`.
-    pub fn parse(text: &str) -> Result<Self, Broken> {
-        let is_safe = text.is_empty() || only_word_bytes(text, b"");
-        if is_safe { Ok(Self(text.to_owned())) } else { Err(outside!("")) }
-    }
-}
 
 /// How many updates there are for a qube, of which only counts whether there are any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -74,8 +74,7 @@ pub(super) fn load(
     if class.can_be(device) {
         return Ok(backend);
     }
-    let text = format!("{} is not the port of a {} device", quote(&device.port), class.name());
-    Err(Failure::new(Exception::ProtocolError, text))
+    Err(Failure::dropped(format!("a port that no {} device can have", class.name())))
 }
 
 /// The qube, if it can have devices.

@@ -42,6 +42,7 @@ impl<K: OfClass> Call for Attach<K> {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let class = served::<K>(world, &Self::ROW)?;
         let Wanted { device, wish } = granted.input();
+        load(world.view(), class, device)?;
         let frontend = Frontend::of(world, class, granted.destination());
         frontend.check_denied(device)?;
         if wish.is_persistent {
@@ -80,6 +81,7 @@ impl<K: OfClass> Call for Detach<K> {
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let class = served::<K>(world, &Self::ROW)?;
+        load(world.view(), class, granted.input())?;
         Frontend::of(world, class, granted.destination()).detach(granted.input())?;
         Ok(Content::new())
     }
@@ -116,11 +118,11 @@ impl<'a> Frontend<'a> {
     /// Refuses what the qube may not get, and what cannot be told from that.
     fn check_denied(&self, device: &DeviceName) -> Result<(), Failure> {
         self.look(|case, _| {
-            let backend = load(case.view, self.class, device)?;
             let denied = denied::denied(case.view, self.name)?;
             if denied.is_empty() {
                 return Ok(());
             }
+            let backend = class::backend(case.view, device)?;
             let found = match backend.filter(|_| device.port != ANY && device.identity != ANY) {
                 Some(backend) => at_port(self.class, case, &backend, &device.port)?,
                 None => None,
@@ -209,10 +211,7 @@ impl<'a> Frontend<'a> {
 
     /// Detaches a device from the qube, with the events of it.
     fn detach(&self, device: &DeviceName) -> Result<(), Failure> {
-        self.look(|case, qube| {
-            load(case.view, self.class, device)?;
-            self.attachment(case, qube, device)
-        })?;
+        self.look(|case, qube| self.attachment(case, qube, device))?;
         let _run = lifecycle::lock(self.store, self.context.root, self.name)?;
         let (port, work) = self.look(|case, qube| {
             let attached = self.attachment(case, qube, device)?;

@@ -28,12 +28,11 @@ impl Call for List {
     }
 }
 
-/// The stored codes without separators.
+/// The stored codes without separators. A qube that cannot have any gets no answer (spec 30 §2).
 pub(super) fn denied(view: &View<'_>, name: &QubeName) -> Result<String, Failure> {
     let qube = view.qube(name)?.ok_or_else(|| common::call::no_such_domain(name.as_str()))?;
     if property::row(qube.class, PROPERTY).is_none() {
-        let text = format!("Invalid property {} of {name}", quote(PROPERTY));
-        return Err(Failure::new(common::failure::Exception::QubesNoSuchPropertyError, text));
+        return Err(Failure::dropped(format!("{name} has no {PROPERTY}")));
     }
     Ok(qube.properties.get(PROPERTY).map(Value::to_text).unwrap_or_default())
 }

@@ -81,6 +81,6 @@ fn below(root: &Root, qube: &QubeName, prefix: &str) -> Result<Vec<Written>, Fai
         log::line(&format!("QubesDB of {qube}: {error}"));
         Failure::new(Exception::QubesException, format!("The QubesDB of {qube} cannot be read"))
     };
-    let none = || Failure::new(Exception::QubesException, format!("{qube} has no QubesDB"));
+    let none = || Failure::dropped(format!("{qube} has no QubesDB"));
     Database::of(root, qube).map_err(unreadable)?.ok_or_else(none)?.below(prefix).map_err(unreadable)
 }

@@ -65,9 +65,17 @@ pub fn answer(family: &Family, bytes: &[u8], root: &Root) {
 }
 
 /// The calls of which the specification keeps drops: what a driver has not, a pool without a name or with a vanished
-/// folder (spec 20 §2.5, §3, §4).
-const MAY_BE_SILENT: [&str; 4] =
-    ["admin.vm.volume.", "admin.pool.volume.", "admin.pool.Add", "internal.vm.volume."];
+/// folder (spec 20 §2.5, §3, §4); what names no device, the deny list of a remote qube (spec 30 §2); a caller without a
+/// QubesDB (spec 30 §17).
+const MAY_BE_SILENT: [&str; 7] = [
+    "admin.vm.volume.",
+    "admin.pool.volume.",
+    "admin.pool.Add",
+    "internal.vm.volume.",
+    "admin.vm.device.",
+    "qubes.FeaturesRequest",
+    "qubes.NotifyTools",
+];
 
 /// Whether the specification keeps a drop for some of the method's requests.
 pub fn may_be_silent(bytes: &[u8]) -> bool {
