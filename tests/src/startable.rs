@@ -1,12 +1,14 @@
 //! Roots whose qubes can be started: with volumes on disk, and the simulated hypervisor.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use common::hypervisor::{Domain, Published};
 use common::names::QubeName;
+use common::root::ROOT_VARIABLE;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -76,6 +78,25 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(begun.elapsed() < DEADLINE, "{what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// What a stand-in hears next.
+pub fn next<T>(heard: &Receiver<T>) -> T {
+    heard.recv_timeout(DEADLINE).expect("nothing is heard")
+}
+
+/// Waits until all runs of a call that were begun in the background have ended.
+pub fn ended(fixture: &Fixture, call: &str) {
+    let root = format!("{ROOT_VARIABLE}={}", fixture.root().path("/").display());
+    let is_one = |process: &Path| {
+        let has = |file: &str, part: &str| {
+            let bytes = std::fs::read(process.join(file)).unwrap_or_default();
+            bytes.split(|byte| *byte == 0).any(|own| own == part.as_bytes())
+        };
+        has("cmdline", call) && has("environ", &root)
+    };
+    let processes = || std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    until(call, || !processes().any(|process| is_one(&process)));
 }
 
 /// Kills a process and waits until it is gone.

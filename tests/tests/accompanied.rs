@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 
 use tests::Fixture;
 use tests::companions::{install, memory_daemon, recorded, spoil};
-use tests::startable::{STARTED, guest, of, state, system, traces};
+use tests::startable::{STARTED, guest, next, of, state, system, traces};
 
 /// A root where `work` and its netvm `net` can be started, in company.
 fn company() -> Fixture {
@@ -90,7 +90,7 @@ fn amount() -> u64 {
 }
 
 fn next_two(requests: &Receiver<String>) -> [String; 2] {
-    [requests.recv().unwrap(), requests.recv().unwrap()]
+    [next(requests), next(requests)]
 }
 
 #[test]

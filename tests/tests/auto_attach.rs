@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tests::Fixture;
 use tests::companions::{install, show};
 use tests::golden;
-use tests::startable::{system, until};
+use tests::startable::{ended, next, system, until};
 
 const ASSIGN: &str = "admin.vm.device.block.Assign+";
 
@@ -144,9 +144,11 @@ fn of_several_that_wait_for_a_device_the_user_names_one() {
         for qube in ["work", "other"] {
             fixture.ok("admin.vm.Start", qube, "");
         }
+        // Later they would take what appears as theirs from the start.
+        ended(&fixture, "internal.AttachDevices");
         let devices = [("/qubes-block-devices/sdb/mode", "w"), ("/qubes-block-devices/sdc1/mode", "w")];
         show(&fixture, "net", &devices);
-        let question = questions.recv().unwrap();
+        let question = next(&questions);
         assert_eq!(
             (&question["targets"], &question["default_target"]),
             (&json!(["other", "work"]), &json!(""))

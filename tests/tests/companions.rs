@@ -20,6 +20,7 @@ use services::companion::qrexec::Agent;
 use services::companion::{clients, entries, memory, qrexec, qubesdb, service};
 use services::property::{Case, Context};
 use tests::companions::{install, memory_daemon, recorded, spoil};
+use tests::startable::next;
 use tests::{Fixture, fixture};
 
 type Held = BTreeMap<String, String>;
@@ -467,10 +468,10 @@ fn memory_is_held_until_it_is_given_back() {
     assert!(Grant::request(&root, &name, 5).unwrap().is_none());
     let requests = memory_daemon(&fixture, "OK\n");
     let grant = Grant::request(&root, &name, 12_345_678_901).unwrap();
-    assert_eq!(requests.recv().unwrap(), "12345678901");
+    assert_eq!(next(&requests), "12345678901");
     assert!(requests.try_recv().is_err());
     drop(grant);
-    assert_eq!(requests.recv().unwrap(), "released");
+    assert_eq!(next(&requests), "released");
 }
 
 #[test]
@@ -480,7 +481,7 @@ fn without_enough_memory_there_is_no_start() {
     let asked = || Grant::request(&root, &name, 1).map(drop).map_err(text);
     let requests = memory_daemon(&fixture, "FAIL\n");
     assert_eq!(asked(), Err("QubesMemoryError: Not enough memory to start domain 'test-vm1'".to_owned()));
-    assert_eq!([requests.recv().unwrap(), requests.recv().unwrap()], ["1", "released"]);
+    assert_eq!([next(&requests), next(&requests)], ["1", "released"]);
     let socket = fixture.path("/run/qubes/qmemman.sock");
     std::fs::remove_file(&socket).unwrap();
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
