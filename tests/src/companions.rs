@@ -48,7 +48,9 @@ pub fn database(fixture: &Fixture, qube: &str, answer: Vec<u8>) {
 /// What a running qube has written into the stand-in for its QubesDB.
 pub fn show(fixture: &Fixture, qube: &str, entries: &[(&str, &str)]) {
     let lines: String = entries.iter().map(|(key, value)| format!("{key} {value}\n")).collect();
-    std::fs::write(fixture.path(&format!("/qubesdb.{qube}")), lines).unwrap();
+    let (new, file) = (fixture.path("/qubesdb.new"), fixture.path(&format!("/qubesdb.{qube}")));
+    // At once: half of it would be another change.
+    std::fs::write(&new, lines).and_then(|()| std::fs::rename(&new, file)).unwrap();
 }
 
 /// How QubesDB tells entries: each with its key and its value, then one without.

@@ -85,15 +85,17 @@ pub fn next<T>(heard: &Receiver<T>) -> T {
     heard.recv_timeout(DEADLINE).expect("nothing is heard")
 }
 
-/// Waits until all runs of a call that were begun in the background have ended.
-pub fn ended(fixture: &Fixture, call: &str) {
+/// Waits until all runs of a call of that family that were begun in the background have ended.
+pub fn ended(fixture: &Fixture, family: &str, call: &str) {
     let root = format!("{ROOT_VARIABLE}={}", fixture.root().path("/").display());
     let is_one = |process: &Path| {
-        let has = |file: &str, part: &str| {
-            let bytes = std::fs::read(process.join(file)).unwrap_or_default();
-            bytes.split(|byte| *byte == 0).any(|own| own == part.as_bytes())
-        };
-        has("cmdline", call) && has("environ", &root)
+        let words = |file: &str| std::fs::read_to_string(process.join(file)).unwrap_or_default();
+        let program = std::fs::read_link(process.join("exe")).unwrap_or_default();
+        let (line, environment) = (words("cmdline"), words("environ"));
+        // One that was started this moment has no words yet.
+        let is_it =
+            line.is_empty() || line.starts_with(call) && environment.split('\0').any(|own| own == root);
+        program.ends_with(family) && is_it
     };
     let processes = || std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
     until(call, || !processes().any(|process| is_one(&process)));

@@ -101,6 +101,7 @@ fn a_device_that_appears_is_told_of_and_goes_to_the_one_that_waits_for_it() {
     install(&fixture);
     assign(&fixture, "net+sdb", "work", "mode='auto-attach'");
     fixture.ok("admin.vm.Start", "work", "");
+    ended(&fixture, "admin-vm-attach", "internal.AttachDevices");
     let before = fixture.events().len();
     show(&fixture, "net", &[("/qubes-block-devices/sda/mode", "w"), ("/qubes-block-devices/sdb/mode", "w")]);
     until("nothing is attached", || told(&fixture, before).len() >= 5);
@@ -145,7 +146,7 @@ fn of_several_that_wait_for_a_device_the_user_names_one() {
             fixture.ok("admin.vm.Start", qube, "");
         }
         // Later they would take what appears as theirs from the start.
-        ended(&fixture, "internal.AttachDevices");
+        ended(&fixture, "admin-vm-attach", "internal.AttachDevices");
         let devices = [("/qubes-block-devices/sdb/mode", "w"), ("/qubes-block-devices/sdc1/mode", "w")];
         show(&fixture, "net", &devices);
         let question = next(&questions);
