@@ -26,7 +26,7 @@ impl Visible {
         if caller.is_dom0() {
             return Ok(Self::All);
         }
-        let Ok(policy) = Policy::load(context.root) else { return Ok(Self::Some(BTreeSet::new())) };
+        let Some(policy) = Policy::load_or_log(context.root) else { return Ok(Self::Some(BTreeSet::new())) };
         let system = IndexedSystem::of(view, context.hypervisor)?;
         let allowed = |entry: &&Entry| {
             policy.is_plainly_allowed(&system, "admin.vm.List", "+", caller.as_str(), entry.name())

@@ -1,169 +1,179 @@
-//! Reading policy files: today's format and the older one of included service files (spec 50 §13.2, §19).
+//! Reading policy files in today's format (spec 50 §13.2).
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use super::{Action, PolicyError, Rule, Token, policy_files};
-use crate::files;
-use crate::root::Root;
+use super::source::Source;
+use super::{Action, Origin, PolicyError, Rule, Token, base_of, old};
 
-/// How deep includes may nest; a file that includes itself is refused like any other error.
+/// How deep includes may nest.
 const DEPTH: usize = 20;
+/// How many files may be included in all: so many that nobody meets it but files that include each other many times over.
+const INCLUDES: usize = 10_000;
 
-/// Which rules the lines of a file are: complete ones, or those of one service and argument.
-#[derive(Clone)]
-enum Lines {
-    Complete,
-    Of { service: Option<String>, argument: Option<String> },
-}
-
-/// What included paths count from: the directory of the top-level file, or the root if they are absolute.
-#[derive(Clone, Copy)]
-struct Base<'a> {
-    root: &'a Root,
-    directory: &'a Path,
-}
-
-impl Base<'_> {
-    fn path(self, included: &str) -> PathBuf {
-        if included.starts_with('/') { self.root.path(included) } else { self.directory.join(included) }
-    }
-}
+/// Service and argument columns; none stands for all.
+pub(super) type Columns = (Option<String>, Option<String>);
 
 /// Adds the rules of a top-level file.
-pub(super) fn file(root: &Root, path: &Path, rules: &mut Vec<Rule>) -> Result<(), PolicyError> {
-    let base = Base { root, directory: path.parent().unwrap_or(path) };
-    read(path, base, &Lines::Complete, DEPTH, rules)
+pub(super) fn file(source: &mut Source<'_>, path: &Path, rules: &mut Vec<Rule>) -> Result<(), PolicyError> {
+    let mut reader = Reader::new(source, base_of(path), rules);
+    reader.read(path, &complete)
 }
 
-fn read(
-    path: &Path,
-    base: Base<'_>,
-    lines: &Lines,
-    depth: usize,
-    rules: &mut Vec<Rule>,
-) -> Result<(), PolicyError> {
-    let unreadable = |source| PolicyError::Unreadable { path: path.to_path_buf(), source };
-    let bytes = files::read(path).map_err(unreadable)?;
-    let syntax = |line: usize, text| PolicyError::Syntax { path: path.to_path_buf(), line, text };
-    let text = String::from_utf8(bytes).map_err(|_| syntax(0, "not UTF-8"))?;
-    let depth = depth.checked_sub(1).ok_or_else(|| syntax(0, "includes nest too deep"))?;
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let at = |text| syntax(number.saturating_add(1), text);
-        match lines {
-            Lines::Complete if line.starts_with('!') => directive(line, base, depth, rules, &at)?,
-            Lines::Complete => rules.push(rule(line).map_err(at)?),
-            Lines::Of { .. } => old_line(line, base, lines, depth, rules, &at)?,
-        }
+/// Reads a file as one that is included.
+pub(super) fn included(source: &mut Source<'_>, base: &Path, path: &Path) -> Result<(), PolicyError> {
+    Reader::new(source, base, &mut Vec::new()).read(path, &complete)
+}
+
+/// What reads one line that is neither empty nor a comment.
+pub(super) type ReadLine<'f> = dyn Fn(&mut Reader<'_, '_>, &str, &Origin) -> Result<(), PolicyError> + 'f;
+
+/// Reads a top-level file and what it includes.
+pub(super) struct Reader<'a, 's> {
+    source: &'a mut Source<'s>,
+    /// What included paths count from.
+    base: &'a Path,
+    rules: &'a mut Vec<Rule>,
+    /// The files being read, each included by the one before.
+    open: Vec<PathBuf>,
+    /// How many files may still be read.
+    left: usize,
+}
+
+impl<'a, 's> Reader<'a, 's> {
+    pub(super) fn new(source: &'a mut Source<'s>, base: &'a Path, rules: &'a mut Vec<Rule>) -> Self {
+        Self { source, base, rules, open: Vec::new(), left: INCLUDES }
     }
-    Ok(())
+
+    /// Reads a file line by line.
+    pub(super) fn read(&mut self, path: &Path, line: &ReadLine<'_>) -> Result<(), PolicyError> {
+        let shown = self.source.shown(path);
+        self.enter(path).map_err(|text| syntax(&Origin::new(&shown, 0), text))?;
+        let bytes = self.source.read(path)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| syntax(&Origin::new(&shown, 0), "not UTF-8"))?;
+        for (number, content) in text.lines().enumerate() {
+            let content = content.trim();
+            if !content.is_empty() && !content.starts_with('#') {
+                line(self, content, &Origin::new(&shown, number.saturating_add(1)))?;
+            }
+        }
+        self.open.pop();
+        Ok(())
+    }
+
+    fn enter(&mut self, path: &Path) -> Result<(), &'static str> {
+        self.left = self.left.checked_sub(1).ok_or("too many files are included")?;
+        if self.open.iter().any(|open| open == path) {
+            return Err("the file includes itself");
+        } else if self.open.len() >= DEPTH {
+            return Err("includes nest too deep");
+        }
+        self.open.push(path.to_owned());
+        Ok(())
+    }
+
+    /// Reads a file that a line includes, which is an error of the line where there is none.
+    pub(super) fn include(
+        &mut self,
+        path: &str,
+        line: &ReadLine<'_>,
+        at: &Origin,
+    ) -> Result<(), PolicyError> {
+        let path = self.path(path);
+        self.read(&path, line).map_err(|error| included_at(at, error))
+    }
+
+    fn path(&self, included: &str) -> PathBuf {
+        if included.starts_with('/') { self.source.root.path(included) } else { self.base.join(included) }
+    }
+
+    fn include_directory(&mut self, path: &str, at: &Origin) -> Result<(), PolicyError> {
+        let directory = self.path(path);
+        let names = self.source.policy_files(&directory).map_err(|error| included_at(at, error))?;
+        for name in names {
+            self.read(&directory.join(name), &complete)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn add(&mut self, rule: Rule) {
+        self.rules.push(rule);
+    }
 }
 
-fn directive(
-    line: &str,
-    base: Base<'_>,
-    depth: usize,
-    rules: &mut Vec<Rule>,
-    at: &dyn Fn(&'static str) -> PolicyError,
-) -> Result<(), PolicyError> {
+/// What is wrong inside an included file is told there; what is wrong with including it, at the line that does.
+fn included_at(at: &Origin, error: PolicyError) -> PolicyError {
+    match error {
+        PolicyError::Unreadable { .. } => {
+            PolicyError::Included { path: at.file().into(), line: at.line(), cause: Box::new(error) }
+        }
+        other => other,
+    }
+}
+
+pub(super) fn syntax(at: &Origin, text: &'static str) -> PolicyError {
+    PolicyError::Syntax { path: at.file().into(), line: at.line(), text }
+}
+
+/// A line of today's format.
+fn complete(reader: &mut Reader<'_, '_>, line: &str, at: &Origin) -> Result<(), PolicyError> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     match words.as_slice() {
-        ["!include", path] => read(&base.path(path), base, &Lines::Complete, depth, rules),
-        ["!include-dir", path] => {
-            let directory = base.path(path);
-            for name in policy_files(&directory)? {
-                read(&directory.join(name), base, &Lines::Complete, depth, rules)?;
-            }
+        ["!include", path] => reader.include(path, &complete, at),
+        ["!include-dir", path] => reader.include_directory(path, at),
+        ["!include-service", service, argument, path] => {
+            let columns = columns(service, argument).map_err(|text| syntax(at, text))?;
+            reader.include(path, &old::lines_of(&columns), at)
+        }
+        ["!compat-4.0"] => old::compat(reader.source, reader.rules),
+        [directive, ..] if directive.starts_with('!') => Err(syntax(at, "unknown directive")),
+        words => {
+            reader.add(rule(words, at).map_err(|text| syntax(at, text))?);
             Ok(())
         }
-        ["!include-service", service, argument, path] => {
-            let (service, argument) = call(service, argument).map_err(at)?;
-            read(&base.path(path), base, &Lines::Of { service, argument }, depth, rules)
-        }
-        ["!compat-4.0"] => compat(base, rules),
-        _ => Err(at("unknown directive")),
     }
-}
-
-/// The directory of the 4.0 format, which may be missing.
-fn compat(base: Base<'_>, rules: &mut Vec<Rule>) -> Result<(), PolicyError> {
-    let directory = base.root.path("/etc/qubes-rpc/policy");
-    let base = Base { directory: &directory, ..base };
-    let unreadable = |source| PolicyError::Unreadable { path: directory.clone(), source };
-    let is_ours = |name: &String| {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+".contains(&byte);
-        let kept = [".rpmsave", ".rpmnew", ".swp"].iter().all(|suffix| !name.ends_with(suffix));
-        kept && !name.starts_with('.') && name.bytes().all(legal) && directory.join(name).is_file()
-    };
-    let mut names: Vec<String> =
-        files::list(&directory).map_err(unreadable)?.into_iter().filter(is_ours).collect();
-    names.sort_by_key(|name| match name.split_once('+') {
-        Some((service, argument)) => (service.to_owned(), false, argument.to_owned()),
-        None => (name.clone(), true, String::new()),
-    });
-    for name in names {
-        let (service, argument) = match name.split_once('+') {
-            Some((service, argument)) => (service.to_owned(), Some(format!("+{argument}"))),
-            None => (name.clone(), None),
-        };
-        let lines = Lines::Of { service: Some(service.clone()), argument: argument.clone() };
-        read(&directory.join(&name), base, &lines, DEPTH, rules)?;
-        if argument.is_some() {
-            rules.extend([Token::AnyVm, Token::AdminVm].map(|target| Rule {
-                service: Some(service.clone()),
-                argument: argument.clone(),
-                source: Token::AnyVm,
-                target,
-                action: Action::Deny,
-                redirect: None,
-                autostart: true,
-            }));
-        }
-    }
-    Ok(())
 }
 
 /// `SERVICE ARGUMENT SOURCE TARGET ACTION [PARAM…]`.
-fn rule(line: &str) -> Result<Rule, &'static str> {
-    let words: Vec<&str> = line.split_ascii_whitespace().collect();
-    let [service, argument, source, target, action, parameters @ ..] = words.as_slice() else {
-        return Err("a rule needs five words");
-    };
-    let (service, argument) = call(service, argument)?;
-    build(service, argument, source, target, action, parameters)
+fn rule(words: &[&str], at: &Origin) -> Result<Rule, &'static str> {
+    let [service, argument, rest @ ..] = words else { return Err("a rule needs five words") };
+    let columns = columns(service, argument)?;
+    build(&columns, rest, at)?.ok_or("a rule needs five words")
 }
 
-fn build(
-    service: Option<String>,
-    argument: Option<String>,
-    source: &str,
-    target: &str,
-    action: &str,
-    parameters: &[&str],
-) -> Result<Rule, &'static str> {
+/// The rule of `SOURCE TARGET ACTION [PARAM…]`; nothing where a word is missing.
+pub(super) fn build(
+    (service, argument): &Columns,
+    words: &[&str],
+    at: &Origin,
+) -> Result<Option<Rule>, &'static str> {
+    let [source, target, action, parameters @ ..] = words else { return Ok(None) };
     let source = Token::parse(source, false).ok_or("invalid source")?;
     let target = Token::parse(target, true).ok_or("invalid target")?;
-    let action = match action {
-        "allow" => Action::Allow,
-        "ask" => Action::Ask,
-        "deny" => Action::Deny,
-        _ => return Err("invalid action"),
-    };
+    let action = Action::parse(action).ok_or("invalid action")?;
     let given = check_parameters(action, parameters)?;
     let value = |key| given.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
-    let redirect = value("target").map(str::to_owned);
-    if action == Action::Allow && target == Token::Default && redirect.is_none() {
+    let text = |key| value(key).map(str::to_owned);
+    if action == Action::Allow && target == Token::Default && value("target").is_none() {
         return Err("allow for @default needs target=");
     }
-    let autostart = value("autostart") != Some("no");
-    Ok(Rule { service, argument, source, target, action, redirect, autostart })
+    Ok(Some(Rule {
+        origin: at.clone(),
+        service: service.clone(),
+        argument: argument.clone(),
+        source,
+        target,
+        action,
+        redirect: text("target"),
+        default_target: text("default_target"),
+        user: text("user"),
+        autostart: value("autostart") != Some("no"),
+        notify: value("notify").map(|value| value == "yes"),
+    }))
 }
 
 /// Service and argument columns; the star is nothing.
-fn call(service: &str, argument: &str) -> Result<(Option<String>, Option<String>), &'static str> {
+fn columns(service: &str, argument: &str) -> Result<Columns, &'static str> {
     let legal = |text: &str, extra: &[u8]| {
         text.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))
     };
@@ -189,7 +199,7 @@ fn check_parameters<'a>(
         Action::Ask => &["target", "default_target", "user", "autostart", "notify"],
         Action::Deny => &["notify"],
     };
-    let mut given = Vec::new();
+    let mut given: Vec<(&str, &str)> = Vec::new();
     for parameter in parameters {
         let (key, value) = parameter.split_once('=').ok_or("parameter without =")?;
         let is_switch = matches!(key, "autostart" | "notify");
@@ -213,27 +223,20 @@ fn is_redirect(value: &str) -> bool {
     matches!(token, Some(Token::Qube(_) | Token::AdminVm | Token::DispVm | Token::DispVmOf(_)))
 }
 
-/// `SOURCE TARGET ACTION[,PARAM…]`, or an include for the same service.
-fn old_line(
-    line: &str,
-    base: Base<'_>,
-    lines: &Lines,
-    depth: usize,
-    rules: &mut Vec<Rule>,
-    at: &dyn Fn(&'static str) -> PolicyError,
-) -> Result<(), PolicyError> {
-    let Lines::Of { service, argument } = lines else { return Ok(()) };
-    let line = line.replace('$', "@");
-    let included = line.strip_prefix("@include:").or_else(|| line.strip_prefix("!include "));
-    if let Some(path) = included {
-        return read(&base.path(path.trim()), base, lines, depth, rules);
+/// The one rule that a file implies as a whole.
+pub(super) fn implied(file: &Rc<str>, columns: &Columns, target: Token) -> Rule {
+    let (service, argument) = columns.clone();
+    Rule {
+        origin: Origin::new(file, 0),
+        service,
+        argument,
+        source: Token::AnyVm,
+        target,
+        action: Action::Deny,
+        redirect: None,
+        default_target: None,
+        user: None,
+        autostart: true,
+        notify: None,
     }
-    let separators = |character: char| character == ',' || character.is_ascii_whitespace();
-    let words: Vec<&str> = line.split(separators).filter(|word| !word.is_empty()).collect();
-    let [source, target, action, parameters @ ..] = words.as_slice() else {
-        return Err(at("a rule needs three words"));
-    };
-    let rule = build(service.clone(), argument.clone(), source, target, action, parameters).map_err(at)?;
-    rules.push(rule);
-    Ok(())
 }

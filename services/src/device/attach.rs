@@ -9,7 +9,7 @@ use common::failure::{Exception, Failure, Refusal};
 use common::hypervisor;
 use common::model::{Device, Qube};
 use common::names::{ANY, Decoded, DeviceName, Interface, Mode, QubeName, UNKNOWN_IDENTITY, Wish};
-use common::policy::{IndexedSystem, Policy};
+use common::policy::{IndexedSystem, Policy, Question};
 use common::quote::quote;
 use common::store::Store;
 
@@ -145,11 +145,13 @@ impl<'a> Frontend<'a> {
     /// Whoever may attach a device need not be one who may assign it.
     fn check_may_assign(&self, caller: &QubeName, call: &str, device: &DeviceName) -> Result<(), Failure> {
         let may = || {
-            let policy = Policy::load(self.context.root).ok()?;
+            let policy = Policy::load_or_log(self.context.root)?;
             let view = self.store.read_one().ok()?;
             let system = IndexedSystem::of(&view, self.context.hypervisor).ok()?;
             let argument = format!("+{}", device.to_argument());
-            Some(policy.is_plainly_allowed(&system, call, &argument, caller.as_str(), self.name.as_str()))
+            let (source, target) = (caller.as_str(), self.name.as_str());
+            let question = Question { service: call, argument: &argument, source, target, relay: None };
+            Some(policy.decide_and_log(&system, &question))
         };
         if caller.is_dom0() || may() == Some(true) {
             return Ok(());

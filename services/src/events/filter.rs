@@ -47,8 +47,8 @@ impl Filter {
         };
         let store = Store::at(&self.root);
         let (view, hypervisor) = (store.glance(), Published::at(&self.root));
-        let (Ok(policy), Ok(now), Ok(index)) =
-            (Policy::load(&self.root), IndexedSystem::of(&view, &hypervisor), view.index())
+        let (Some(policy), Ok(now), Ok(index)) =
+            (Policy::load_or_log(&self.root), IndexedSystem::of(&view, &hypervisor), view.index())
         else {
             return Vec::new();
         };

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::path::Path;
 
 use common::model::Class;
-use common::policy::{Policy, SystemInfo};
+use common::policy::{self, Action, Policy, Question, Reason, Rule, SystemInfo, Verdict};
 use common::root::Root;
 
 /// The bytes are up to three files: a complete one, one to include, and one of the 4.0 format.
@@ -53,8 +53,9 @@ fn load(folder: &Path, files: &[&str]) -> Option<Policy> {
     Policy::load(&Root::at(folder)).ok()
 }
 
-fn shown(policy: &Policy) -> String {
-    format!("{policy:?}")
+/// The rules, wherever they stand.
+fn shown(policy: &Policy) -> Vec<String> {
+    policy.rules().iter().map(ToString::to_string).collect()
 }
 
 /// The same lines with other white space, comments and empty lines.
@@ -72,14 +73,37 @@ fn check_decisions(folder: &Path, files: &[&str], policy: &Policy) {
     let mut all = files.to_vec();
     all[0] = &denied;
     let denying = load(folder, &all).unwrap();
+    policy::lint(policy, Some(&Three));
     for service in ["admin.vm.List", "svc", "other"] {
         for argument in ["+", "+arg"] {
             for source in ["work", "dom0", "uuid:2", "nosuch"] {
                 for target in ["work", "dom0", "@default", "@dispvm", "@dispvm:base", "@adminvm", "", "@x"] {
-                    policy.is_plainly_allowed(&Three, service, argument, source, target);
-                    assert!(!denying.is_plainly_allowed(&Three, service, argument, source, target));
+                    let question = Question { service, argument, source, target, relay: None };
+                    check_decision(policy, &question);
+                    assert!(!denying.may_allow(&Three, &question));
                 }
             }
+        }
+    }
+}
+
+/// Only a rule allows or asks, one that does so, and nobody is sent back to itself; a refusal has its reason.
+fn check_decision(policy: &Policy, question: &Question<'_>) {
+    let decision = policy.decide(&Three, question);
+    let action = decision.rule.map(Rule::action);
+    match decision.verdict {
+        Verdict::Allow(place) => {
+            assert_eq!(action, Some(Action::Allow));
+            assert!(place.target != question.source && !place.target.is_empty());
+        }
+        Verdict::Ask { candidates, default } => {
+            assert_eq!(action, Some(Action::Ask));
+            assert!(!candidates.is_empty() && !candidates.iter().any(|target| target == question.source));
+            assert!(default.is_none_or(|target| candidates.contains(&target)));
+        }
+        Verdict::Deny(reason) => {
+            assert_eq!(action == Some(Action::Deny), reason == Reason::Rule);
+            assert!(!reason.to_string().is_empty());
         }
     }
 }
@@ -88,6 +112,10 @@ fn check_decisions(folder: &Path, files: &[&str], policy: &Policy) {
 struct Three;
 
 impl SystemInfo for Three {
+    fn names(&self) -> Vec<String> {
+        ["dom0", "base", "work"].map(str::to_owned).to_vec()
+    }
+
     fn class(&self, name: &str) -> Option<Class> {
         match name {
             "dom0" => Some(Class::AdminVM),
@@ -114,5 +142,21 @@ impl SystemInfo for Three {
 
     fn is_running(&self, name: &str) -> bool {
         name == "work"
+    }
+
+    fn is_internal(&self, _: &str) -> bool {
+        false
+    }
+
+    fn guivm(&self, name: &str) -> Option<String> {
+        (name == "work").then(|| "dom0".to_owned())
+    }
+
+    fn relayvm(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn transport_rpc(&self, _: &str) -> Option<String> {
+        None
     }
 }

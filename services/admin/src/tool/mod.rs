@@ -10,6 +10,7 @@ mod gateway;
 mod init;
 mod man;
 mod out;
+mod policy;
 mod power;
 mod progress;
 mod reply;
@@ -119,6 +120,8 @@ enum Command {
     ///
     /// Each connection gets a process of its own. A unit of systemd starts this when somebody calls.
     Gateway(gateway::Gateway),
+    /// Test and check the policy of qrexec.
+    Policy(policy::Policy),
     /// Print changes as they happen.
     Events(events::Events),
     /// Print every call with the executable that serves it.
@@ -169,6 +172,7 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::ShutdownAll(shutdown) => shutdown_all::run(shutdown, root),
         Command::CleanUp => power::clean_up(root),
         Command::Gateway(gateway) => gateway::run(gateway, root),
+        Command::Policy(policy) => policy::run(policy, root),
         Command::Events(events) => events::run(events, root),
         Command::Methods => methods(),
         Command::Completions { shell } => complete::print_script(shell),
