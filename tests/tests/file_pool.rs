@@ -240,6 +240,32 @@ fn a_start_killed_between_its_mappings_leaves_none_after_its_stop() {
 }
 
 #[test]
+fn loop_devices_of_a_killed_start_are_given_up_by_its_stop() {
+    for (qube, left) in [("base", 1), ("base", 2), ("app", 1), ("app", 2), ("app", 3)] {
+        let fixture = fixture();
+        let root = volume(&fixture, qube, "root");
+        start(&fixture, &root);
+        let own = format!("appvms/app/{}-cow.img", root.name);
+        let files = [format!("{ROOT}.img"), format!("{ROOT}-cow.img"), own];
+        let losetup = fixture.path("/usr/sbin/losetup");
+        for name in &files[..left] {
+            let mut attach = std::process::Command::new(&losetup);
+            let attached =
+                attach.args(["--find", "--nooverlap", "--show"]).arg(file(&fixture, name)).output();
+            assert!(attached.unwrap().status.success(), "{name}");
+        }
+        commands(&fixture, "mapper");
+        stop(&fixture, &root);
+        let loops = std::fs::read_dir(fixture.path("/sys/block")).unwrap();
+        let is_attached = |device: &PathBuf| device.join("loop").exists();
+        let loops: Vec<PathBuf> = loops.map(|device| device.unwrap().path()).filter(is_attached).collect();
+        assert_eq!(loops, [""; 0].map(PathBuf::from), "{qube} {left}");
+        let detached = commands(&fixture, "mapper");
+        assert_eq!(detached.iter().filter(|said| said.starts_with("losetup --detach")).count(), left);
+    }
+}
+
+#[test]
 fn a_mapping_that_was_made_by_half_hinders_no_start() {
     for has_table in [true, false] {
         let fixture = fixture();

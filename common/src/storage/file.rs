@@ -70,7 +70,7 @@ impl File {
         let (image, store) = (self.source(volume), self.source_file(volume, STORE));
         let own = self.image(volume, STORE);
         let _lock = self.mapper.lock()?;
-        self.mapper.unmap_snapshot(&own)?;
+        self.mapper.unmap_snapshot(&image, &store, &own)?;
         self.need_store(&store, &image)?;
         files::remove(&own).map_err(StorageError::io("starting a volume"))?;
         self.need_store(&own, &image)?;
@@ -83,7 +83,7 @@ impl File {
             return Ok(());
         }
         let _lock = self.mapper.lock()?;
-        self.mapper.unmap_origin(&image)?;
+        self.mapper.unmap_origin(&image, &store)?;
         if volume.rw {
             return self.commit(volume, &image, &store);
         }
@@ -112,7 +112,7 @@ impl File {
             return Ok(());
         }
         let _lock = self.mapper.lock()?;
-        self.mapper.unmap_snapshot(&own)?;
+        self.mapper.unmap_snapshot(&self.source(volume), &self.source_file(volume, STORE), &own)?;
         files::remove(&own).map_err(StorageError::io("stopping a volume"))
     }
 

@@ -7,13 +7,14 @@
 //! ```
 //! Each part is `<device>:<inode>` of a file. A store is a sparse file of copied blocks. Loop devices lie between the files
 //! and the mappings; they are given up as soon as a mapping uses them, and the system keeps them for as long as it does. All is
-//! done under one lock, so that nobody counts on what another is taking down.
+//! done under one lock, so that nobody counts on what another is taking down, and a loop device that nobody has given up is
+//! one that a killed program left.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::StorageError;
+use super::{StorageError, loop_device};
 use crate::root::Root;
 use crate::store::{LifecycleGuard, lock_file};
 use crate::{files, run};
@@ -161,19 +162,33 @@ impl Mapper {
     }
 
     /// Takes down the mapping of an image for its owner, and those of states of before that nobody uses.
-    pub(super) fn unmap_origin(&self, image: &Path) -> Done {
+    pub(super) fn unmap_origin(&self, image: &Path, store: &Path) -> Done {
         if let Some(origin) = self.origin(image)? {
             self.remove(&origin)?;
         }
-        self.remove_useless()
+        self.remove_useless()?;
+        self.give_up_loops(&[image, store])
     }
 
-    /// Takes down the mapping whose changes a store has, and what it was made over if that has become useless.
-    pub(super) fn unmap_snapshot(&self, own: &Path) -> Done {
+    /// Takes down the mapping whose changes `own` has, and what it was made over if that has become useless.
+    pub(super) fn unmap_snapshot(&self, image: &Path, store: &Path, own: &Path) -> Done {
         if let Some(snapshot) = self.snapshot(own)? {
             self.remove(&snapshot)?;
         }
-        self.remove_useless()
+        self.remove_useless()?;
+        self.give_up_loops(&[image, store, own])
+    }
+
+    /// Gives up the loop devices over files that a killed program left before a mapping used them, or after.
+    fn give_up_loops(&self, files: &[&Path]) -> Done {
+        let devices = self.root.path(loop_device::DEVICES);
+        for file in files {
+            let left = loop_device::over(&devices, file).map_err(StorageError::io("listing loop devices"))?;
+            for name in left.iter().filter(|name| !loop_device::goes_by_itself(&devices, name)) {
+                self.run(LOSETUP, &["--detach", &self.root.path("/dev").join(name).display().to_string()])?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes down the states of before that nothing is made over and whose image has no owner's mapping, those of a killed

@@ -52,7 +52,22 @@ impl Machine {
                 }
             }
         };
+        let told = self.told_of(&device);
+        fs::create_dir_all(&told).unwrap();
+        fs::write(told.join("backing_file"), format!("{}\n", file.display())).unwrap();
+        fs::write(told.join("autoclear"), "0\n").unwrap();
         println!("{}", device.display());
+    }
+
+    /// Nobody uses a loop device of ours: what is made over one is made over its file.
+    fn detach(&self, device: &Path) {
+        fs::remove_file(device).unwrap();
+        fs::remove_dir_all(self.told_of(device)).unwrap();
+    }
+
+    /// What the system tells of a loop device.
+    fn told_of(&self, device: &Path) -> PathBuf {
+        self.root.join("sys/block").join(device.file_name().unwrap()).join("loop")
     }
 
     fn create(&self, name: &str, table: &str) {
@@ -109,7 +124,7 @@ fn main() {
     let words: Vec<&str> = arguments[1..].iter().map(String::as_str).collect();
     match words[..] {
         ["--find", "--nooverlap", "--show", file] => machine.attach(file.as_ref()),
-        ["--detach", device] => fs::remove_file(device).unwrap(),
+        ["--detach", device] => machine.detach(device.as_ref()),
         ["create", name, "--verifyudev", "--table", table] => machine.create(name, table),
         ["remove", "--retry", "--verifyudev", name] | ["remove", "--verifyudev", name] => {
             machine.remove(name)
