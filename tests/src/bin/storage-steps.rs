@@ -1,12 +1,17 @@
 //! Starts or stops the storage of a qube as its domain's start and stop do: `storage-steps start|stop QUBE`. A start prints
-//! each volume and its device. For the emulated machines, where the system's own programs do the work.
+//! each volume and its device. `storage-steps places start|stop QUBE` does it too and prints at how many places it could be
+//! killed, `storage-steps kill PLACE start|stop QUBE` kills it there. For the emulated machines, where the system's own
+//! programs do the work.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::disallowed_macros,
+    clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     reason = "test code"
 )]
+
+use std::process::{Command, Stdio};
 
 use common::hypervisor::Published;
 use common::root::Root;
@@ -14,9 +19,25 @@ use common::storage;
 use common::store::Store;
 use services::property::Context;
 use services::volume::with_volumes_named;
+use tests::stepper::{Trouble, run, system_calls};
 
 fn main() {
     let words: Vec<String> = std::env::args().collect();
+    match words[1].as_str() {
+        "places" => println!("{}", 2 * system_calls(another(&words[2..])).len()),
+        "kill" => drop(run(another(&words[3..]), Trouble::Kill(words[2].parse().unwrap()))),
+        _ => step(&words),
+    }
+}
+
+/// This program, asked for something else.
+fn another(words: &[String]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(words).stdin(Stdio::null());
+    command
+}
+
+fn step(words: &[String]) {
     let root = Root::from_environment();
     let (store, hypervisor) = (Store::at(&root), Published::at(&root));
     let view = store.read().unwrap();
