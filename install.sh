@@ -18,7 +18,7 @@ units=/usr/lib/systemd/system
 wanted="sysinit.target/qubes-admin-boot.service multi-user.target/qubes-admin-qubes.service \
 multi-user.target/qubes-admin-preload.service"
 # What only executables of ours start.
-internal="qubes-run admin-suspend admin-system-info admin-vm-preload"
+internal="qubes-run qubes-constraints admin-suspend admin-system-info admin-vm-preload"
 built=
 domain=
 

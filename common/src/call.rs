@@ -5,9 +5,10 @@ use std::ffi::c_int;
 use crate::event::Event;
 use crate::failure::{Exception, Failure, Refusal};
 use crate::hypervisor::Hypervisor;
-use crate::model::Class;
+use crate::model::{Class, Qube};
 use crate::names::QubeName;
-use crate::permission::{self, Facts};
+use crate::permission::{Facts, Judge};
+use crate::quota::Quota;
 use crate::root::Root;
 use crate::storage::import;
 use crate::store::{Store, Txn, View};
@@ -147,6 +148,11 @@ impl Row {
         matches!(self.scope, Scope::Guests)
     }
 
+    /// Whether the call concerns the whole system.
+    pub const fn is_global(&self) -> bool {
+        matches!(self.scope, Scope::Global)
+    }
+
     /// Whether only this machine's own programs may make the call.
     pub const fn is_internal(&self) -> bool {
         matches!(self.scope, Scope::Internal)
@@ -177,6 +183,16 @@ pub struct Parties {
     pub destination: QubeName,
     /// Its class.
     pub class: Class,
+    /// Whether some constraint of the administrator's is about the caller.
+    pub is_constrained: bool,
+}
+
+impl Parties {
+    /// The same caller and another destination.
+    #[must_use]
+    pub fn on(&self, qube: &Qube) -> Self {
+        Self { destination: qube.name.clone(), class: qube.class, ..self.clone() }
+    }
 }
 
 /// What a call gets to sanitise.
@@ -305,14 +321,14 @@ impl<C: Call> Sanitised<C> {
         Ok(Self { parties: received.parties.clone(), input: C::sanitise(received)? })
     }
 
-    /// Runs stage 2: the built-in rules on sanitised values only.
+    /// Runs stage 2: the built-in rules and the administrator's constraints, on sanitised values only.
     ///
     /// # Errors
     /// `PermissionDenied`.
-    pub fn authorise(self) -> Result<Granted<C>, Refusal> {
+    pub fn authorise(self, judge: &dyn Judge) -> Result<Granted<C>, Refusal> {
         let values = C::facts(&self.input);
-        permission::check(&Facts { row: &C::ROW, parties: &self.parties, values: &values })?;
-        Ok(Granted { parties: self.parties, input: self.input })
+        let quota = judge.judge(&Facts { row: &C::ROW, parties: &self.parties, values: &values })?;
+        Ok(Granted { parties: self.parties, quota, input: self.input })
     }
 }
 
@@ -321,11 +337,12 @@ impl<C: Call> Sanitised<C> {
 /// ```compile_fail
 /// # use common::call::*;
 /// fn forged<C: Call>(parties: Parties, input: C::Input) -> Granted<C> {
-///     Granted { parties, input } // the fields are private
+///     Granted { parties, quota: Default::default(), input } // the fields are private
 /// }
 /// ```
 pub struct Granted<C: Call> {
     parties: Parties,
+    quota: Quota,
     input: C::Input,
 }
 
@@ -345,6 +362,24 @@ impl<C: Call> Granted<C> {
         &self.parties
     }
 
+    /// What the caller may use up, which each change is held to. What it may get without one, the call sees to.
+    pub fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// Refuses what makes a volume larger before the store knows, where the caller's bytes are limited.
+    ///
+    /// # Errors
+    /// `PermissionDenied`.
+    pub fn check_growth(&self, from: u64, to: u64) -> Result<(), Refusal> {
+        let is_fine = !self.quota.limits_bytes() || to <= from;
+        if is_fine {
+            Ok(())
+        } else {
+            Err(Refusal::denied("under a quota of bytes only a resize makes a volume larger"))
+        }
+    }
+
     /// What sanitising made of argument and payload.
     pub fn input(&self) -> &C::Input {
         &self.input
@@ -357,12 +392,24 @@ pub struct World<'s> {
     store: &'s Store,
     view: View<'s>,
     hypervisor: &'s dyn Hypervisor,
+    judge: &'s dyn Judge,
 }
 
 impl<'s> World<'s> {
-    /// The world as seen through an open view.
-    pub fn new(root: &'s Root, store: &'s Store, view: View<'s>, hypervisor: &'s dyn Hypervisor) -> Self {
-        Self { root, store, view, hypervisor }
+    /// The world as seen through an open view, and who grants calls in it.
+    pub fn new(
+        root: &'s Root,
+        store: &'s Store,
+        view: View<'s>,
+        hypervisor: &'s dyn Hypervisor,
+        judge: &'s dyn Judge,
+    ) -> Self {
+        Self { root, store, view, hypervisor, judge }
+    }
+
+    /// Who grants calls.
+    pub fn judge(&self) -> &'s dyn Judge {
+        self.judge
     }
 
     /// Where things lie.
@@ -409,7 +456,7 @@ impl<'s> World<'s> {
     /// What `change` refuses with, or what the store says.
     pub fn change<C: Call, T>(
         &mut self,
-        _granted: &Granted<C>,
+        granted: &Granted<C>,
         change: impl FnOnce(&mut Txn<'s>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         const {
@@ -417,13 +464,20 @@ impl<'s> World<'s> {
         }
         let mut txn = self.store.write()?;
         let outcome = change(&mut txn);
-        if outcome.is_ok() {
+        self.end(txn, &granted.parties.caller, granted.quota, outcome.is_ok())?;
+        outcome
+    }
+
+    /// Makes a change take effect that succeeded and keeps to its caller's quota; of another only its events.
+    fn end(&self, txn: Txn<'s>, caller: &QubeName, quota: Quota, succeeded: bool) -> Result<(), Failure> {
+        let within = if succeeded { quota.check(caller, &txn, self.store) } else { Ok(()) };
+        if succeeded && within.is_ok() {
             txn.commit()?
         } else {
             txn.refuse()?
         }
         import::announce_abandoned(self.store);
-        outcome
+        within
     }
 
     /// Publishes an event that goes with no change of the state.
@@ -454,7 +508,7 @@ pub const fn entry<C: Call>() -> Entry {
 
 fn run<C: Call>(received: &Received, world: &mut World<'_>) -> Result<Reply, Failure> {
     let sanitised = Sanitised::<C>::new(received)?;
-    let granted = sanitised.authorise()?;
+    let granted = sanitised.authorise(world.judge)?;
     C::act(granted, world).map(Into::into)
 }
 

@@ -1,7 +1,10 @@
-//! Stage 2: the built-in rules (spec 10 §8.1) and the filter of lists by policy.
+//! Stage 2: the built-in rules (spec 10 §8.1), then the administrator's constraints.
 
 use crate::call::{Parties, Row, Values};
+use crate::constraint;
 use crate::failure::Refusal;
+use crate::quota::Quota;
+use crate::root::Root;
 
 /// What a rule sees: sanitised values only.
 pub struct Facts<'a> {
@@ -37,7 +40,26 @@ const RULES: [Rule; 2] = [
     },
 ];
 
-/// Checks a call against every rule.
+/// Who decides in stage 2.
+pub trait Judge {
+    /// Grants a call, and what it may use up.
+    ///
+    /// # Errors
+    /// `PermissionDenied`.
+    fn judge(&self, facts: &Facts<'_>) -> Result<Quota, Refusal>;
+}
+
+/// The rules and constraints of a root.
+pub struct Rules<'a>(pub &'a Root);
+
+impl Judge for Rules<'_> {
+    fn judge(&self, facts: &Facts<'_>) -> Result<Quota, Refusal> {
+        check(facts)?;
+        if facts.parties.is_constrained { constraint::verdict(self.0, facts) } else { Ok(Quota::default()) }
+    }
+}
+
+/// Checks a call against every built-in rule.
 ///
 /// # Errors
 /// `PermissionDenied` with the first refusing rule's text.

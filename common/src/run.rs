@@ -98,8 +98,22 @@ fn desktop_user() -> Option<String> {
 /// # Errors
 /// As [`as_root`].
 pub fn of_ours(root: &Root, name: &str, arguments: &[&str], deadline: Duration) -> io::Result<Finished> {
+    of_ours_told(root, name, arguments, "", deadline)
+}
+
+/// The same with a text on its standard input.
+///
+/// # Errors
+/// As [`as_root`].
+pub fn of_ours_told(
+    root: &Root,
+    name: &str,
+    arguments: &[&str],
+    input: &str,
+    deadline: Duration,
+) -> io::Result<Finished> {
     let variables = [(ROOT_VARIABLE, root.path("/").display().to_string())];
-    captured(&[], &ours(root, name)?, arguments, &variables, None, deadline)
+    captured(&[], &ours(root, name)?, arguments, &variables, Some(input), deadline)
 }
 
 /// The same with a descriptor of ours as its standard input, which it keeps open for as long as it runs, and with our log.

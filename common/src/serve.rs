@@ -7,10 +7,12 @@ use crate::call::{
     Destination, Entry, Family, Parties, Presence, Received, Reply, Row, World, no_such_domain,
     no_such_method,
 };
+use crate::constraint::{self, Standing};
 use crate::failure::{Exception, Failure};
 use crate::hypervisor::Published;
 use crate::log;
 use crate::names::{Ascii, QubeName, QubeUuid};
+use crate::permission::{Judge, Rules};
 use crate::quote::quote;
 use crate::reply;
 use crate::request::{self, Request};
@@ -107,6 +109,14 @@ fn is_debugging(root: &Root) -> bool {
 }
 
 fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Failure> {
+    judged(family, request, root, &Rules(root))
+}
+
+/// Makes a call that another than the root's own rules may grant.
+///
+/// # Errors
+/// The call's.
+pub fn judged(family: &Family, request: &Request, root: &Root, judge: &dyn Judge) -> Result<Reply, Failure> {
     let store = Store::at(root);
     let access = known(family, request).map_or(Access::ReadOne, |entry| entry.row.access);
     let view = match access {
@@ -115,6 +125,11 @@ fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Fail
     };
     let caller = resolve(&request.source, &view, &store)?;
     let destination = resolve(&request.destination, &view, &store)?;
+    let method = request.method.sanitise::<Ascii>().map_err(|_| hidden_bytes());
+    let is_constrained = match constraint::standing(root, &caller, method?.as_str(), &destination) {
+        Standing::Unseen => return Err(absent(&request.destination)),
+        standing => standing == Standing::Constrained,
+    };
     let argument = ascii(&request.argument)?;
     let entry = match known(family, request) {
         Some(entry) => entry,
@@ -122,14 +137,14 @@ fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Fail
     };
     let class = view.qube(&destination)?.ok_or_else(|| no_such_domain(destination.as_str()))?.class;
     let received = Received {
-        parties: Parties { caller, destination, class },
+        parties: Parties { caller, destination, class, is_constrained },
         argument,
         payload: Untrusted::copy_of(&request.payload),
         is_streamed: request.is_streamed,
     };
     check_shape(&entry.row, &received)?;
     let hypervisor = Published::at(root);
-    (entry.run)(&received, &mut World::new(root, &store, view, &hypervisor))
+    (entry.run)(&received, &mut World::new(root, &store, view, &hypervisor, judge))
 }
 
 /// The call that a request is for, if its payload comes the way the call takes it.
@@ -150,6 +165,11 @@ fn hidden_bytes() -> Failure {
 fn ascii(argument: &Untrusted) -> Result<Untrusted, Failure> {
     argument.sanitise::<Ascii>().map_err(|_| hidden_bytes())?;
     Ok(Untrusted::copy_of(argument))
+}
+
+/// What whoever names a qube is told that is not there, or not for them.
+fn absent(party: &Untrusted) -> Failure {
+    party.sanitise::<Ascii>().map_or_else(|_| hidden_bytes(), |text| no_such_domain(text.as_str()))
 }
 
 /// Finds a qube by name or `uuid:…` (spec 10 §1.2).

@@ -3,6 +3,7 @@
 use common::call::Family;
 
 pub mod companion;
+pub mod constraints;
 pub mod creator;
 pub mod device;
 pub mod domain;

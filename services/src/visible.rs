@@ -1,4 +1,5 @@
-//! Which qubes a caller sees in lists: dom0 all, any other those that policy plainly allows it to list.
+//! Which qubes a caller sees in lists: dom0 all, any other those that policy plainly allows it to list and that are there for
+//! it by the administrator's constraints.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +8,7 @@ use common::names::QubeName;
 use common::policy::{IndexedSystem, Policy};
 use common::store::{Entry, View};
 
+use crate::constraints::Constraints;
 use crate::property::Context;
 
 /// The qubes one caller sees.
@@ -18,11 +20,16 @@ pub enum Visible {
 }
 
 impl Visible {
-    /// Asks policy about each qube. Where policy cannot be read, nothing is visible.
+    /// Asks policy and constraints about each qube. Where policy cannot be read, nothing is visible.
     ///
     /// # Errors
     /// What the store says.
-    pub fn to(caller: &QubeName, context: &Context<'_>, view: &View<'_>) -> Result<Self, Failure> {
+    pub fn to(
+        caller: &QubeName,
+        method: &str,
+        context: &Context<'_>,
+        view: &View<'_>,
+    ) -> Result<Self, Failure> {
         if caller.is_dom0() {
             return Ok(Self::All);
         }
@@ -31,9 +38,11 @@ impl Visible {
         let allowed = |entry: &&Entry| {
             policy.is_plainly_allowed(&system, "admin.vm.List", "+", caller.as_str(), entry.name())
         };
-        let index = view.listed()?;
+        let (index, constraints) = (view.listed()?, Constraints::load(context.root));
+        let Some(seer) = index.entry(caller.as_str()) else { return Ok(Self::Some(BTreeSet::new())) };
+        let shown = |entry: &&Entry| allowed(entry) && constraints.shows(seer, method, entry);
         let mut visible = BTreeSet::new();
-        visible.extend(index.entries().iter().filter(allowed).map(|entry| entry.name().to_owned()));
+        visible.extend(index.entries().iter().filter(shown).map(|entry| entry.name().to_owned()));
         Ok(Self::Some(visible))
     }
 

@@ -102,6 +102,44 @@ fn names_and_values() {
 }
 
 #[test]
+fn constraints() {
+    hold(
+        "constraints",
+        mixed(&[
+            "[[constraint]]",
+            "\n",
+            "\n[[",
+            "callers = ",
+            "tag = ",
+            "property",
+            ".",
+            "\"netvm\"",
+            " = ",
+            "[",
+            "]",
+            ",",
+            "[\"mgmt\"]",
+            "[\"a\", \"b*\"]",
+            "\"",
+            "\\",
+            "# x",
+            "max-qubes = ",
+            "17",
+            "0",
+            "01",
+            "\r\n",
+            "\t",
+            "@tag:t",
+        ]),
+    );
+    let entry = "(callers|calls|tag|property\\.\"?[a-z*]{1,6}\"?|max-qubes) = (\\[(\"[a-z@:*.]{0,8}\",? ?){0,3}\\]?|[0-9]{1,4})";
+    hold(
+        "constraints",
+        prop::string::bytes_regex(&format!("(\\[\\[constraint\\]\\]\n({entry}\n){{0,3}}){{0,3}}")).unwrap(),
+    );
+}
+
+#[test]
 fn devices_and_assignments() {
     let key = "(_?[a-z-]{1,6}|mode|port_id|device_id|devclass|backend_domain|required)";
     let value = "(manual|required|auto-attach|sda|dom0|block|yes|[ -~]{0,6}|[a-z' =\\\\]{0,6})";

@@ -24,6 +24,8 @@ pub enum Remedy {
     Correct,
     /// It may go.
     Remove,
+    /// The administrator's own file must be written otherwise.
+    Mend,
 }
 
 impl Remedy {
@@ -36,6 +38,7 @@ impl Remedy {
             Self::Restore => "put the file back from a backup, or remove it and make the object again",
             Self::Correct => "set another value, or make what it names",
             Self::Remove => "remove it if nothing in it is needed",
+            Self::Mend => "mend the file",
         }
     }
 }

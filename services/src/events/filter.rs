@@ -1,4 +1,5 @@
-//! Which events a caller sees: dom0 all, any other those that policy plainly allows it, event by event.
+//! Which events a caller sees: dom0 all, any other those that policy plainly allows it and constraints show it, event by
+//! event.
 
 use std::rc::Rc;
 
@@ -8,6 +9,8 @@ use common::names::QubeName;
 use common::policy::{IndexedSystem, Policy};
 use common::root::Root;
 use common::store::{Index, Store, StoreError, View};
+
+use crate::constraints::Constraints;
 
 /// The service that policy is asked about.
 const SERVICE: &str = "admin.Events";
@@ -38,8 +41,8 @@ impl Filter {
         Ok(Self { root: root.clone(), caller: caller.clone(), destination: destination.clone(), before })
     }
 
-    /// Keeps what the caller may see. Policy and qubes are read anew for each batch; where they cannot be read,
-    /// nothing is allowed.
+    /// Keeps what the caller may see. Policy, constraints and qubes are read anew for each batch; where they cannot be
+    /// read, nothing is allowed.
     pub(super) fn apply(&mut self, mut events: Vec<Event>) -> Vec<Event> {
         let Some(before) = self.before.clone().filter(|_| !events.is_empty()) else {
             events.retain(|event| self.is_asked_for(event));
@@ -52,12 +55,15 @@ impl Filter {
         else {
             return Vec::new();
         };
+        let (constraints, both) = (Constraints::load(&self.root), index.with_departed(&before));
         let before = now.with_departed(&before);
         self.before = Some(index);
+        let Some(seer) = both.entry(self.caller.as_str()) else { return Vec::new() };
         let allowed = |event: &Event| {
             let argument = format!("+{}", event.name.replace(':', "_"));
             let system = if event.name == DELETED { &now } else { &before };
             policy.is_plainly_allowed(system, SERVICE, &argument, self.caller.as_str(), about(event))
+                && constraints.show_event(seer, event, &both)
         };
         events.retain(|event| self.is_asked_for(event) && allowed(event));
         events

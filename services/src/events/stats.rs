@@ -72,7 +72,7 @@ impl Source for Rounds {
         let interval =
             property::effective_global(&view, &hypervisor, &self.root, "stats_interval").map_err(failed)?;
         let context = Context { hypervisor: &hypervisor, root: &self.root };
-        let visible = Visible::to(&self.caller, &context, &view).map_err(failed)?;
+        let visible = Visible::to(&self.caller, Stats::ROW.name, &context, &view).map_err(failed)?;
         let mut domains = self.domains(&hypervisor)?;
         domains.retain(|(name, _)| visible.shows(name.as_str()));
         self.due = Instant::now().checked_add(seconds(interval.as_ref())).unwrap_or(self.due);

@@ -7,6 +7,7 @@ mod check;
 mod fanout;
 mod globals;
 mod helper;
+mod names;
 mod network;
 mod parse;
 mod qubes;
@@ -18,6 +19,7 @@ pub use attachment::DEFERRED as DEFERRED_NETVM;
 pub use calls::{GLOBAL, VM};
 pub use change::{check_stored, reset, set};
 pub use check::clients;
+pub use names::names_a_qube;
 pub use parse::parse;
 pub use row::{Access, Case, Check, Context, Default, Fits, Kind, Row};
 

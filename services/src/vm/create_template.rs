@@ -39,6 +39,8 @@ impl Call for CreateTemplate {
     /// The lifecycle lock of the name is held as long as bytes come; the store's is not.
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Reply, Failure> {
         let (store, context, wish) = (world.store(), Context::of(world), granted.input());
+        // How many bytes come is not known.
+        granted.check_growth(0, u64::MAX)?;
         let _lifecycle = store.lock_lifecycle(&wish.name)?;
         let caller = granted.caller();
         let made = make(store, &context, caller, wish, &mut |change| world.change(&granted, change))?;

@@ -72,13 +72,14 @@ impl Call for CreateDisposable {
     }
 }
 
-/// One that was made in advance, if there is any. The next is made without us.
+/// One that was made in advance, if there is any. The next is made without us. A caller with a quota gets a new one, which
+/// is counted where it is made.
 fn hand_out(
     granted: &Granted<CreateDisposable>,
     world: &World<'_>,
     template: &Qube,
 ) -> Result<Option<(QubeName, QubeUuid)>, Failure> {
-    if preload::listed(template).next().is_none() {
+    if granted.quota().is_limited() || preload::listed(template).next().is_none() {
         return Ok(None);
     }
     let (store, context) = (world.store(), Context::of(world));

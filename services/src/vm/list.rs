@@ -55,7 +55,7 @@ impl Call for List {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let index = world.view().listed()?;
         let states = States::of(world.hypervisor());
-        let visible = Visible::to(granted.caller(), &Context::of(world), world.view())?;
+        let visible = Visible::to(granted.caller(), Self::ROW.name, &Context::of(world), world.view())?;
         let destination = granted.destination();
         let asked = |entry: &&store::Entry| destination.is_dom0() || entry.name() == destination.as_str();
         let items = index.entries().iter().filter(asked).filter(|entry| visible.shows(entry.name()));

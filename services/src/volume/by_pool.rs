@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use common::call::{
-    Call, Content, Destination, Family, Granted, Parties, Presence, Received, Reply, Row, Sanitised, Values,
-    World, entry,
+    Call, Content, Destination, Family, Granted, Presence, Received, Reply, Row, Sanitised, Values, World,
+    entry,
 };
 use common::failure::{Exception, Failure, Refusal};
 use common::model::{Pool, Pools, Qube, Value, Volume};
@@ -140,11 +140,10 @@ impl<C: OfVolume> Call for ByPool<C> {
             return tell::<C>(world.root(), &pools, pool, request.vid.as_str()).map(Into::into);
         };
         let (_, payload) = cut::<C>(&request.payload)?;
-        let parties =
-            Parties { caller: granted.caller().clone(), destination: qube.name.clone(), class: qube.class };
+        let parties = granted.parties().on(&qube);
         let argument = Untrusted::new(volume.name.as_str().as_bytes().to_vec());
         let sanitised = Sanitised::<C>::new(&Received { parties, argument, payload, is_streamed: false })?;
-        C::act(sanitised.authorise()?, world).map(Into::into)
+        C::act(sanitised.authorise(world.judge())?, world).map(Into::into)
     }
 }
 

@@ -76,6 +76,8 @@ impl Call for CloneTo {
             let from = find_source(&target, view.qube(&source.qube)?, &source)?;
             (target, from)
         };
+        let size = || storage::driver_of(world.root(), &target.pools, &from)?.size(&from);
+        target.check_growth(&granted, size)?;
         fill(&granted, world, &target, &from)?;
         Ok(Content::new())
     }

@@ -270,6 +270,7 @@ fn begin_halted<C: Call>(
         Some(size) => size.0,
         None => target.driver.size(&target.volume)?,
     };
+    target.check_growth(granted, || Ok(size))?;
     Ok((size, begin(granted, world, target, size, kind)?))
 }
 

@@ -1,7 +1,7 @@
 //! `admin.pool.volume.Import`: new content for a volume that is told by pool and identifier (spec 20 §3.2).
 
 use common::call::{
-    Call, Content, Destination, Granted, Parties, Presence, Received, Reply, Row, Sanitised, Values, World,
+    Call, Content, Destination, Granted, Presence, Received, Reply, Row, Sanitised, Values, World,
 };
 use common::failure::{Failure, Refusal};
 use common::log;
@@ -68,11 +68,10 @@ fn into_owned(
     qube: &Qube,
     volume: &Volume,
 ) -> Result<Reply, Failure> {
-    let caller = granted.caller().clone();
-    let parties = Parties { caller, destination: qube.name.clone(), class: qube.class };
+    let parties = granted.parties().on(qube);
     let argument = Untrusted::new(volume.name.as_str().as_bytes().to_vec());
     let received = Received { parties, argument, payload: Untrusted::new(Vec::new()), is_streamed: true };
-    Upload::<OwnSize>::act(Sanitised::new(&received)?.authorise()?, world)
+    Upload::<OwnSize>::act(Sanitised::new(&received)?.authorise(world.judge())?, world)
 }
 
 /// No domain runs on such a volume, and no events tell of it. It may be dom0's own, which is in use.

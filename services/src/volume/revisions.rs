@@ -73,6 +73,8 @@ impl Call for Revert {
             let text = "Specified revision not found in qube volume.";
             return Err(Failure::new(Exception::QubesException, text));
         }
+        // How large it was then is not known.
+        granted.check_growth(0, u64::MAX)?;
         target.driver.revert(&target.volume, revision)?;
         Ok(Content::new())
     }

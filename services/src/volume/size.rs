@@ -37,7 +37,7 @@ impl Call for Resize {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (_lifecycle, target) = Target::locked(&granted, world, &granted.input().volume)?;
         let size = granted.input().payload()?.0;
-        target.driver.resize(&target.volume, size)?;
+        resize(&granted, world, &target, size)?;
         let told = if target.is_running(&Context::of(world)) { tell(&target, world) } else { Ok(()) };
         let recorded = world.change(&granted, |txn| target.edit(txn, |volume| volume.size = size));
         if let Err(failure) = recorded {
@@ -49,6 +49,26 @@ impl Call for Resize {
         }
         told.map(|()| Content::new())
     }
+}
+
+/// Under a quota the size is in the store before there is that much, so that no two calls use up the same rest.
+fn resize(
+    granted: &Granted<Resize>,
+    world: &mut World<'_>,
+    target: &Target,
+    size: u64,
+) -> Result<(), Failure> {
+    let is_counted = granted.quota().is_limited();
+    if is_counted {
+        world.change(granted, |txn| target.edit(txn, |volume| volume.size = volume.size.max(size)))?;
+    }
+    let resized = target.driver.resize(&target.volume, size);
+    if is_counted && resized.is_err() {
+        let old = target.volume.size;
+        // Where this fails too, too much is counted until the next resize.
+        let _ = world.change(granted, |txn| target.edit(txn, |volume| volume.size = old));
+    }
+    Ok(resized?)
 }
 
 /// Has the qube make its file system fit, through its own service.

@@ -9,7 +9,7 @@ use common::model::{Pools, Qube, Value, Volume};
 use common::names::{Ascii, QubeName};
 use common::quote::quote;
 use common::root::Root;
-use common::storage::{self, PoolDriver};
+use common::storage::{self, PoolDriver, StorageError};
 use common::store::{LifecycleGuard, Txn, View};
 
 use crate::lifecycle;
@@ -116,6 +116,18 @@ impl Target {
     /// Whether a domain of the qube may use the volume.
     pub(super) fn is_running(&self, context: &Context<'_>) -> bool {
         !hypervisor::is_halted(context.hypervisor, &self.qube)
+    }
+
+    /// Refuses content that makes the volume larger, where the caller's bytes are limited.
+    pub(super) fn check_growth<C: Call>(
+        &self,
+        granted: &Granted<C>,
+        size: impl FnOnce() -> Result<u64, StorageError>,
+    ) -> Result<(), Failure> {
+        if !granted.quota().limits_bytes() {
+            return Ok(());
+        }
+        Ok(granted.check_growth(self.driver.size(&self.volume)?, size()?)?)
     }
 
     /// Changes the volume's configuration.

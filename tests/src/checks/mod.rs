@@ -1,5 +1,6 @@
 //! What must hold for whatever bytes a parser is given. Property tests, replayed findings and the fuzzer share it.
 
+mod constraints;
 mod devices;
 mod frame;
 mod input;
@@ -23,11 +24,12 @@ pub enum Target {
 }
 
 /// Every parser, in as many groups as there is time for.
-const PARSERS: [Target; 8] = [
+const PARSERS: [Target; 9] = [
     Target::Parsers("names", |bytes| {
         names::check(bytes);
         input::check(bytes);
     }),
+    Target::Parsers("constraints", constraints::check),
     Target::Parsers("devices", devices::check),
     Target::Parsers("frame", frame::check),
     Target::Parsers("policy", policy::check),

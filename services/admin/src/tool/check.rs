@@ -6,9 +6,11 @@ use common::names::QubeName;
 use common::root::Root;
 use common::storage::{self, import, unfinished};
 use common::store::{Problem, Remedy, Store, View};
+use services::constraints::Constraints;
 use services::feature;
 
 use super::out::{self, Stop};
+use super::rows;
 
 /// Prints what is wrong and what to do about it; an error if anything is.
 pub(super) fn run(root: &Root, repair: bool) -> Result<(), Stop> {
@@ -28,6 +30,7 @@ pub(super) fn run(root: &Root, repair: bool) -> Result<(), Stop> {
     problems.extend(abandoned.iter().map(problem));
     problems.extend(services_of_dom0(root, &store, repair)?);
     problems.extend(orphans(root, &store)?);
+    problems.extend(constraints(root));
     for problem in &problems {
         out::line(&format!("{}; {}", problem.text, problem.remedy.advice()))?;
     }
@@ -59,6 +62,13 @@ fn services_of_dom0(root: &Root, store: &Store, repair: bool) -> Result<Vec<Prob
         Problem::new(format!("the file of dom0's service {service} is not as its feature"), Remedy::Settle)
     };
     Ok(feature::astray_services(root, &dom0).into_iter().map(problem).collect())
+}
+
+/// What is wrong with the administrator's constraints.
+fn constraints(root: &Root) -> Vec<Problem> {
+    let methods: Vec<&str> = rows().map(|row| row.name).collect();
+    let problems = Constraints::load(root).problems(&methods).into_iter();
+    problems.map(|it| Problem::new(format!("{}: {}", it.place, it.text), Remedy::Mend)).collect()
 }
 
 /// Home directories that belong to no qube and to none being made or removed.

@@ -1,0 +1,89 @@
+//! What the administrator's constraints say of a call (docs/constraints.md): asked of the program that reads them, so that
+//! calls stay small (ADR 14).
+
+use std::time::Duration;
+
+use crate::failure::Refusal;
+use crate::files;
+use crate::log;
+use crate::names::QubeName;
+use crate::permission::Facts;
+use crate::quota::Quota;
+use crate::root::Root;
+use crate::run;
+
+/// Where the constraints lie.
+pub const FOLDER: &str = "/etc/qubes/admin-constraints.d";
+/// The program that reads them.
+pub const PROGRAM: &str = "qubes-constraints";
+/// How long it may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// What a caller is told; the log has which constraint it was.
+const DENIED: &str = "denied by the administrator's constraints";
+
+/// Whether a file of that name holds constraints.
+pub fn counts(name: &[u8]) -> bool {
+    name.ends_with(b".toml") && !name.starts_with(b".")
+}
+
+/// Whether there are any. A folder that cannot be read may have some.
+pub fn are_there(root: &Root) -> bool {
+    let names = files::entries(&root.path(FOLDER));
+    names.map_or(true, |names| names.iter().any(|name| counts(name.as_encoded_bytes())))
+}
+
+/// What is known of a caller before anything of its request is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// No constraint is about it.
+    Free,
+    /// Some are.
+    Constrained,
+    /// Some are, and for this call its destination is not there.
+    Unseen,
+}
+
+/// How a caller stands to a destination. dom0 is free: whoever is there may write the store.
+pub fn standing(root: &Root, caller: &QubeName, method: &str, destination: &QubeName) -> Standing {
+    if caller.is_dom0() || !are_there(root) {
+        return Standing::Free;
+    }
+    match ask(root, "standing", &[caller.as_str(), method, destination.as_str()].join("\0")).as_str() {
+        "free" => Standing::Free,
+        "unseen" => Standing::Unseen,
+        // Where the program fails, it is asked again for the verdict, and denies.
+        _ => Standing::Constrained,
+    }
+}
+
+/// What a constrained caller's call may use up.
+///
+/// # Errors
+/// `PermissionDenied` where a constraint denies the call, or none can be asked.
+pub fn verdict(root: &Root, facts: &Facts<'_>) -> Result<Quota, Refusal> {
+    let (row, parties, values) = (facts.row, facts.parties, facts.values);
+    let scope = if row.is_global() { "global" } else { "local" };
+    let (caller, destination) = (parties.caller.as_str(), parties.destination.as_str());
+    let mut told = [caller, row.name, destination, scope, values.argument.as_str()].join("\0");
+    for (name, value) in &values.values {
+        told = [told.as_str(), name, value].join("\0");
+    }
+    // With one in a value the program would take words for others.
+    let is_clear = told.bytes().filter(|byte| *byte == 0).count()
+        == values.values.len().saturating_mul(2).saturating_add(4);
+    let answer = if is_clear { ask(root, "verdict", &told) } else { String::new() };
+    let granted = answer.strip_prefix("granted ").and_then(Quota::parse);
+    granted.ok_or_else(|| {
+        log::line(&[row.name, " by ", caller, " on ", destination, ": ", &answer].concat());
+        Refusal::denied(DENIED)
+    })
+}
+
+/// The program's answer; what it says of itself where it fails.
+fn ask(root: &Root, what: &str, told: &str) -> String {
+    match run::of_ours_told(root, PROGRAM, &[what], told, DEADLINE) {
+        Ok(finished) if finished.is_success() => String::from_utf8_lossy(finished.output()).into_owned(),
+        Ok(finished) => finished.errors(),
+        Err(error) => error.to_string(),
+    }
+}
