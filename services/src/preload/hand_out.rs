@@ -40,14 +40,14 @@ pub fn take(
             continue;
         }
         let _lifecycle = lifecycle::lock(store, context.root, name)?;
-        if !is_ready(context, &qube) || !change(store, |txn| unlist(txn, &qube))? {
+        if !is_ready(context, &qube) || !change(store, &mut |txn| unlist(txn, &qube))? {
             continue;
         }
         if let Err(failure) = lifecycle::unpause_run(store, context.root, name) {
             log::line(&format!("{name} was made in advance in vain: {}", failure.into_text()));
             continue;
         }
-        change(store, |txn| deliver(txn, context, &qube, template, caller))?;
+        change(store, &mut |txn| deliver(txn, context, &qube, template, caller).map(|()| true))?;
         return Ok(Some(Taken { name: name.clone(), uuid: qube.uuid.clone() }));
     }
     Ok(None)

@@ -99,7 +99,7 @@ pub fn remove(store: &Store, context: &Context<'_>, name: &QubeName) -> Result<(
     }
     let held = lifecycle::lock(store, context.root, name)?;
     let runs = context.hypervisor.domain(name).is_some();
-    let goes = change(store, |txn| {
+    let goes = change(store, &mut |txn| {
         let Some(qube) = txn.qube(name)?.filter(|qube| qube.feature(IN_PROGRESS).is_some()) else {
             return Ok(false);
         };
@@ -212,8 +212,9 @@ fn services(case: &Case<'_>) -> Result<&'static [&'static str], Failure> {
 fn complete(store: &Store, context: &Context<'_>, name: &QubeName) -> Result<(), Failure> {
     let _lifecycle = lifecycle::lock(store, context.root, name)?;
     lifecycle::pause_run(store, context.root, name)?;
-    change(store, |txn| {
+    let completed = change(store, &mut |txn| {
         feature::store(txn, name, COMPLETED, "1")?;
-        feature::store(txn, name, IN_PROGRESS, "")
-    })
+        feature::store(txn, name, IN_PROGRESS, "").map(|()| true)
+    });
+    completed.map(drop)
 }

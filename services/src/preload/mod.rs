@@ -198,14 +198,14 @@ pub fn is_waiting(template: &Qube, disposable: &Qube) -> bool {
     listed(template).any(|name| name == disposable.name.as_str()) || disposable.feature(IN_PROGRESS).is_some()
 }
 
-/// Changes the state by one transaction.
+/// Changes the state by one transaction, and tells what `change` tells. One function for all changes.
 ///
 /// # Errors
 /// What `change` refuses with, or what the store says.
-pub fn change<T>(
+pub fn change(
     store: &Store,
-    change: impl FnOnce(&mut Txn<'_>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    change: &mut dyn FnMut(&mut Txn<'_>) -> Result<bool, Failure>,
+) -> Result<bool, Failure> {
     let mut txn = store.write()?;
     let outcome = change(&mut txn)?;
     txn.commit()?;

@@ -14,7 +14,7 @@ use super::change::{Holder, reset_on, set_on};
 use super::fanout::after_commit;
 use super::parse::parse;
 use super::row::{Case, Context, Kind, Row};
-use super::{explicit, global_row, global_rows, row, rows_of, value_of};
+use super::{explicit, global_row, global_rows, parts, row, rows_of, value_of};
 use crate::companion::live;
 use crate::input;
 use crate::listing::{self, Item};
@@ -219,7 +219,11 @@ fn is_of_dom0(case: &Case<'_>) -> bool {
 /// Our texts have no markup, so both forms are the same. dom0's identity has none.
 fn help(case: &Case<'_>, row: &Row) -> Result<String, Failure> {
     let silent = is_of_dom0(case) && matches!(row.name, "name" | "qid" | "uuid");
-    Ok(if silent { String::new() } else { row.help.to_owned() })
+    Ok(if silent {
+        String::new()
+    } else {
+        parts::help(case.qube.map(|qube| qube.class), row.name).to_owned()
+    })
 }
 
 struct Set<const GLOBAL_ONES: bool>;

@@ -25,7 +25,7 @@ fn number(value: u64) -> Result<Option<Value>, Failure> {
 }
 
 /// All global properties, in the order of lists.
-pub(super) static ROWS: [Row; 20] = [
+pub(super) const ROWS: &[Row] = &[
     Row::new("check_updates_vm", Kind::Bool, "Check for updates inside qubes")
         .default(|_| Ok(Some(Value::Bool(true)))),
     Row::new("clockvm", QUBE, "Which VM to use as NTP proxy for updating AdminVM").default(none),

@@ -7,9 +7,9 @@ mod check;
 mod fanout;
 mod globals;
 mod helper;
-mod names;
 mod network;
 mod parse;
+mod parts;
 mod qubes;
 mod row;
 mod values;
@@ -19,8 +19,9 @@ pub use attachment::DEFERRED as DEFERRED_NETVM;
 pub use calls::{GLOBAL, VM};
 pub use change::{check_stored, reset, set};
 pub use check::clients;
-pub use names::names_a_qube;
+
 pub use parse::parse;
+pub use parts::names_a_qube;
 pub use row::{Access, Case, Check, Context, Default, Fits, Kind, Row};
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -34,17 +35,17 @@ use common::store::View;
 
 /// The global properties in the order of lists.
 pub fn global_rows() -> &'static [Row] {
-    &globals::ROWS
+    &parts::GLOBAL
 }
 
 /// The properties of a class in the order of lists.
 pub fn rows_of(class: Class) -> impl Iterator<Item = &'static Row> {
-    qubes::EARLY.iter().chain(qubes::LATE).filter(move |row| (row.has)(class))
+    parts::EARLY.iter().chain(&parts::LATE).filter(move |row| (row.has)(class))
 }
 
 /// The row of a global property.
 pub fn global_row(name: &str) -> Option<&'static Row> {
-    globals::ROWS.iter().find(|row| row.name == name)
+    parts::GLOBAL.iter().find(|row| row.name == name)
 }
 
 /// The row of a class's property.

@@ -43,7 +43,7 @@ const fn off(_: &Case<'_>) -> Found {
 }
 
 /// Properties of load stage 2, by name.
-pub(super) static EARLY: &[Row] = &[
+pub(super) const EARLY: &[Row] = &[
     Row::new("auto_cleanup", Kind::Bool, "Whether the disposable is removed after its shutdown.")
         .of(only_disposable)
         .default(off),
@@ -205,7 +205,7 @@ pub(super) static EARLY: &[Row] = &[
 ];
 
 /// Properties of load stage 4, by name.
-pub(super) static LATE: &[Row] = &[
+pub(super) const LATE: &[Row] = &[
     Row::new("appvm_default_bootmode", Kind::Text, "Boot mode of qubes based on this template.")
         .of(only_template)
         .default(values::appvm_default_bootmode),

@@ -87,6 +87,7 @@ pub type Default = fn(&Case<'_>) -> Result<Option<Value>, Failure>;
 pub type Check = fn(&Case<'_>, Value) -> Result<Value, Failure>;
 
 /// One property.
+#[derive(Clone, Copy)]
 pub struct Row {
     /// Its name.
     pub name: &'static str,
@@ -100,8 +101,8 @@ pub struct Row {
     pub check: Check,
     /// Which classes have it; for global properties without meaning.
     pub has: fn(Class) -> bool,
-    /// Documentation; empty where upstream has none.
-    pub help: &'static str,
+    /// Documentation, as the tables are written; see [`super::parts`].
+    pub(super) help: &'static str,
 }
 
 impl Row {
