@@ -72,6 +72,10 @@ pub enum Scope {
     Internal,
     /// What qubes tell dom0 of themselves: any may, and learns of the outcome by the exit status alone.
     Guests,
+    /// The policy itself. Under qrexec answers have no frame: the exit status tells how it went.
+    Policy,
+    /// The same of a call that stands in no policy include file.
+    Unlisted,
 }
 
 /// What a call does to the store.
@@ -143,6 +147,21 @@ impl Row {
         Self { scope: Scope::Guests, ..self }
     }
 
+    /// The same, on the policy itself.
+    pub const fn on_policy(self) -> Self {
+        Self { scope: Scope::Policy, destination: Destination::Dom0, ..self }
+    }
+
+    /// The same in no policy include file.
+    pub const fn unlisted(self) -> Self {
+        Self { scope: Scope::Unlisted, ..self }
+    }
+
+    /// Whether answers have no frame under qrexec.
+    pub const fn is_plain(&self) -> bool {
+        matches!(self.scope, Scope::Policy | Scope::Unlisted)
+    }
+
     /// Whether qubes tell dom0 of themselves by the call.
     pub const fn is_from_guests(&self) -> bool {
         matches!(self.scope, Scope::Guests)
@@ -150,7 +169,7 @@ impl Row {
 
     /// Whether the call concerns the whole system.
     pub const fn is_global(&self) -> bool {
-        matches!(self.scope, Scope::Global)
+        matches!(self.scope, Scope::Global | Scope::Policy | Scope::Unlisted)
     }
 
     /// Whether only this machine's own programs may make the call.

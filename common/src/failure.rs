@@ -65,9 +65,28 @@ exceptions!(
     QubesUSBException,
     USBProxyNotInstalled,
     QVCNotInstalled,
+    PolicyAdminProtocolException,
+    PolicyAdminInvalidFileNameException,
+    PolicyAdminInvalidFilePathException,
+    PolicyAdminFileNotFoundException,
+    PolicyAdminTokenException,
+    PolicyAdminSyntaxException,
 );
 
 impl Exception {
+    /// Whether a call on policy refuses a request with it (spec 50 §17).
+    pub const fn is_about_policy(self) -> bool {
+        matches!(
+            self,
+            Self::PolicyAdminProtocolException
+                | Self::PolicyAdminInvalidFileNameException
+                | Self::PolicyAdminInvalidFilePathException
+                | Self::PolicyAdminFileNotFoundException
+                | Self::PolicyAdminTokenException
+                | Self::PolicyAdminSyntaxException
+        )
+    }
+
     /// Whether clients put the text through `%` formatting, so that `%` must be doubled (spec 10 §1.6).
     pub const fn is_formatted(self) -> bool {
         !matches!(

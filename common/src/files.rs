@@ -224,8 +224,22 @@ pub fn open_or_create(path: &Path, mode: u32) -> io::Result<fs::File> {
 /// # Errors
 /// What the system says; the old content is then still there.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    replace_as(path, content, mode, |_| {})
+}
+
+/// The same for the group of the directory, as far as that is ours to give.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_for_group(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let group = path.parent().map(fs::metadata).transpose()?.map(|about| about.gid());
+    replace_as(path, content, mode, |file| drop(std::os::unix::fs::fchown(file, None, group)))
+}
+
+fn replace_as(path: &Path, content: &[u8], mode: u32, prepare: impl FnOnce(&fs::File)) -> io::Result<()> {
     let temporary = beside(path, ".new");
     let written = create(&temporary, mode).and_then(|mut file| {
+        prepare(&file);
         file.write_all(content)?;
         file.sync_all()
     });

@@ -11,6 +11,11 @@ pub fn line(text: &str) {
     let _ = io::stderr().write_all(format!("qubes-admin: {text}\n").as_bytes());
 }
 
+/// Writes a text as it is, for callers who know it by its exact bytes.
+pub fn text(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
 /// From here on a panic is logged with its place and a backtrace, and ends the call without a byte of an answer.
 /// What the panic says is left out, as it may hold input; so is the memory image that aborting would leave.
 pub fn catch_panics() {

@@ -14,10 +14,16 @@ use crate::upload::Upload;
 
 /// Most bytes of header, NUL and payload together.
 pub const REQUEST_MAX: usize = 65_536;
-/// The same for the one call whose payload may be larger: a note of 256,000 bytes and its header.
+/// The same for a call whose payload may be larger: a note of 256,000 bytes and its header.
 pub const NOTES_REQUEST_MAX: usize = 256_000 + 4_096;
-/// The call that [`NOTES_REQUEST_MAX`] holds for.
-const NOTES_METHOD: &[u8] = b"admin.vm.notes.Set";
+/// The same for a policy file of a mebibyte.
+pub const POLICY_REQUEST_MAX: usize = 1_048_576 + 4_096;
+/// The calls with a limit of their own.
+const LIMITS: [(&[u8], usize); 3] = [
+    (b"admin.vm.notes.Set", NOTES_REQUEST_MAX),
+    (b"policy.Replace", POLICY_REQUEST_MAX),
+    (b"policy.include.Replace", POLICY_REQUEST_MAX),
+];
 
 /// One request before anything in it is trusted.
 pub struct Request {
@@ -55,6 +61,12 @@ pub fn is_streamed(family: &Family, arguments: &[OsString]) -> bool {
 pub fn is_told_by_status(family: &Family, arguments: &[OsString]) -> bool {
     let is_from_qrexec = environment::variable(REMOTE_DOMAIN).is_some();
     is_from_qrexec && row_of(family, arguments).is_some_and(|row| row.is_from_guests())
+}
+
+/// Whether the answer has no frame.
+pub fn is_plain(family: &Family, arguments: &[OsString]) -> bool {
+    let is_from_qrexec = environment::variable(REMOTE_DOMAIN).is_some();
+    is_from_qrexec && row_of(family, arguments).is_some_and(|row| row.is_plain())
 }
 
 /// Reads the request this process was started for, to its end but for what a streaming call takes itself.
@@ -177,7 +189,7 @@ pub fn from_descriptor(own: &[u8], bytes: &[u8]) -> Result<Request, Failure> {
 }
 
 fn limit_of(method: &[u8]) -> usize {
-    if method == NOTES_METHOD { NOTES_REQUEST_MAX } else { REQUEST_MAX }
+    LIMITS.iter().find(|(own, _)| *own == method).map_or(REQUEST_MAX, |(_, limit)| *limit)
 }
 
 fn request(method: &[u8], argument: &[u8], source: &[u8], destination: &[u8], payload: &[u8]) -> Request {

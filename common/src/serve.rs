@@ -13,6 +13,7 @@ use crate::hypervisor::Published;
 use crate::log;
 use crate::names::{Ascii, QubeName, QubeUuid};
 use crate::permission::{Judge, Rules};
+use crate::plain;
 use crate::quote::quote;
 use crate::reply;
 use crate::request::{self, Request};
@@ -29,6 +30,12 @@ pub fn serve(family: &Family, arguments: &[OsString]) -> c_int {
     log::catch_panics();
     let root = Root::from_environment();
     let request = request::receive(family, arguments);
+    if request::is_plain(family, arguments) {
+        let handled = request.map_err(plain::refused_request).and_then(|it| handle(family, &it, &root));
+        let (answer, status) = plain::answer(handled);
+        send(&answer);
+        return status;
+    }
     let outcome = request.and_then(|request| handle(family, &request, &root));
     let is_silent = request::is_told_by_status(family, arguments);
     let has_failed = outcome.is_err() && (is_silent || request::is_streamed(family, arguments));

@@ -16,6 +16,7 @@ pub mod lifecycle;
 pub mod listing;
 pub mod notes;
 pub mod notify;
+pub mod policy;
 pub mod pool;
 pub mod power;
 pub mod preload;
@@ -39,6 +40,7 @@ pub const FAMILIES: &[&Family] = &[
     &lifecycle::STARTING,
     &notes::FAMILY,
     &notify::FAMILY,
+    &policy::FAMILY,
     &pool::FAMILY,
     &preload::FAMILY,
     &property::GLOBAL,

@@ -2,7 +2,8 @@
 //! same run.
 //!
 //! `cargo bench -p tests --bench calls` prints two tables, microseconds (minimum of many runs) and system calls with
-//! the fsyncs among them, and writes nothing. Executables run as copies, which is how `install.sh` leaves them.
+//! the fsyncs among them, and writes nothing. Executables run as copies, which is how `install.sh` leaves them. With
+//! `-- policy` it prints instead what a decision by the last of 200 rules takes.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
@@ -16,7 +17,10 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use common::hypervisor::Published;
+use common::policy::{IndexedSystem, Policy, Question};
 use tests::executables::released;
 use tests::measure::children_cpu;
 use tests::{Fixture, stepper};
@@ -83,6 +87,9 @@ const SUBJECTS: [Subject; 8] = [
 ];
 
 fn main() {
+    if std::env::args().any(|word| word == "policy") {
+        return decide();
+    }
     let scratch = tempfile::tempdir().unwrap();
     let programs = install(scratch.path());
     let heading: String = SUBJECTS.iter().map(|subject| format!("{:>9}", subject.heading)).collect();
@@ -98,6 +105,36 @@ fn main() {
     }
     println!("{:>6}{heading}   system calls/fsyncs", "qubes");
     println!("{}", counts.join("\n"));
+}
+
+/// Reading 200 rules and deciding by the last, each the least of many times, without the start of a process.
+fn decide() {
+    const RULES: usize = 200;
+    let fixture = Fixture::with_qubes(100);
+    let rule =
+        |number: usize| format!("admin.vm.Start * q{} @tag:t{number} allow target=dom0\n", number % 100 + 1);
+    let mut rules: String = (1..RULES).map(rule).collect();
+    rules.push_str("admin.vm.Start * q1 @anyvm allow target=dom0\n");
+    fixture.policy("30-user.policy", &rules);
+    let (store, hypervisor) = (fixture.store(), Published::at(&fixture.root()));
+    let system = IndexedSystem::of(&store.read().unwrap(), &hypervisor).unwrap();
+    let policy = Policy::load(&fixture.root()).unwrap();
+    let question =
+        Question { service: "admin.vm.Start", argument: "+", source: "q1", target: "q2", relay: None };
+    let decided = policy.decide(&system, &question);
+    assert_eq!(decided.rule.unwrap().origin().line(), RULES);
+    let read = least(|| drop(Policy::load(&fixture.root()).unwrap()));
+    let evaluated = least(|| drop(policy.decide(&system, &question)));
+    println!("{RULES} rules: read in {read:?}, decided in {evaluated:?}");
+}
+
+fn least(act: impl Fn()) -> Duration {
+    let timed = |_| {
+        let begun = Instant::now();
+        act();
+        begun.elapsed()
+    };
+    (0..RUNS).map(timed).min().unwrap()
 }
 
 fn row(size: u16, cells: &[String]) -> String {

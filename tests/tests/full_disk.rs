@@ -166,6 +166,43 @@ fn a_full_disk_refuses_a_change_or_makes_it_whole() {
     assert!(refusals > calls / 20, "the disks were not full");
 }
 
+/// The policy's files on a disk of their own that is full, then again when there is space.
+fn change_policy_on_full_disk(fill: impl Fn(&Small)) -> bool {
+    const REFUSAL: &str =
+        "QubesException: Policy files cannot be used: No space left on device (os error 28)";
+    let fixture = Fixture::new();
+    let user = fixture.path("/etc/qubes/policy.d/30-user.policy");
+    fixture.policy("30-user.policy", "svc * a b allow\n");
+    let small = Small::over(fixture.path("/etc/qubes/policy.d"));
+    fill(&small);
+    let changed = "svc * a b deny\n".repeat(500);
+    let reply = fixture.call("policy.Replace+30-user", "dom0", format!("any\n{changed}"));
+    let refused = !reply.starts_with(b"0\0");
+    if refused {
+        assert_eq!(refusal(&reply), REFUSAL);
+        assert_eq!(fs::read_to_string(&user).unwrap(), "svc * a b allow\n");
+    }
+    fixture.ok("policy.GetFiles+svc", "dom0", "");
+    small.empty();
+    fixture.ok("policy.Replace+30-user", "dom0", format!("any\n{changed}"));
+    assert_eq!(fs::read_to_string(&user).unwrap(), changed);
+    fixture.ok("policy.Remove+30-user", "dom0", "any");
+    assert_eq!(fs::read_dir(fixture.path("/etc/qubes/policy.d")).unwrap().count(), 0);
+    refused
+}
+
+#[test]
+#[cfg_attr(not(root), ignore = "needs root to mount small disks")]
+fn policy_on_a_full_disk_is_the_old_or_the_new() {
+    own_namespace();
+    let mut refusals = 0;
+    for free in 0..4 {
+        refusals += usize::from(change_policy_on_full_disk(|small| small.fill_bytes(free)));
+        refusals += usize::from(change_policy_on_full_disk(|small| small.fill_inodes(free)));
+    }
+    assert!(refusals > 0, "the disk was not full");
+}
+
 /// Whether a refused start tells what is full.
 fn names_full_disk(disk: &str, refusal: &str) -> bool {
     let places: &[&str] = match disk {

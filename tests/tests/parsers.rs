@@ -222,6 +222,12 @@ fn policies() {
         "policy",
         mixed(&["*", " ", "@anyvm", "allow", "\n", "!include", "include/more", "+", "svc", "\x1c"]),
     );
+    hold(
+        "policy",
+        mixed(&[
+            "any", "new", "sha256:", "\n", "work", "\0", "@dispvm:", "uuid:", "30-user", "svc", "+", ".",
+        ]),
+    );
 }
 
 /// A qube's JSON with some of everything.

@@ -73,7 +73,7 @@ fn destination(row: Row) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What arguments name, by the beginning of the method.
-const ARGUMENTS: [(&str, &[&str]); 13] = [
+const ARGUMENTS: [(&str, &[&str]); 14] = [
     (
         "admin.vm.device",
         &["dom0+sda", "dom0+sda+_", "dom0+_+_", "dom0+00_14.0+0x8086", "nosuch+x", "sda", "dom0"],
@@ -95,6 +95,7 @@ const ARGUMENTS: [(&str, &[&str]); 13] = [
     ("admin.vm.Create", &["", "", "test-template", "test-vm1", "n1"]),
     ("admin.vm.List", &["", "", "test-vm1", "n1"]),
     ("admin.vmclass", &["", "AppVM"]),
+    ("policy.", &["30-user", "x", "Y", "svc", "svc+arg", "", "60-registered-arguments"]),
     ("", &["", "--", "%s"]),
 ];
 
@@ -115,7 +116,7 @@ fn argument(row: Row) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What payloads look like, by the beginning of the method.
-const PAYLOADS: [(&str, &str); 10] = [
+const PAYLOADS: [(&str, &str); 11] = [
     (
         "admin.vm.device",
         "all|required|auto-attach|True|([bump*][0-9a-f*]{6}){0,3}|mode='(required|manual|x)'( _[a-c]{1,2}='[ -~]{0,3}'){0,2}",
@@ -139,6 +140,12 @@ const PAYLOADS: [(&str, &str); 10] = [
         "admin.vm.firewall",
         "accept|drop|(action=(accept|drop|x)( (dst4=10\\.0\\.0\\.[0-9]{1,3}|dsthost=[aA1:.]{0,3}|proto=(tcp|icmp)|\
         dstports=[0-9]{1,3}(-[0-9]{1,5})?|icmptype=8|expire=[01]|comment=[a-c =]{0,3})){0,3}\\n){1,3}\\n?",
+    ),
+    (
+        "policy.",
+        "(any|new|sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855)(\\n\
+        (svc \\* (test-vm1|@anyvm) (test-net|@default) (allow|ask|deny)( target=dom0)?|!include (x|include/x)|\\PC{0,9})){0,3}|\
+        (test-vm1|test-net|n1)\\x00(dom0|test-net|@default|@dispvm)(\\x00test-net)?",
     ),
     ("admin.vm.notes", "(\\PC|[\\n\\t\\x00]){0,20}"),
     (
@@ -227,6 +234,12 @@ fn to_real_processes() {
         if !is_frame && row.is_from_guests() {
             // The exit status alone tells how it went.
             assert!(output.stdout.is_empty(), "{}", readable(&frame));
+            continue;
+        }
+        if !is_frame && row.is_plain() {
+            // What went wrong is told twice.
+            let is_told = !output.stdout.is_empty() && output.stderr.ends_with(&output.stdout);
+            assert!(output.status.success() || is_told, "{}: {output:?}", readable(&frame));
             continue;
         }
         // Which streams never began is told by the exit status, too.

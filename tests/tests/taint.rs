@@ -33,7 +33,7 @@ const IF_PLAIN: (bool, bool) = (true, false);
 const IF_ASCII: (bool, bool) = (true, true);
 
 /// Payloads of calls that take one: beginning of the method, argument, payload, what is accepted.
-const PAYLOADS: [(&str, &str, &str, (bool, bool)); 30] = [
+const PAYLOADS: [(&str, &str, &str, (bool, bool)); 36] = [
     ("admin.label.Create", "new", "0x{}", NEVER),
     ("admin.property.Set", "check_updates_vm", "{}", IF_ASCII),
     ("admin.property.Set", "default_netvm", "{}", IF_PLAIN),
@@ -63,6 +63,12 @@ const PAYLOADS: [(&str, &str, &str, (bool, bool)); 30] = [
     ("admin.vm.property.Set", "memory", "{}", NEVER),
     ("admin.vm.property.Set", "netvm", "{}", IF_PLAIN),
     ("admin.vm.property.Set", "ip6", "{}", NEVER),
+    ("policy.Eval", "svc", "{}\0dom0", NEVER),
+    ("policy.Eval", "svc", "dom0\0{}", NEVER),
+    ("policy.RegisterArgument", "svc", "{}", IF_PLAIN),
+    ("policy.Replace", "x", "{}\n", NEVER),
+    ("policy.Replace", "x", "any\n# {}", IF_ASCII),
+    ("policy.Replace", "x", "any\n{}", NEVER),
     ("qubes.NotifyUpdates", "", "{}", NEVER),
 ];
 

@@ -7,6 +7,7 @@ mod label;
 mod notes;
 mod number;
 mod pairs;
+mod policy;
 mod qube;
 mod rule;
 mod text;
@@ -21,6 +22,9 @@ pub use label::{Color, LabelName, NewLabelName};
 pub use notes::{NOTES_MAX, Notes};
 pub use number::{DataSize, RevisionsToKeep, Switch, VolumeSize};
 pub use pairs::{BadDevice, Pairs};
+pub use policy::{
+    Endpoints, PolicyName, PolicyText, PolicyToken, RegisteredArgument, ServiceCall, ServiceName,
+};
 pub use qube::{QubeName, QubeUuid};
 pub use rule::{BadRule, Family, Rule};
 pub use text::{Ascii, FeatureName, FeatureValue, GuestText, PoolName, PropertyName, TagName, VolumeName};

@@ -33,7 +33,7 @@ pub struct Decision<'p> {
 }
 
 impl Decision<'_> {
-    /// What was decided, as keys and values. A key may stand more than once.
+    /// What was decided, as keys and values.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let mut pairs = self.verdict.pairs();
         if let Some(rule) = self.rule {
@@ -72,7 +72,7 @@ impl Verdict {
             }
             Self::Ask { candidates, default } => {
                 let mut pairs = vec![("result", "ask".to_owned())];
-                pairs.extend(candidates.iter().map(|candidate| ("candidate", candidate.clone())));
+                pairs.push(("candidates", candidates.join(",")));
                 pairs.extend(default.iter().map(|target| ("default_target", target.clone())));
                 pairs
             }

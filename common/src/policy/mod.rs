@@ -14,6 +14,7 @@ pub use lint::{Warning, lint};
 pub use rule::{Action, Origin, Rule};
 pub use source::{Proposal, is_legal_name};
 pub use system::{IndexedSystem, SystemInfo};
+pub use token::canonical;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -105,7 +106,7 @@ impl Policy {
     /// As [`Self::load`].
     pub fn load_with(root: &Root, proposals: &[Proposal]) -> Result<Self, PolicyError> {
         /// A file that goes between its directory's being listed and its being read is no reason to deny everything.
-        const ATTEMPTS: usize = 3;
+        const ATTEMPTS: usize = 10;
         let mut loaded = Self::read(root, proposals);
         for _ in 1..ATTEMPTS {
             match loaded {

@@ -154,7 +154,7 @@ impl fmt::Display for Token {
 }
 
 /// The name that goes with a word: a `uuid:…` becomes the name it belongs to.
-pub(super) fn canonical<'a>(system: &dyn SystemInfo, word: &'a str) -> Cow<'a, str> {
+pub fn canonical<'a>(system: &dyn SystemInfo, word: &'a str) -> Cow<'a, str> {
     if is_dom0(word) {
         return Cow::Borrowed("dom0");
     }

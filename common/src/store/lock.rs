@@ -42,6 +42,15 @@ pub(super) fn exclusive(state: &Path) -> Result<Guard, StoreError> {
     wait(open(state)?, DEADLINE, fs2::FileExt::try_lock_exclusive).map(|file| Guard { _file: file })
 }
 
+/// Waits for the lock on a directory, which programs that change what is in it share.
+///
+/// # Errors
+/// What the system says, or that it took too long.
+pub fn lock_directory(path: &Path) -> Result<Guard, StoreError> {
+    let directory = files::open(path).map_err(StoreError::io("opening a directory to lock it"))?;
+    wait(directory, DEADLINE, fs2::FileExt::try_lock_exclusive).map(|file| Guard { _file: file })
+}
+
 pub(crate) fn lifecycle(path: &Path) -> Result<LifecycleGuard, StoreError> {
     let file = files::open_or_create(path, FILE_MODE).map_err(StoreError::io("opening a lifecycle lock"))?;
     wait(file, LIFECYCLE_DEADLINE, fs2::FileExt::try_lock_exclusive).map(|file| LifecycleGuard { file })

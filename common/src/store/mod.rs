@@ -19,7 +19,7 @@ pub use alarm::Alarm;
 pub use events::LoggedEvent;
 pub use follow::{Follower, Lost};
 pub use index::{Entry, Index};
-pub use lock::{Guard, LifecycleGuard, LiveFile, is_locked_by_another};
+pub use lock::{Guard, LifecycleGuard, LiveFile, is_locked_by_another, lock_directory};
 pub(crate) use lock::{lifecycle as lock_file, lifecycle_if_free as lock_file_if_free};
 pub use object::{FORMAT, decode, encode};
 pub use problem::{Problem, Remedy};

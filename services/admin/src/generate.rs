@@ -8,10 +8,15 @@ use crate::tool::SOCKETS;
 
 /// Every generated file: path from the repository's root, and content.
 pub fn files() -> Vec<(&'static str, String)> {
-    let groups = [("admin-global-ro", "admin-global-rwx"), ("admin-local-ro", "admin-local-rwx")];
+    let groups = [
+        ("admin-global-ro", "admin-global-rwx"),
+        ("admin-local-ro", "admin-local-rwx"),
+        ("admin-policy-ro", "admin-policy-rwx"),
+    ];
     let mut files = vec![
         ("docs/calls.md", reference()),
         ("rpc-config/policy.d/90-admin-default.policy", default_policy()),
+        ("rpc-config/policy.d/90-admin-policy-default.policy", policy_on_policy()),
         ("rpc-config/policy.d/91-admin-default-deny.policy", default_deny()),
         ("rpc-config/rpc-config/admin", rpc_config()),
         ("rpc-config/sysctl.d/qubes-admin.conf", limits()),
@@ -35,6 +40,8 @@ fn path_of(group: &str) -> &'static str {
         "admin-global-ro" => "rpc-config/policy.d/include/admin-global-ro",
         "admin-global-rwx" => "rpc-config/policy.d/include/admin-global-rwx",
         "admin-local-ro" => "rpc-config/policy.d/include/admin-local-ro",
+        "admin-policy-ro" => "rpc-config/policy.d/include/admin-policy-ro",
+        "admin-policy-rwx" => "rpc-config/policy.d/include/admin-policy-rwx",
         _ => "rpc-config/policy.d/include/admin-local-rwx",
     }
 }
@@ -47,7 +54,11 @@ fn calls() -> Vec<&'static Entry> {
 
 /// `include/admin-<scope>-<mode>`: whoever may write may also read.
 fn group(call: &Entry) -> String {
-    let scope = if call.row.scope == Scope::Global { "global" } else { "local" };
+    let scope = match call.row.scope {
+        Scope::Global => "global",
+        Scope::Policy => "policy",
+        _ => "local",
+    };
     let mode = if call.row.access == Access::Write { "rwx" } else { "ro" };
     format!("include/admin-{scope}-{mode}")
 }
@@ -57,7 +68,9 @@ const HEADER: &str = "## Generated from the calls' rows: UPDATE=1 cargo test wri
 fn default_policy() -> String {
     let mut text = format!("{HEADER}## Who may make these calls stands in the include files.\n\n");
     // Nobody makes a second dom0; those calls answer dom0 alone.
-    let has_rules = |call: &&Entry| !call.row.name.ends_with(".AdminVM") && !call.row.is_internal();
+    let has_rules = |call: &&Entry| {
+        !call.row.name.ends_with(".AdminVM") && !call.row.is_internal() && !call.row.is_plain()
+    };
     for call in calls().into_iter().filter(has_rules) {
         let name = call.row.name;
         let rule = match call.row.is_from_guests() {
@@ -65,6 +78,14 @@ fn default_policy() -> String {
             false => format!("!include-service {name} * {}\n", group(call)),
         };
         text.push_str(&rule);
+    }
+    text
+}
+
+fn policy_on_policy() -> String {
+    let mut text = format!("{HEADER}## Who may read and change the policy stands in the include files.\n\n");
+    for call in calls().into_iter().filter(|call| call.row.scope == Scope::Policy) {
+        text.push_str(&format!("!include-service {} * {}\n", call.row.name, group(call)));
     }
     text
 }
@@ -237,7 +258,8 @@ fn reference() -> String {
         let group = match row.scope {
             Scope::Internal => "internal",
             Scope::Guests => "any qube",
-            Scope::Global | Scope::Local => group.trim_start_matches("include/"),
+            Scope::Unlisted => "none",
+            Scope::Global | Scope::Local | Scope::Policy => group.trim_start_matches("include/"),
         };
         let (name, help) = (row.name, row.help);
         text.push_str(&format!("| `{name}` | {destination} | {argument} | {payload} | {group} | {help} |\n"));

@@ -13,7 +13,8 @@ use super::filter::Filter;
 pub(super) struct Events;
 
 impl Call for Events {
-    const ROW: Row = Row::read("admin.Events", "Events as they happen: all on dom0, else the destination's.");
+    const ROW: Row =
+        Row::read("admin.Events", "Events as they happen: all on dom0, else the destination's.").global();
     common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Followed, Failure> {

@@ -23,7 +23,8 @@ impl Call for Stats {
     const ROW: Row = Row::read_one(
         "admin.vm.Stats",
         "Memory and CPU time of running qubes, every stats_interval seconds.",
-    );
+    )
+    .global();
     common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Rounds, Failure> {

@@ -51,12 +51,12 @@ pub(super) fn accepted<T: Sanitise + Debug + PartialEq>(
     Some(text)
 }
 
-fn is_path_component(text: &str) -> bool {
+pub(super) fn is_path_component(text: &str) -> bool {
     is_word(text) && text.len() <= 255 && !matches!(text, "." | "..")
 }
 
 /// Letters, digits and the marks of all grammars: nothing that separates, quotes or hides.
-fn is_word(text: &str) -> bool {
+pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 

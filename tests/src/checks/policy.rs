@@ -4,8 +4,12 @@ use std::cell::OnceCell;
 use std::path::Path;
 
 use common::model::Class;
+use common::names::{Endpoints, PolicyName, PolicyText, RegisteredArgument, ServiceCall, ServiceName};
 use common::policy::{self, Action, Policy, Question, Reason, Rule, SystemInfo, Verdict};
 use common::root::Root;
+use common::untrusted::Untrusted;
+
+use super::names::{accepted, is_path_component, is_word};
 
 /// The bytes are up to three files: a complete one, one to include, and one of the 4.0 format.
 const FILES: [&str; 3] =
@@ -17,6 +21,7 @@ thread_local! {
 }
 
 pub(super) fn check(bytes: &[u8]) {
+    check_words(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if leads_outside(text) {
         return;
@@ -30,6 +35,29 @@ pub(super) fn check(bytes: &[u8]) {
         assert_eq!(shown(&load(folder, &laid_out).unwrap()), shown(&policy));
         check_decisions(folder, &files, &policy);
     });
+}
+
+/// What calls on policy are given: names are safe, and all else reads back.
+fn check_words(bytes: &[u8]) {
+    assert!(accepted(bytes, PolicyName::as_str).is_none_or(|name| is_path_component(&name)));
+    for word in [accepted(bytes, ServiceName::as_str), accepted(bytes, RegisteredArgument::as_str)] {
+        assert!(word.is_none_or(|word| is_word(&word)));
+    }
+    let untrusted = |bytes: &[u8]| Untrusted::new(bytes.to_vec());
+    if let Ok(call) = untrusted(bytes).sanitise::<ServiceCall>() {
+        let text = format!("{}{}", call.service, call.argument);
+        assert_eq!(untrusted(text.as_bytes()).sanitise(), Ok(call));
+    }
+    if let Ok(ends) = untrusted(bytes).sanitise::<Endpoints>() {
+        let words = [Some(&ends.source), Some(&ends.target), ends.relay.as_ref()];
+        let words: Vec<&str> = words.into_iter().flatten().map(String::as_str).collect();
+        assert_eq!(words.join("\0").as_bytes(), bytes);
+    }
+    if let Ok(PolicyText { token, content }) = untrusted(bytes).sanitise() {
+        let line = &bytes[..bytes.len() - content.len() - 1];
+        assert!(bytes.ends_with(&content) && !line.contains(&b'\n'));
+        assert_eq!(untrusted(line).sanitise(), Ok(token));
+    }
 }
 
 fn new_folder() -> tempfile::TempDir {

@@ -25,7 +25,7 @@ pub(super) enum Content {
 pub(super) type Shape = fn(&str) -> Content;
 
 /// Which calls have a structured content: the first pattern that fits decides.
-const SHAPES: [(&str, Shape); 17] = [
+const SHAPES: [(&str, Shape); 20] = [
     ("admin.vm.List", |text| Content::Records(text.lines().map(|line| headed("name", line)).collect())),
     ("admin.vm.CurrentState", |text| Content::Record(words(text))),
     ("admin.*property.Get", |text| Content::Record(property(text))),
@@ -41,6 +41,9 @@ const SHAPES: [(&str, Shape); 17] = [
     ("admin.*.volume.ListSnapshots", items),
     ("admin.pool.ListDrivers", items),
     ("admin.*.List", items),
+    ("policy.*List", items),
+    ("policy.GetFiles", items),
+    ("policy.Eval", pairs),
     ("admin.Events", |text| Content::Record(words(text))),
     ("admin.vm.Stats", |text| Content::Record(words(text))),
 ];

@@ -121,12 +121,8 @@ fn agrees(key: &str, expected: &str, decision: &Decision<'_>) -> bool {
         let origin = decision.rule.map(|rule| format!("/{}", rule.origin()));
         return origin.map_or(expected == "-", |origin| origin.ends_with(&format!("/{expected}")));
     }
-    let found = decision.pairs().into_iter().filter(|(own, _)| *own == singular(key));
-    found.map(|(_, value)| value).collect::<Vec<_>>().join(",") == expected
-}
-
-fn singular(key: &str) -> &str {
-    if key == "candidates" { "candidate" } else { key }
+    let found = decision.pairs().into_iter().find(|(own, _)| *own == key);
+    found.map(|(_, value)| value).unwrap_or_default() == expected
 }
 
 /// What was decided, in one line.
