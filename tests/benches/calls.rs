@@ -45,7 +45,11 @@ const fn empty(heading: &'static str, executable: &'static str) -> Subject {
     Subject { heading, executable, method: "", rest: |_| String::new() }
 }
 
-const SUBJECTS: [Subject; 8] = [
+/// The caller whom constraints are about while this is measured.
+const HELD: &str = "held";
+const CONSTRAINTS: &str = "etc/qubes/admin-constraints.d";
+
+const SUBJECTS: [Subject; 10] = [
     empty("static", "empty-static"),
     empty("dynamic", "empty-dynamic"),
     Subject {
@@ -53,6 +57,18 @@ const SUBJECTS: [Subject; 8] = [
         executable: "admin-vm-property",
         method: "admin.vm.property.Get",
         rest: |_| "+vcpus dom0 name q1\0".to_owned(),
+    },
+    Subject {
+        heading: "other",
+        executable: "admin-vm-property",
+        method: "admin.vm.property.Get",
+        rest: |_| "+vcpus q2 name q1\0".to_owned(),
+    },
+    Subject {
+        heading: HELD,
+        executable: "admin-vm-property",
+        method: "admin.vm.property.Get",
+        rest: |_| "+vcpus q2 name q1\0".to_owned(),
     },
     Subject {
         heading: "list",
@@ -148,7 +164,7 @@ fn cpu_times(programs: &Path, root: &Path) -> Vec<String> {
     for run in 0..RUNS {
         for (subject, least) in SUBJECTS.iter().zip(&mut least) {
             if run < CHANGING_RUNS
-                || matches!(subject.heading, "static" | "dynamic" | "get" | "list" | "info")
+                || matches!(subject.heading, "static" | "dynamic" | "get" | "other" | HELD | "list" | "info")
             {
                 *least = (*least).min(cpu_time(subject, command(subject, programs, root, run)));
             }
@@ -167,12 +183,25 @@ fn system_calls(programs: &Path, root: &Path) -> Vec<String> {
 }
 
 fn command(subject: &Subject, programs: &Path, root: &Path, run: usize) -> Command {
+    constrain(root, subject.heading == HELD);
     let request = root.join("request");
     std::fs::write(&request, format!("{}{}", subject.method, (subject.rest)(run))).unwrap();
     let mut command = Command::new(programs.join(subject.executable));
     command.arg0(subject.method).env_clear().env("QUBES_ADMIN_ROOT", root);
     command.stdin(File::open(request).unwrap()).stderr(Stdio::inherit());
     command
+}
+
+/// Makes a constraint on `q2`, or leaves no folder of any.
+fn constrain(root: &Path, is_held: bool) {
+    let folder = root.join(CONSTRAINTS);
+    if is_held {
+        std::fs::create_dir_all(&folder).unwrap();
+        let text = "[[constraint]]\ncallers = [\"q2\"]\nproperty.memory = [\"..4000\"]\n";
+        std::fs::write(folder.join("50.toml"), text).unwrap();
+    } else if folder.exists() {
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }
 
 /// CPU microseconds of one process, user and system.
@@ -188,7 +217,8 @@ fn cpu_time(subject: &Subject, mut command: Command) -> u64 {
 fn install(scratch: &Path) -> PathBuf {
     let programs = scratch.join("programs");
     std::fs::create_dir(&programs).unwrap();
-    for executable in SUBJECTS.iter().filter(|subject| !subject.method.is_empty()).map(|it| it.executable) {
+    let subjects = SUBJECTS.iter().filter(|subject| !subject.method.is_empty());
+    for executable in subjects.map(|it| it.executable).chain(["qubes-constraints"]) {
         std::fs::copy(released().join(executable), programs.join(executable)).unwrap();
     }
     for (name, flags) in [("empty-static", "-Ctarget-feature=+crt-static"), ("empty-dynamic", "-Lnative=.")] {

@@ -469,7 +469,7 @@ fn completed(fixture: &Fixture, words: &[&str]) -> Vec<String> {
 #[test]
 fn bash_completes_commands_qubes_methods_and_properties() {
     let fixture = Fixture::new();
-    assert_eq!(completed(&fixture, &["ex"]), ["export"]);
+    assert_eq!(completed(&fixture, &["ex"]), ["export", "explain"]);
     assert_eq!(completed(&fixture, &["call", "test-v"]), ["test-vm1"]);
     assert_eq!(completed(&fixture, &["call", "--as", "test-n"]), ["test-net"]);
     assert_eq!(completed(&fixture, &["show", "test-t"]), ["test-template"]);

@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use common::constraint::{FOLDER, counts};
 use common::event::Event;
 use common::files;
+use common::permission::Facts;
 use common::quota::Quota;
 use common::root::Root;
 use common::store::{Entry, Index, StoreError, View};
@@ -37,6 +38,17 @@ pub struct Ask<'a> {
 }
 
 impl<'a> Ask<'a> {
+    /// The call that stage 2 decides on.
+    pub fn of(facts: &Facts<'a>) -> Self {
+        Self {
+            method: facts.row.name,
+            is_global: facts.row.is_global(),
+            destination: facts.parties.destination.as_str(),
+            argument: &facts.values.argument,
+            values: facts.values.values.iter().map(|(name, value)| (*name, value.as_str())).collect(),
+        }
+    }
+
     fn value(&self, name: &str) -> &'a str {
         self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value).unwrap_or_default()
     }
@@ -118,10 +130,17 @@ impl Constraints {
         self.all.iter().filter(move |it| it.is_about(caller) && it.is_about_call(method))
     }
 
+    /// Why a qube is not there for a caller's call, if it is not.
+    pub fn hides(&self, caller: &Entry, method: &str, qube: &Entry) -> Option<Reason> {
+        let lists =
+            self.on(caller, method).filter_map(|constraint| Some((constraint, constraint.qubes.as_ref()?)));
+        let (constraint, qubes) = lists.into_iter().find(|(_, qubes)| !is_among(qubes, caller, qube))?;
+        Some(reason(constraint, qubes.line, format!("for {} there is no {}", caller.name(), qube.name())))
+    }
+
     /// Whether a qube is there for a caller's call.
     pub fn shows(&self, caller: &Entry, method: &str, qube: &Entry) -> bool {
-        let lists = self.on(caller, method).filter_map(|constraint| constraint.qubes.as_ref());
-        lists.into_iter().all(|qubes| is_among(qubes, caller, qube))
+        self.hides(caller, method, qube).is_none()
     }
 
     /// Whether a caller sees an event. One that names a qube which is not there for the caller is not seen, nor is any

@@ -6,6 +6,7 @@ mod complete;
 mod content;
 mod event;
 mod events;
+mod explain;
 mod gateway;
 mod init;
 mod man;
@@ -85,6 +86,11 @@ enum Command {
     /// input, unless that is a terminal or the call takes none. The policy is not asked: whoever may write the store
     /// may make every call.
     Call(call::Call),
+    /// Tell who decides on a call, and why, without making it.
+    ///
+    /// In the order in which they are asked: the policy, with file and line, the form of the request, the built-in rules,
+    /// and the administrator's constraints, with file and line. The exit status is 0 if the call is granted.
+    Explain(explain::Explain),
     /// Fill a volume of a halted qube from a file.
     ///
     /// The volume gets the size of the file. Where that cannot be known, as of a pipe, exactly as many bytes must come
@@ -163,6 +169,7 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::Show(show) => show::run(show, root),
         Command::Tree(tree) => tree::run(tree, root),
         Command::Call(call) => call::run(call, root),
+        Command::Explain(explain) => explain::run(explain, root),
         Command::ImportVolume(import) => volume::import(import, root),
         Command::CloneVolume(clone) => volume::clone(clone, root),
         Command::Start(named) => power::start(named, root),
