@@ -340,6 +340,8 @@ session() {
     run 'printf green | qubes-admin call work admin.vm.property.Set+label'
     run 'qubes-admin show work --changed'
     run 'printf vault | qubes-admin call work admin.vm.property.Set+netvm || echo "exit status $?"'
+    run 'qubes-admin start work && qubes-admin status | grep running'
+    run 'qubes-admin shutdown-all && qubes-admin status | grep running'
     run 'printf "admin.vm.property.Get+label work name work\0" | "$QUBES_ADMIN_ROOT/etc/qubes-rpc/admin.vm.property.Get" | tr "\0" " "; echo'
 }
 

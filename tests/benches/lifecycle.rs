@@ -13,7 +13,7 @@
 )]
 
 use std::fs::File;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
@@ -31,12 +31,23 @@ const IDLE: Duration = Duration::from_secs(3);
 
 fn main() {
     let fixture = system();
+    let _memory = in_memory(&fixture, "/run");
     starts(&fixture);
     fixture.ok("admin.vm.Start", "net", "");
     states(&fixture);
     watching(&fixture);
     lists();
     reads_beside_starts(&fixture);
+}
+
+/// Moves a folder into memory, where dom0 has its run-time files.
+fn in_memory(fixture: &Fixture, folder: &str) -> tempfile::TempDir {
+    let (memory, folder) = (tempfile::tempdir_in("/dev/shm").unwrap(), fixture.path(folder));
+    let copied = Command::new("cp").arg("-a").arg(folder.join(".")).arg(memory.path()).status().unwrap();
+    assert!(copied.success());
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::os::unix::fs::symlink(memory.path(), folder).unwrap();
+    memory
 }
 
 /// CPU microseconds that a process has taken.

@@ -26,6 +26,7 @@ pub use clone::supports_clone;
 pub use error::StorageError;
 pub use in_use::{Started, check_sources, is_running, start_all, stop_all, stop_halted, verify_all};
 pub use layout::{DefaultPool, FindQube, Layout};
+pub use snapshots::has_device_mapper;
 pub use space::{Capacity, included_in, thin_pool_under};
 pub use token::{CloneSource, FOLDER as TOKENS, issue as issue_token, redeem as redeem_token};
 pub use transfer::{Shortcut, Source, begin_clone, clone_volume, import_stream};

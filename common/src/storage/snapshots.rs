@@ -53,6 +53,11 @@ fn base_of(snapshot: &str) -> Option<&str> {
     (base.matches('-').count() == 2).then_some(base)
 }
 
+/// Whether a machine has a device mapper.
+pub fn has_device_mapper(root: &Root) -> bool {
+    root.path(DEVICES).join("control").exists()
+}
+
 impl Mapper {
     pub(super) fn at(root: &Root) -> Self {
         Self { root: root.clone() }
@@ -60,7 +65,7 @@ impl Mapper {
 
     /// Whether the machine has one.
     pub(super) fn is_available(&self) -> bool {
-        self.path("control").exists()
+        has_device_mapper(&self.root)
     }
 
     fn path(&self, name: &str) -> PathBuf {

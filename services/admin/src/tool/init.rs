@@ -28,9 +28,11 @@ pub(super) fn run(root: &Root) -> Result<(), Stop> {
     out::line("made a fresh store with dom0")
 }
 
-/// Images in `file-reflink` where the file system can share blocks, else in `file`; and the kernels.
+/// Images in `file-reflink` where the file system can share blocks, else in `file`, which needs the device mapper; where
+/// there is none, in `file-reflink` all the same, which copies then. And the kernels.
 fn pools(root: &Root) -> Result<Pools, String> {
-    let driver = if storage::supports_clone(&root.lib()) { "file-reflink" } else { "file" };
+    let shares = storage::supports_clone(&root.lib()) || !storage::has_device_mapper(root);
+    let driver = if shares { "file-reflink" } else { "file" };
     let images =
         [("dir_path", "/var/lib/qubes"), ("revisions_to_keep", "1"), ("ephemeral_volatile", "False")];
     let kernels = [("dir_path", "/var/lib/qubes/vm-kernels")];
