@@ -1,5 +1,6 @@
 //! A call is a row and three stages; a stage is a type (see `docs/architecture.md`).
 
+use std::borrow::Cow;
 use std::ffi::c_int;
 
 use crate::event::Event;
@@ -490,6 +491,9 @@ impl<'s> World<'s> {
     /// Makes a change take effect that succeeded and keeps to its caller's quota; of another only its events.
     fn end(&self, txn: Txn<'s>, caller: &QubeName, quota: Quota, succeeded: bool) -> Result<(), Failure> {
         let within = if succeeded { quota.check(caller, &txn, self.store) } else { Ok(()) };
+        if self.judge.only_looks(&txn) {
+            return if succeeded { within.and(Err(NOT_MADE)) } else { Ok(()) };
+        }
         if succeeded && within.is_ok() {
             txn.commit()?
         } else {
@@ -510,6 +514,9 @@ impl<'s> World<'s> {
         })
     }
 }
+
+/// How a call ends whose change is only looked at.
+pub const NOT_MADE: Failure = Failure::Dropped(Cow::Borrowed("the change is not made"));
 
 /// A call as the dispatcher knows it.
 #[derive(Clone, Copy)]

@@ -5,6 +5,7 @@ use crate::constraint;
 use crate::failure::Refusal;
 use crate::quota::Quota;
 use crate::root::Root;
+use crate::store::Txn;
 
 /// What a rule sees: sanitised values only.
 pub struct Facts<'a> {
@@ -47,6 +48,12 @@ pub trait Judge {
     /// # Errors
     /// `PermissionDenied`.
     fn judge(&self, facts: &Facts<'_>) -> Result<Quota, Refusal>;
+
+    /// Looks at a change before it takes effect, and tells whether that was all that is wanted: then it does not, and
+    /// nobody hears of it.
+    fn only_looks(&self, _change: &Txn<'_>) -> bool {
+        false
+    }
 }
 
 /// The rules and constraints of a root.

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::rc::Rc;
 
+use serde_json::Value as Json;
+
 use super::index::Entry;
 use super::journal::{Change, ObjectChange};
-use super::{Index, Key, StoreError, View, encode};
+use super::{Index, Key, StoreError, View, decode, encode};
 use crate::event::Event;
 use crate::hypervisor::Run;
 use crate::model::{Labels, Pools, Qube, System};
@@ -136,6 +138,29 @@ impl<'s> Txn<'s> {
     fn index_mut(&mut self) -> Result<&mut Index, StoreError> {
         self.view.listed()?;
         self.view.index.get_mut().map(Rc::make_mut).ok_or(StoreError::Missing)
+    }
+
+    /// The events so far, in order.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// What has changed so far: the file of each object, and its content before and after.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn edits(&self) -> Result<Vec<(String, Json, Json)>, StoreError> {
+        let content = |file: &str, bytes: Option<Vec<u8>>| match bytes {
+            Some(bytes) => decode::<Json>(file, &bytes).map(|(_, content)| content),
+            None => Ok(Json::Null),
+        };
+        let edit = |key: &Key| {
+            let file = key.file();
+            let before = self.view.store.load::<Json>(&file)?.map_or(Json::Null, |(_, content)| content);
+            let after = content(&file, self.encoded(key, 0)?)?;
+            Ok((file, before, after))
+        };
+        self.edited.iter().map(edit).collect()
     }
 
     /// Makes everything take effect: objects, then events, at once or not at all.

@@ -8,7 +8,9 @@ use common::root::Root;
 use common::run::{Process, Stream};
 
 use super::content::{self, Shape};
+use super::dry_run;
 use super::event::Event;
+use super::explain::Explain;
 use super::out::{self, Stop};
 use super::reply::{self, Message};
 use super::service::Service;
@@ -23,6 +25,9 @@ pub(super) struct Call {
     /// Print structured content as JSON.
     #[arg(long)]
     json: bool,
+    /// Tell who decides on the call and what it would change, without making it.
+    #[arg(long)]
+    dry_run: bool,
     /// The destination.
     #[arg(value_name = "DEST", add = complete::qubes())]
     destination: String,
@@ -34,6 +39,9 @@ pub(super) struct Call {
 /// Makes the call. The payload is standard input, unless that is a terminal or the call takes none.
 pub(super) fn run(call: &Call, root: &Root) -> Result<(), Stop> {
     let service = Service::find(root, &call.caller, &call.destination, &call.method)?;
+    if call.dry_run {
+        return dry_run::run(&explained(call)?, root);
+    }
     let form = Form::of(service.method(), call.json)?;
     let mut child = start(&service)?;
     let answered = child.output().map_or(Ok(()), |reply| print_reply(BufReader::new(reply), &form));
@@ -45,9 +53,23 @@ pub(super) fn run(call: &Call, root: &Root) -> Result<(), Stop> {
     answered
 }
 
+/// The same call with its payload, which is text.
+fn explained(call: &Call) -> Result<Explain, Stop> {
+    let (_, has_input) = input(call.method.split('+').next().unwrap_or_default());
+    let read = if has_input { io::read_to_string(io::stdin()) } else { Ok(String::new()) };
+    let value = read.map_err(|error| format!("the payload: {error}"))?;
+    let Call { caller, method, destination, .. } = call;
+    Ok(Explain { caller: caller.clone(), method: method.clone(), destination: destination.clone(), value })
+}
+
+/// How a method takes its payload, and whether standard input is one.
+fn input(method: &str) -> (Option<Presence>, bool) {
+    let presence = rows().find(|row| row.name == method).map(|row| row.payload);
+    (presence, presence != Some(Presence::No) && !io::stdin().is_terminal())
+}
+
 fn start(service: &Service<'_>) -> Result<Process, Stop> {
-    let presence = rows().find(|row| row.name == service.method()).map(|row| row.payload);
-    let has_input = presence != Some(Presence::No) && !io::stdin().is_terminal();
+    let (presence, has_input) = input(service.method());
     if presence.is_some_and(Presence::is_stream) {
         return service.start_streamed(if has_input { Stream::Ours } else { Stream::Nothing });
     }

@@ -24,16 +24,16 @@ use super::{complete, table};
 pub(super) struct Explain {
     /// The calling qube.
     #[arg(value_name = "CALLER", add = complete::qubes())]
-    caller: String,
+    pub(super) caller: String,
     /// The method, and its argument after a plus sign.
     #[arg(value_name = "METHOD[+ARG]", add = complete::methods())]
-    method: String,
+    pub(super) method: String,
     /// The destination.
     #[arg(value_name = "DEST", add = complete::qubes())]
-    destination: String,
+    pub(super) destination: String,
     /// The payload.
     #[arg(value_name = "VALUE", default_value = "")]
-    value: String,
+    pub(super) value: String,
 }
 
 /// What a layer says: whether it lets the call pass, and in words.
@@ -46,18 +46,15 @@ pub(super) fn run(explain: &Explain, root: &Root) -> Result<(), Stop> {
     let view = store.read_one()?;
     let caller = entry(&explain.caller, &view)?;
     let is_dom0 = caller.name() == "dom0";
-    let witness =
-        Witness { constraints: Constraints::load(root), caller, view: &view, said: RefCell::default() };
-    let mut said = vec![("policy", if is_dom0 { of_dom0() } else { policy(explain, root, &store.read()?)? })];
-    said.extend(witness.judge_all(family, &request, root, explain));
-    let rows: Vec<Vec<String>> =
-        said.iter().map(|(layer, (_, text))| vec![(*layer).to_owned(), text.clone()]).collect();
-    table::print(&rows)?;
-    if said.iter().all(|(_, (passes, _))| *passes) {
-        Ok(())
-    } else {
-        Err("the call is not granted".to_owned().into())
-    }
+    let (constraints, said) = (Constraints::load(root), RefCell::default());
+    let policy = if is_dom0 { of_dom0() } else { policy(explain, root, &store.read()?)? };
+    let witness = Witness { constraints, caller, view: &view, said };
+    let said: Vec<_> =
+        [("policy", policy)].into_iter().chain(witness.judge_all(family, &request, root, explain)).collect();
+    let row = |(layer, (_, text)): &(&str, Finding)| vec![(*layer).to_owned(), text.clone()];
+    table::print(&said.iter().map(row).collect::<Vec<_>>())?;
+    let is_granted = said.iter().all(|(_, (passes, _))| *passes);
+    if is_granted { Ok(()) } else { Err("the call is not granted".to_owned().into()) }
 }
 
 fn of_dom0() -> Finding {
@@ -65,7 +62,7 @@ fn of_dom0() -> Finding {
 }
 
 /// The request as a service gets it, and the family that serves it.
-fn request(explain: &Explain) -> Result<(&'static Family, Request), Stop> {
+pub(super) fn request(explain: &Explain) -> Result<(&'static Family, Request), Stop> {
     let Explain { caller, method: call, destination, value } = explain;
     let (method, argument) = call.split_once('+').unwrap_or((call, ""));
     let serves =

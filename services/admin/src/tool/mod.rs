@@ -4,6 +4,7 @@ mod call;
 mod check;
 mod complete;
 mod content;
+mod dry_run;
 mod event;
 mod events;
 mod explain;
