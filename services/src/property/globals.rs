@@ -3,7 +3,7 @@
 use common::failure::Failure;
 use common::model::Value;
 
-use super::row::{Case, Fits, Kind, Row};
+use super::row::{Case, Fits, Kind, Written};
 use super::{check, helper};
 
 const QUBE: Kind = Kind::Qube { none: true, fits: Fits::Local };
@@ -25,64 +25,64 @@ fn number(value: u64) -> Result<Option<Value>, Failure> {
 }
 
 /// All global properties, in the order of lists.
-pub(super) const ROWS: &[Row] = &[
-    Row::new("check_updates_vm", Kind::Bool, "Check for updates inside qubes")
+pub(super) const ROWS: &[Written] = &[
+    Written::new("check_updates_vm", Kind::Bool, "Check for updates inside qubes")
         .default(|_| Ok(Some(Value::Bool(true)))),
-    Row::new("clockvm", QUBE, "Which VM to use as NTP proxy for updating AdminVM").default(none),
-    Row::new("default_audiovm", QUBE, "Default AudioVM for VMs.").default(|_| text("dom0")),
-    Row::new(
+    Written::new("clockvm", QUBE, "Which VM to use as NTP proxy for updating AdminVM").default(none),
+    Written::new("default_audiovm", QUBE, "Default AudioVM for VMs.").default(|_| text("dom0")),
+    Written::new(
         "default_dispvm",
         QUBE,
         "Default disposable template to be used for spawning disposable qubes for service calls in this system.",
     )
     .default(none)
     .check(check::disposable_template_of_system),
-    Row::new("default_guivm", QUBE, "Default GuiVM for VMs.").default(|_| text("dom0")),
-    Row::new("default_kernel", Kind::Text, "Which kernel to use when not overriden in VM").default(no_value),
-    Row::new(
+    Written::new("default_guivm", QUBE, "Default GuiVM for VMs.").default(|_| text("dom0")),
+    Written::new("default_kernel", Kind::Text, "Which kernel to use when not overriden in VM").default(no_value),
+    Written::new(
         "default_netvm",
         QUBE,
         "Default NetVM for AppVMs. Initial state is None, which means that AppVMs are not connected to the Internet.",
     )
     .default(none)
     .check(check::default_netvm),
-    Row::new("default_pool", Kind::Pool, "Default storage pool").default(helper::default_pool),
-    Row::new("default_pool_kernel", Kind::Pool, "Default storage pool for kernel volumes")
+    Written::new("default_pool", Kind::Pool, "Default storage pool").default(helper::default_pool),
+    Written::new("default_pool_kernel", Kind::Pool, "Default storage pool for kernel volumes")
         .default(helper::effective_default_pool),
-    Row::new("default_pool_private", Kind::Pool, "Default storage pool for private volumes")
+    Written::new("default_pool_private", Kind::Pool, "Default storage pool for private volumes")
         .default(helper::effective_default_pool),
-    Row::new("default_pool_root", Kind::Pool, "Default storage pool for root volumes")
+    Written::new("default_pool_root", Kind::Pool, "Default storage pool for root volumes")
         .default(helper::effective_default_pool),
-    Row::new("default_pool_volatile", Kind::Pool, "Default storage pool for volatile volumes")
+    Written::new("default_pool_volatile", Kind::Pool, "Default storage pool for volatile volumes")
         .default(helper::effective_default_pool),
-    Row::new(
+    Written::new(
         "default_qrexec_timeout",
         Kind::Int,
         "Default time in seconds after which qrexec connection attempt is deemed failed",
     )
     .default(|_| number(60))
     .check(|_, value| check::positive("default_qrexec_timeout", value)),
-    Row::new("default_shutdown_timeout", Kind::Int, "Default time in seconds for VM shutdown to complete")
+    Written::new("default_shutdown_timeout", Kind::Int, "Default time in seconds for VM shutdown to complete")
         .default(|_| number(60))
         .check(|_, value| check::positive("default_shutdown_timeout", value)),
-    Row::new(
+    Written::new(
         "default_template",
         Kind::Qube { none: true, fits: Fits::Template },
         "Default template for new AppVMs",
     ),
-    Row::new(
+    Written::new(
         "management_dispvm",
         QUBE,
         "Default disposable template to be used for spawning disposable qubes for managing a qube in this system.",
     )
     .default(none)
     .check(check::disposable_template_of_system_for_management),
-    Row::new("maxmem", Kind::Int, "Maximum system memory.")
+    Written::new("maxmem", Kind::Int, "Maximum system memory.")
         .computed(|case| number(case.context.hypervisor.host().memory_mib)),
-    Row::new("no_cpus", Kind::Int, "Quantity of CPUs")
+    Written::new("no_cpus", Kind::Int, "Quantity of CPUs")
         .computed(|case| number(u64::from(case.context.hypervisor.host().cpus))),
-    Row::new("stats_interval", Kind::Int, "Interval in seconds for VM stats reporting (memory, CPU usage)")
+    Written::new("stats_interval", Kind::Int, "Interval in seconds for VM stats reporting (memory, CPU usage)")
         .default(|_| number(3))
         .check(|_, value| check::positive("stats_interval", value)),
-    Row::new("updatevm", QUBE, "Which VM to use as yum proxy for updating AdminVM and TemplateVMs").default(none),
+    Written::new("updatevm", QUBE, "Which VM to use as yum proxy for updating AdminVM and TemplateVMs").default(none),
 ];

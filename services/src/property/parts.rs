@@ -2,7 +2,7 @@
 
 use common::model::Class;
 
-use super::row::{Kind, Row};
+use super::row::{Kind, Row, Written};
 use super::{globals, qubes};
 
 /// A property, and whether its value names a qube.
@@ -13,25 +13,25 @@ static EARLY_NAMES: [Named; qubes::EARLY.len()] = names(qubes::EARLY);
 static LATE_NAMES: [Named; qubes::LATE.len()] = names(qubes::LATE);
 
 /// The rows without their documentation.
-pub(super) static GLOBAL: [Row; globals::ROWS.len()] = undocumented(globals::ROWS);
-pub(super) static EARLY: [Row; qubes::EARLY.len()] = undocumented(qubes::EARLY);
-pub(super) static LATE: [Row; qubes::LATE.len()] = undocumented(qubes::LATE);
+pub(super) static GLOBAL: [Row; globals::ROWS.len()] = rows(globals::ROWS);
+pub(super) static EARLY: [Row; qubes::EARLY.len()] = rows(qubes::EARLY);
+pub(super) static LATE: [Row; qubes::LATE.len()] = rows(qubes::LATE);
 
-const fn names<const N: usize>(mut rows: &[Row]) -> [Named; N] {
+const fn names<const N: usize>(mut rows: &[Written]) -> [Named; N] {
     let mut names = [("", false); N];
     let mut free: &mut [Named] = &mut names;
     while let ([row, more @ ..], [name, others @ ..]) = (rows, free) {
-        *name = (row.name, matches!(row.kind, Kind::Qube { .. }));
+        *name = (row.row.name, matches!(row.row.kind, Kind::Qube { .. }));
         (rows, free) = (more, others);
     }
     names
 }
 
-const fn undocumented<const N: usize>(mut rows: &[Row]) -> [Row; N] {
-    let mut all = [Row::new("", Kind::Text, ""); N];
+const fn rows<const N: usize>(mut rows: &[Written]) -> [Row; N] {
+    let mut all = [Row::new("", Kind::Text); N];
     let mut free: &mut [Row] = &mut all;
     while let ([row, more @ ..], [place, others @ ..]) = (rows, free) {
-        *place = Row { help: "", ..*row };
+        *place = row.row;
         (rows, free) = (more, others);
     }
     all
@@ -41,9 +41,10 @@ const fn undocumented<const N: usize>(mut rows: &[Row]) -> [Row; N] {
 pub(super) fn help(class: Option<Class>, property: &str) -> &'static str {
     let of_class = class.and_then(|class| {
         let mut rows = qubes::EARLY.iter().chain(qubes::LATE);
-        rows.find(|row| row.name == property && (row.has)(class))
+        rows.find(|it| it.row.name == property && (it.row.has)(class))
     });
-    let row = if class.is_some() { of_class } else { globals::ROWS.iter().find(|row| row.name == property) };
+    let row =
+        if class.is_some() { of_class } else { globals::ROWS.iter().find(|it| it.row.name == property) };
     row.map_or("", |row| row.help)
 }
 

@@ -101,13 +101,49 @@ pub struct Row {
     pub check: Check,
     /// Which classes have it; for global properties without meaning.
     pub has: fn(Class) -> bool,
-    /// Documentation, as the tables are written; see [`super::parts`].
+}
+
+/// A row as it is written, from which [`super::parts`] makes what is linked.
+pub(super) struct Written {
+    pub(super) row: Row,
+    /// Documentation; empty where upstream has none.
     pub(super) help: &'static str,
 }
 
-impl Row {
+impl Written {
     /// A row that takes any value of its kind and has no default.
-    pub const fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
+    pub(super) const fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self { row: Row::new(name, kind), help }
+    }
+
+    /// The same with a default.
+    pub(super) const fn default(self, default: Default) -> Self {
+        Self { row: Row { default, ..self.row }, ..self }
+    }
+
+    /// The same with a check.
+    pub(super) const fn check(self, check: Check) -> Self {
+        Self { row: Row { check, ..self.row }, ..self }
+    }
+
+    /// The same, read-only, with a rule that gives its value.
+    pub(super) const fn computed(self, default: Default) -> Self {
+        Self { row: Row { default, access: Access::ReadOnly, ..self.row }, ..self }
+    }
+
+    /// The same, set once.
+    pub(super) const fn once(self) -> Self {
+        Self { row: Row { access: Access::Once, ..self.row }, ..self }
+    }
+
+    /// The same for other classes than those of the QubesVM family.
+    pub(super) const fn of(self, has: fn(Class) -> bool) -> Self {
+        Self { row: Row { has, ..self.row }, ..self }
+    }
+}
+
+impl Row {
+    pub(super) const fn new(name: &'static str, kind: Kind) -> Self {
         Self {
             name,
             kind,
@@ -115,33 +151,7 @@ impl Row {
             default: |_| Ok(None),
             check: |_, value| Ok(value),
             has: Class::is_qubes_vm,
-            help,
         }
-    }
-
-    /// The same with a default.
-    pub const fn default(self, default: Default) -> Self {
-        Self { default, ..self }
-    }
-
-    /// The same with a check.
-    pub const fn check(self, check: Check) -> Self {
-        Self { check, ..self }
-    }
-
-    /// The same, read-only, with a rule that gives its value.
-    pub const fn computed(self, default: Default) -> Self {
-        Self { default, access: Access::ReadOnly, ..self }
-    }
-
-    /// The same, set once.
-    pub const fn once(self) -> Self {
-        Self { access: Access::Once, ..self }
-    }
-
-    /// The same for other classes than those of the QubesVM family.
-    pub const fn of(self, has: fn(Class) -> bool) -> Self {
-        Self { has, ..self }
     }
 
     /// Access in a class: what other qubes have once, dom0 has for ever.
