@@ -62,6 +62,10 @@ fn properties<'a>(ask: &Ask<'a>) -> Vec<Set<'a>> {
             vec![(ask.argument, if is_none { "none" } else { value })]
         }
         ("admin.property.Reset" | "admin.vm.property.Reset", _) => vec![(ask.argument, DEFAULT)],
+        // An old name for balancing memory, which becomes the property.
+        ("admin.vm.feature.Set", _) if ask.argument == "service.meminfo-writer" => {
+            vec![("maxmem", if ask.value("value").is_empty() { "0" } else { DEFAULT })]
+        }
         ("admin.vm.device.denied.Add" | "admin.vm.device.denied.Remove", _) => {
             vec![("devices_denied", ask.value("interfaces"))]
         }
