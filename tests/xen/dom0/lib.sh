@@ -33,14 +33,14 @@ contains() {
 }
 
 # wait_until SECONDS COMMAND [ARGUMENT...]: tries until it succeeds. The one processor is left to what is waited for
-# between, which a process for each pause would not do.
-exec {nothing}<> <(:)
+# between, which a process for each pause would not do: a read from a pipe that nobody writes to.
 wait_until() {
-    local end=$((SECONDS + $1))
+    local end=$((SECONDS + $1)) silent=/run/silent
     shift
+    [ -p $silent ] || mkfifo $silent
     until "$@" >/dev/null 2>&1; do
         [ "$SECONDS" -lt "$end" ] || { echo "waited in vain for: $*"; return 1; }
-        read -rt 0.3 -u "$nothing" || true
+        read -rt 0.3 <>$silent || true
     done
 }
 
