@@ -16,9 +16,9 @@ manifest=$libexec/manifest
 units=/usr/lib/systemd/system
 # Which target starts which unit.
 wanted="sysinit.target/qubes-admin-boot.service multi-user.target/qubes-admin-qubes.service \
-multi-user.target/qubes-admin-preload.service"
+multi-user.target/qubes-admin-preload.service sleep.target/qubes-admin-sleep.service"
 # What only executables of ours start.
-internal="qubes-run qubes-constraints admin-suspend admin-system-info admin-vm-preload"
+internal="qubes-run qubes-constraints admin-suspend admin-system-info admin-vm-auto-attach admin-vm-preload"
 built=
 domain=
 
@@ -146,6 +146,7 @@ install_files() {
     place "$config/rpc-config/admin" "$libexec/rpc-config" 0644
     place "$config/tmpfiles.d/qubes-admin.conf" /usr/lib/tmpfiles.d/qubes-admin.conf 0644
     place "$config/sysctl.d/qubes-admin.conf" /usr/lib/sysctl.d/qubes-admin.conf 0644
+    place "$config/udev/90-qubes-admin-block.rules" /usr/lib/udev/rules.d/90-qubes-admin-block.rules 0644
     for unit in "$config"/systemd/*; do
         place "$unit" "$units/${unit##*/}" 0644
     done

@@ -32,6 +32,7 @@ pub mod volume;
 pub const FAMILIES: &[&Family] = &[
     &device::FAMILY,
     &device::HOT,
+    &device::AUTO,
     &events::FAMILY,
     &feature::FAMILY,
     &firewall::FAMILY,

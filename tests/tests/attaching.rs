@@ -1,13 +1,16 @@
 //! Devices of running qubes: attached, detached, refused, and free again when somebody ends (spec 30 §2.6, §2.7, §4 to §7).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tests::Fixture;
 use tests::companions::{install, recorded, show, spoil};
 use tests::golden;
 use tests::startable::{behave, end, run_of, system, watcher};
+use tests::stepper::{Trouble, run};
 
 const ATTACH: &str = "admin.vm.device.block.Attach+";
 const DETACH: &str = "admin.vm.device.block.Detach+";
@@ -476,4 +479,180 @@ fn a_rule_of_policy_holds_while_a_service_attaches_and_no_longer() {
         format!("run/qubes/policy.d/10-qvc-{cam}.policy:qvc.Webcam +video0 uuid:{cam} uuid:{net} allow\n");
     assert_eq!(rules(), held);
     assert_eq!(std::fs::read_dir(fixture.path("/run/qubes/policy.d")).unwrap().count(), 0);
+}
+
+/// A call from a file, so that nobody has to write while it is traced.
+fn from_file(fixture: &Fixture, call: &str, qube: &str) -> Command {
+    std::fs::write(fixture.path("/request"), format!("{call} dom0 name {qube}\0")).unwrap();
+    let mut command = fixture.command(call.split('+').next().unwrap());
+    command.stdin(File::open(fixture.path("/request")).unwrap());
+    command
+}
+
+/// How often each of these was told of since then.
+fn counts<const N: usize>(fixture: &Fixture, before: usize, kinds: [&str; N]) -> [usize; N] {
+    let events = fixture.events().split_off(before);
+    kinds.map(|kind| events.iter().filter(|event| event.starts_with(&format!("work {kind}"))).count())
+}
+
+/// Every 23rd place, `EVERY=1` for all of them.
+fn stops() -> impl Iterator<Item = usize> {
+    (0..).step_by(if std::env::var_os("EVERY").is_some() { 1 } else { 23 })
+}
+
+const ATTACHES: &str = "device-attach:block device=dom0:sda:";
+const DETACHES: &str = "device-detach:block port=dom0:sda";
+
+#[test]
+fn what_a_killed_call_attached_or_detached_is_told_of_once() {
+    let fixture = running();
+    for stop in stops() {
+        let place = format!("killed at stop {stop}");
+        let has_it = || fixture.ok(ATTACHED, "work", "").contains("dom0+sda:");
+        // Whoever needs the run next.
+        let next = || {
+            fixture.ok(&on(ATTACH, "dom0+sr0"), "work", "");
+            fixture.ok(&on(DETACH, "dom0+sr0"), "work", "");
+        };
+        let before = fixture.events().len();
+        let attach = run(from_file(&fixture, &on(ATTACH, "dom0+sda"), "work"), Trouble::Kill(stop));
+        next();
+        assert!(has_it() || attach.output.is_empty(), "{place}: attached, and is not");
+        assert_eq!(counts(&fixture, before, [ATTACHES, DETACHES]), [usize::from(has_it()), 0], "{place}");
+        if !has_it() {
+            fixture.ok(&on(ATTACH, "dom0+sda"), "work", "");
+        }
+        let before = fixture.events().len();
+        let detach = run(from_file(&fixture, &on(DETACH, "dom0+sda"), "work"), Trouble::Kill(stop));
+        next();
+        assert!(!has_it() || detach.output.is_empty(), "{place}: detached, and is not");
+        assert_eq!(counts(&fixture, before, [ATTACHES, DETACHES]), [0, usize::from(!has_it())], "{place}");
+        if has_it() {
+            fixture.ok(&on(DETACH, "dom0+sda"), "work", "");
+        }
+        assert!(!fixture.path("/run/qubes/admin/attaching/work").exists(), "{place}");
+        if !attach.met && !detach.met {
+            assert!(stop > 100, "{stop}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_run_ends_what_killed_calls_attached() {
+    let fixture = running();
+    let mut told = 0;
+    for stop in stops() {
+        let before = fixture.events().len();
+        let attach = run(from_file(&fixture, &on(ATTACH, "dom0+sda"), "work"), Trouble::Kill(stop));
+        fixture.ok("admin.vm.Kill", "work", "");
+        fixture.ok("admin.vm.Start", "work", "");
+        let [attached, detached] = counts(&fixture, before, [ATTACHES, DETACHES]);
+        assert_eq!(attached, detached, "killed at stop {stop}");
+        told += attached;
+        if !attach.met {
+            assert!(told > 1 && attached == 1, "{told}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_killed_call_leaves_no_rule_of_policy() {
+    let fixture = system();
+    for folder in ["/usr/lib/python3.11/site-packages/qubesusbproxy", "/etc/qubes-rpc/policy"] {
+        std::fs::create_dir_all(fixture.path(folder)).unwrap();
+    }
+    golden::devices(&fixture);
+    install(&fixture);
+    fixture.ok("admin.vm.Start", "work", "");
+    show(&fixture, "net", &[("/qubes-usb-devices/2-1/desc", "0951:1666 a b c")]);
+    let rule = fixture.path("/etc/qubes-rpc/policy/qubes.USB+2-1");
+    let mut left = 0;
+    for stop in stops() {
+        let traced =
+            run(from_file(&fixture, "admin.vm.device.usb.Attach+net+2-1", "work"), Trouble::Kill(stop));
+        left += usize::from(rule.exists());
+        if stop % 2 == 0 {
+            fixture.ok(&on(ATTACH, "dom0+sda"), "work", "");
+            fixture.ok(&on(DETACH, "dom0+sda"), "work", "");
+        } else {
+            fixture.ok("admin.vm.Kill", "work", "");
+            fixture.ok("admin.vm.Start", "work", "");
+        }
+        assert!(!rule.exists(), "killed at stop {stop}");
+        if !traced.met {
+            assert!(left > 0);
+            return;
+        }
+    }
+}
+
+#[test]
+fn ends_are_told_of_the_devices_that_services_gave() {
+    let fixture = system();
+    std::fs::create_dir_all(fixture.path("/usr/lib/python3.11/site-packages/qubesusbproxy")).unwrap();
+    std::fs::create_dir_all(fixture.path("/etc/qubes-rpc/policy")).unwrap();
+    install(&fixture);
+    let usb = [("/qubes-usb-devices/2-1/desc", "0951:1666 a b c")];
+    let attach = || {
+        fixture.ok("admin.vm.Start", "work", "");
+        show(&fixture, "net", &usb);
+        fixture.ok("admin.vm.device.usb.Attach+net+2-1", "work", "");
+    };
+    attach();
+    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Kill", "work", "")));
+    assert_eq!(events[events.len() - 2..], ["work domain-shutdown", "work device-detach:usb port=net:2-1"]);
+    attach();
+    fixture.ok("admin.vm.property.Set+netvm", "work", "");
+    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Kill", "net", "")));
+    let told = ["work device-detach:usb port=net:2-1", "net device-removed:usb port=net:2-1"];
+    assert_eq!(events[events.len() - 2..], told);
+    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Kill", "work", "")));
+    assert!(!events.iter().any(|event| event.contains("device-")), "told once: {events:?}");
+}
+
+#[test]
+fn a_guest_lets_go_of_a_device_of_the_host_before_it_is_taken() {
+    let fixture = system();
+    golden::devices(&fixture);
+    install(&fixture);
+    fixture.ok("admin.vm.property.Set+virt_mode", "work", "hvm");
+    fixture.ok("admin.vm.feature.Set+qrexec", "work", "1");
+    fixture.ok("admin.vm.Start", "work", "");
+    let xl = fixture.path("/usr/sbin/xl");
+    let (attach, detach) =
+        ("admin.vm.device.pci.Attach+dom0+00_19.0", "admin.vm.device.pci.Detach+dom0+00_19.0");
+    for (listed, said) in [
+        ("Vdev Device\n04.0 0000:00:14.0\n05.0 0000:00:19.0\n", &["05.0"][..]),
+        ("Vdev Device\n04.0 0000:00:14.0\n", &[]),
+        ("$(reboot) 0000:00:19.0\n", &[]),
+    ] {
+        std::fs::write(
+            &xl,
+            format!("#!/bin/sh\necho \"$@\" >> '{}.said'\nprintf '{listed}'\n", xl.display()),
+        )
+        .unwrap();
+        std::fs::set_permissions(&xl, std::fs::Permissions::from_mode(0o755)).unwrap();
+        fixture.ok(attach, "work", "");
+        recorded(&fixture, "qrexec-client");
+        fixture.ok(detach, "work", "");
+        let line =
+            |place: &&str| format!("-d work root:QUBESRPC qubes.DetachPciDevice dom0 < \"00:{place}\"");
+        assert_eq!(
+            recorded(&fixture, "qrexec-client"),
+            said.iter().map(line).collect::<Vec<_>>(),
+            "{listed}"
+        );
+        assert_eq!(devices(&fixture)["pci"], json!([]));
+    }
+    let domid = run_of(&fixture, "work").unwrap().domid.0;
+    let asked = std::fs::read_to_string(fixture.path("/usr/sbin/xl.said")).unwrap();
+    assert!(asked.lines().all(|line| line == format!("pci-list {domid}")), "{asked}");
+    std::fs::write(&xl, "#!/bin/sh\necho 05.0 0000:00:19.0\n").unwrap();
+    fixture.ok(attach, "work", "");
+    spoil(&fixture, 1, "qrexec-client");
+    let refused = fixture.refused(detach, "work", "");
+    assert!(refused.starts_with("QubesException: The qube does not let go of the PCI device: "), "{refused}");
+    assert_eq!(devices(&fixture)["pci"].as_array().unwrap().len(), 1);
 }

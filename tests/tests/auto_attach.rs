@@ -10,6 +10,7 @@ use tests::Fixture;
 use tests::companions::{install, show};
 use tests::golden;
 use tests::startable::{ended, next, system, until};
+use tests::tool;
 
 const ASSIGN: &str = "admin.vm.device.block.Assign+";
 
@@ -101,7 +102,7 @@ fn a_device_that_appears_is_told_of_and_goes_to_the_one_that_waits_for_it() {
     install(&fixture);
     assign(&fixture, "net+sdb", "work", "mode='auto-attach'");
     fixture.ok("admin.vm.Start", "work", "");
-    ended(&fixture, "admin-vm-attach", "internal.AttachDevices");
+    ended(&fixture, "admin-vm-auto-attach", "internal.AttachDevices");
     let before = fixture.events().len();
     show(&fixture, "net", &[("/qubes-block-devices/sda/mode", "w"), ("/qubes-block-devices/sdb/mode", "w")]);
     until("nothing is attached", || told(&fixture, before).len() >= 5);
@@ -146,7 +147,7 @@ fn of_several_that_wait_for_a_device_the_user_names_one() {
             fixture.ok("admin.vm.Start", qube, "");
         }
         // Later they would take what appears as theirs from the start.
-        ended(&fixture, "admin-vm-attach", "internal.AttachDevices");
+        ended(&fixture, "admin-vm-auto-attach", "internal.AttachDevices");
         let devices = [("/qubes-block-devices/sdb/mode", "w"), ("/qubes-block-devices/sdc1/mode", "w")];
         show(&fixture, "net", &devices);
         let question = next(&questions);
@@ -163,4 +164,74 @@ fn of_several_that_wait_for_a_device_the_user_names_one() {
         }
         assert!(questions.try_recv().is_err(), "asked once");
     }
+}
+
+#[test]
+fn what_others_attach_or_detach_is_told_of() {
+    let fixture = system();
+    std::fs::create_dir_all(fixture.path("/usr/lib/python3.11/site-packages/qubesusbproxy")).unwrap();
+    install(&fixture);
+    fixture.ok("admin.vm.Start", "work", "");
+    let usb = |connected: &str| {
+        let desc = ("/qubes-usb-devices/2-1/desc", "0951:1666 a b c");
+        show(&fixture, "net", &[desc, ("/qubes-usb-devices/2-1/connected-to", connected)]);
+    };
+    let mut before = fixture.events().len();
+    let attached = "work device-attach:usb device=net:2-1:0951:1666:c: options={}";
+    for (connected, events) in [
+        ("", vec!["net device-added:usb device=net:2-1:0951:1666:c:"]),
+        ("work", vec![attached]),
+        ("nobody", vec!["work device-detach:usb port=net:2-1"]),
+        ("test-net", vec![]),
+        ("work", vec![attached]),
+        ("", vec!["work device-detach:usb port=net:2-1"]),
+    ] {
+        usb(connected);
+        let whole = || [vec!["net device-list-change:usb"], events.clone()].concat();
+        until("nothing is told", || told(&fixture, before).len() >= whole().len());
+        assert_eq!(told(&fixture, before), whole(), "{connected}");
+        before = fixture.events().len();
+    }
+}
+
+#[test]
+fn disks_of_dom0_that_come_or_go_are_told_of_and_go_to_the_one_that_waits() {
+    let fixture = system();
+    golden::devices(&fixture);
+    tool::install(&fixture);
+    let look = || {
+        let before = fixture.events().len();
+        let output = tool::tool(&fixture, &["look-for-devices"]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        told(&fixture, before)
+    };
+    assert_eq!(look().len(), 4, "all are new after a boot");
+    assert_eq!(look(), [""; 0]);
+    let folder = fixture.path("/sys/class/block");
+    std::fs::rename(folder.join("sr0"), fixture.path("/sr0")).unwrap();
+    assert_eq!(look(), ["dom0 device-list-change:block", "dom0 device-removed:block port=dom0:sr0"]);
+    assign(&fixture, "dom0+sr0", "work", "mode='auto-attach'");
+    fixture.ok("admin.vm.Start", "work", "");
+    ended(&fixture, "admin-vm-auto-attach", "internal.AttachDevices");
+    std::fs::rename(fixture.path("/sr0"), folder.join("sr0")).unwrap();
+    assert_eq!(
+        look(),
+        [
+            "dom0 device-list-change:block",
+            "dom0 device-added:block device=dom0:sr0::0",
+            "work device-pre-attach:block device=dom0:sr0::0 options={}",
+            "work device-attach:block device=dom0:sr0::0 options={'read-only': 'yes', 'frontend-dev': 'xvdi'}",
+        ]
+    );
+    assert_eq!(look(), [""; 0]);
+    std::fs::remove_file(folder.join("sr0")).unwrap();
+    assert_eq!(
+        look(),
+        [
+            "dom0 device-list-change:block",
+            "work device-detach:block port=dom0:sr0",
+            "dom0 device-removed:block port=dom0:sr0",
+        ]
+    );
+    assert_eq!(attached(&fixture, "work"), [""; 0]);
 }

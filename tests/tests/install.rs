@@ -159,6 +159,7 @@ fn everything_has_its_place_and_mode() {
     assert!(root.join("usr/share/man/man1/qubes-admin.1").exists());
     assert!(root.join("usr/lib/tmpfiles.d/qubes-admin.conf").exists());
     assert!(root.join("usr/lib/systemd/system/sysinit.target.wants/qubes-admin-boot.service").is_file());
+    assert!(root.join("usr/lib/systemd/system/sleep.target.wants/qubes-admin-sleep.service").is_file());
     let wants = root.join("usr/lib/systemd/system/multi-user.target.wants");
     assert!(wants.join("qubes-admin-qubes.service").is_file());
     assert!(wants.join("qubes-admin-preload.service").is_file());
@@ -174,15 +175,20 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     place.done(&[]);
     let root = place.path("root");
     let units = root.join("usr/lib/systemd/system");
-    for target in ["sysinit", "basic", "shutdown", "multi-user", "sockets"] {
+    for target in ["sysinit", "basic", "shutdown", "multi-user", "sockets", "sleep"] {
         std::fs::write(units.join(format!("{target}.target")), "[Unit]\nDescription=A target\n").unwrap();
     }
-    std::fs::copy(units.join("qubes-vm@.service"), units.join("qubes-vm@sys-net.service")).unwrap();
+    for (template, instance) in [("qubes-vm@", "sys-net"), ("qubes-admin-devices@", "4711")] {
+        let [from, to] = ["", instance].map(|instance| units.join(format!("{template}{instance}.service")));
+        std::fs::copy(from, to).unwrap();
+    }
     let mut check = Command::new("/usr/bin/systemd-analyze");
     check.args(["verify", "--man=no", "--root"]).arg(&root).args([
         "qubes-admin-boot.service",
         "qubes-admin-qubes.service",
         "qubes-admin-preload.service",
+        "qubes-admin-sleep.service",
+        "qubes-admin-devices@4711.service",
         "qubes-admin-gateway.socket",
         "qubes-admin-gateway.service",
         "qubes-vm@sys-net.service",

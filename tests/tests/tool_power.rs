@@ -1,4 +1,5 @@
-//! `qubes-admin start`, `shutdown`, `autostart`, `shutdown-all` and `clean-up`, on simulated domains.
+//! `qubes-admin start`, `shutdown`, `autostart`, `shutdown-all`, `suspend-all`, `resume-all` and `clean-up`, on simulated
+//! domains.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "test code")]
 
 use tests::Fixture;
@@ -112,4 +113,19 @@ fn disposables_of_an_earlier_boot_go_and_no_others() {
     assert_eq!(outcome(&fixture, &["clean-up"]), (Some(0), String::new()));
     let listed = fixture.ok("admin.vm.List", "dom0", "");
     assert!(!listed.contains(&left) && listed.contains(&running) && listed.contains("named"), "{listed}");
+}
+
+#[test]
+fn all_sleep_and_wake_with_the_machine() {
+    let fixture = prepared();
+    outcome(&fixture, &["start", "work", "alone"]);
+    fixture.ok("admin.vm.Pause", "alone", "");
+
+    assert_eq!(outcome(&fixture, &["suspend-all"]), (Some(0), String::new()));
+    assert_eq!(states(&fixture), ["Suspended", "Suspended", "Paused"]);
+    assert_eq!(outcome(&fixture, &["resume-all"]), (Some(0), String::new()));
+    assert_eq!(states(&fixture), ["Running", "Running", "Paused"]);
+    std::fs::create_dir(fixture.path("/run/qubes/previously-paused.list")).unwrap();
+    let (status, said) = outcome(&fixture, &["suspend-all"]);
+    assert!(status == Some(1) && said.contains("previously-paused.list cannot be used"), "{said}");
 }

@@ -165,6 +165,14 @@ impl Devices {
         serde_json::to_string(self).unwrap_or_default()
     }
 
+    /// Whether that one is among them.
+    pub fn has(&self, device: &HotDevice) -> bool {
+        match device {
+            HotDevice::Disk(disk) => self.disks.iter().any(|own| own.target == disk.target),
+            HotDevice::Pci(pci) => self.pci.iter().any(|own| own.address == pci.address),
+        }
+    }
+
     /// The same with one more.
     #[must_use]
     pub fn with(mut self, device: &HotDevice) -> Self {

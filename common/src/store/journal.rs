@@ -10,7 +10,7 @@ use std::slice;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Index, Key, Store, StoreError, decode, encode};
+use super::{Index, Key, Store, StoreError, decode, encode, note};
 use crate::event::Event;
 use crate::hypervisor::Domain;
 use crate::log;
@@ -23,6 +23,8 @@ const RETIRED: &str = "journal/retired.json";
 /// A record that cannot be read, set aside.
 pub(super) const DAMAGED: &str = "commit.damaged";
 const PENDING: &str = "pending.json";
+/// Folder in `/run` of what is published of runs.
+pub(super) const RUNS: &str = "domains/";
 
 /// New state of one object: its file's content, or nothing if it is removed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,9 +38,9 @@ pub(super) struct ObjectChange {
 pub(super) struct Change {
     pub(super) objects: Vec<ObjectChange>,
     pub(super) events: Vec<Event>,
-    /// The run that ends with this change: its qube, and when it began.
-    #[serde(default)]
-    pub(super) ended: Option<(String, u64)>,
+    /// What becomes different with it in `/run`, as [`note::entry`] writes that: notes, and runs that end.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) notes: String,
 }
 
 /// Events of one generation that recovery has yet to publish.
@@ -70,7 +72,7 @@ impl Store {
         let applied = if several { self.apply(&change.objects) } else { Ok(()) };
         // The index first: who hears of an event looks its qubes up there, without a lock.
         let finished = applied
-            .and_then(|()| self.end_run(change))
+            .and_then(|()| self.follow_up(change))
             .and_then(|()| self.save_index(index, entries_changed))
             .and_then(|()| self.publish(generation, &change.events, false))
             .and_then(|()| if several { self.retire() } else { self.drop_pending() });
@@ -169,16 +171,25 @@ impl Store {
         self.vfs.sync_directory(&self.state.join("journal"))
     }
 
+    /// Brings the files in `/run` in step with a change.
+    fn follow_up(&self, change: &Change) -> Result<(), StoreError> {
+        note::entries(&change.notes).try_for_each(|(file, content)| {
+            let path = self.run.join(file);
+            let noted = match content {
+                _ if file.starts_with(RUNS) => self.end_run(&path, content),
+                "" => self.vfs.remove(&path),
+                _ => self.put(&path, content.as_bytes(), false),
+            };
+            noted.map_err(StoreError::io("changing a note"))
+        })
+    }
+
     /// Removes what is published of a run that ends with a change. A later run of the qube may have begun since.
-    fn end_run(&self, change: &Change) -> Result<(), StoreError> {
-        let Some((qube, begun_us)) = &change.ended else { return Ok(()) };
-        let ending = || StoreError::io("ending a run");
-        let path = self.run.join("domains").join(qube);
-        let published = self.vfs.read(&path).map_err(ending())?.unwrap_or_default();
-        let published = serde_json::from_slice::<Domain>(&published);
-        match published.is_ok_and(|published| published.run.begun_us == *begun_us) {
-            true => self.vfs.remove(&path).map_err(ending()),
-            false => Ok(()),
+    fn end_run(&self, path: &Path, begun_us: &str) -> io::Result<()> {
+        let published = self.vfs.read(path)?.unwrap_or_default();
+        match serde_json::from_slice::<Domain>(&published) {
+            Ok(published) if published.run.begun_us.to_string() == begun_us => self.vfs.remove(path),
+            _ => Ok(()),
         }
     }
 
@@ -236,12 +247,12 @@ impl Store {
             }
             self.sync_directory_of("qubes/")?;
             self.sync_directory_of("")?;
-            self.end_run(&change)?;
+            self.follow_up(&change)?;
             unpublished.push((generation, change.events));
         }
         if let Some((generation, change)) = self.record(self.run.join(PENDING))? {
             if self.took_effect(&change)? {
-                self.end_run(&change)?;
+                self.follow_up(&change)?;
                 unpublished.push((generation, change.events));
             } else {
                 self.unstage(&change.objects);

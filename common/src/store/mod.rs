@@ -9,6 +9,7 @@ mod follow;
 mod index;
 mod journal;
 mod lock;
+mod note;
 mod object;
 mod problem;
 mod txn;
@@ -21,6 +22,7 @@ pub use follow::{Follower, Lost};
 pub use index::{Entry, Index};
 pub use lock::{Guard, LifecycleGuard, LiveFile, is_locked_by_another, lock_directory};
 pub(crate) use lock::{lifecycle as lock_file, lifecycle_if_free as lock_file_if_free};
+pub use note::Note;
 pub use object::{FORMAT, decode, encode};
 pub use problem::{Problem, Remedy};
 pub use txn::Txn;
@@ -169,14 +171,18 @@ impl Store {
     }
 
     /// All directories of the store, parents first.
-    pub fn directories(&self) -> [PathBuf; 11] {
+    pub fn directories(&self) -> [PathBuf; 14] {
         let (state, run) = (&self.state, &self.run);
         let [qubes, journal, unfinished] = ["qubes", "journal", "unfinished"].map(|name| state.join(name));
         let (tokens, imports) = (storage::TOKENS, storage::import::FOLDER);
+        let [halfway, attached, exposed] = note::Note::FOLDERS.map(|name| run.join(name));
         let folders = [events::FOLDER, "locks", "domains", "watchers", tokens, imports];
         let [events, locks, domains, watchers, tokens, imports] = folders.map(|name| run.join(name));
         let (state, run) = (state.clone(), run.clone());
-        [state, qubes, journal, unfinished, run, events, locks, domains, watchers, tokens, imports]
+        [
+            state, qubes, journal, unfinished, run, events, locks, domains, watchers, tokens, imports,
+            halfway, attached, exposed,
+        ]
     }
 
     /// A consistent view of everything, under a lock. Finishes what a killed call left behind.

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 
 use super::index::Entry;
-use super::journal::{Change, ObjectChange};
-use super::{Index, Key, StoreError, View, decode, encode};
+use super::journal::{Change, ObjectChange, RUNS};
+use super::{Index, Key, Note, StoreError, View, decode, encode, note};
 use crate::event::Event;
 use crate::hypervisor::Run;
 use crate::model::{Labels, Pools, Qube, System};
@@ -20,7 +20,7 @@ pub struct Txn<'s> {
     edited: BTreeSet<Key>,
     events: Vec<Event>,
     entries_changed: bool,
-    ended: Option<(String, u64)>,
+    notes: String,
 }
 
 impl<'s> Deref for Txn<'s> {
@@ -33,7 +33,8 @@ impl<'s> Deref for Txn<'s> {
 
 impl<'s> Txn<'s> {
     pub(super) fn new(view: View<'s>) -> Self {
-        Self { view, edited: BTreeSet::new(), events: Vec::new(), entries_changed: false, ended: None }
+        let (edited, events, notes) = (BTreeSet::new(), Vec::new(), String::new());
+        Self { view, edited, events, entries_changed: false, notes }
     }
 
     /// Adds an event, published when the change commits, in the order added.
@@ -43,7 +44,24 @@ impl<'s> Txn<'s> {
 
     /// Removes what is published of a qube's run, together with this change's events: both once, or neither.
     pub fn end_run(&mut self, qube: &QubeName, run: &Run) {
-        self.ended = Some((qube.as_str().to_owned(), run.begun_us));
+        self.notes.push_str(&note::entry(&format!("{RUNS}{qube}"), &run.begun_us.to_string()));
+    }
+
+    /// Replaces a note about a qube together with this change's events: both once, or neither. One that says nothing is dropped.
+    pub fn note(&mut self, note: Note, qube: &QubeName, content: &str) {
+        self.notes.push_str(&note::entry(&note.file(qube), content));
+    }
+
+    /// A note about a qube as it is with this change.
+    ///
+    /// # Errors
+    /// As [`super::Store::note`].
+    pub fn noted(&self, note: Note, qube: &QubeName) -> Result<Option<Vec<u8>>, StoreError> {
+        let file = note.file(qube);
+        match note::entries(&self.notes).filter(|(changed, _)| *changed == file).last() {
+            Some((_, content)) => Ok(Some(content.as_bytes().to_vec()).filter(|content| !content.is_empty())),
+            None => self.view.store.note(note, qube),
+        }
     }
 
     /// Changes a qube that exists; does nothing if it does not.
@@ -182,16 +200,18 @@ impl<'s> Txn<'s> {
             return Ok(());
         }
         self.entries_changed = false;
+        self.notes.clear();
         let stored = Rc::new(self.view.store.load_index()?);
         self.view.index = stored.into();
         self.commit_objects(&BTreeSet::new())
     }
 
     fn commit_objects(&mut self, keys: &BTreeSet<Key>) -> Result<(), StoreError> {
-        if keys.is_empty() && self.events.is_empty() && self.ended.is_none() {
+        let is_of_events = keys.is_empty() && self.notes.is_empty();
+        if is_of_events && self.events.is_empty() {
             return Ok(());
         }
-        if let ([event], true, None) = (&self.events[..], keys.is_empty(), &self.ended)
+        if let ([event], true) = (&self.events[..], is_of_events)
             && self.view.store.commit_event(event)?
         {
             return Ok(());
@@ -201,8 +221,8 @@ impl<'s> Txn<'s> {
             .iter()
             .map(|key| self.encoded(key, generation).map(|content| ObjectChange::of(key, content)))
             .collect();
-        let (events, ended) = (std::mem::take(&mut self.events), self.ended.take());
-        let change = Change { objects: objects?, events, ended };
+        let (events, notes) = (std::mem::take(&mut self.events), std::mem::take(&mut self.notes));
+        let change = Change { objects: objects?, events, notes };
         let store = self.view.store;
         let entries_changed = self.entries_changed;
         let index = self.index_mut()?;

@@ -21,12 +21,15 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("rpc-config/rpc-config/admin", rpc_config()),
         ("rpc-config/sysctl.d/qubes-admin.conf", limits()),
         ("rpc-config/systemd/qubes-admin-boot.service", boot()),
+        ("rpc-config/systemd/qubes-admin-devices@.service", devices()),
         ("rpc-config/systemd/qubes-admin-gateway.service", gateway()),
         ("rpc-config/systemd/qubes-admin-gateway.socket", sockets()),
         ("rpc-config/systemd/qubes-admin-preload.service", preload()),
         ("rpc-config/systemd/qubes-admin-qubes.service", qubes()),
+        ("rpc-config/systemd/qubes-admin-sleep.service", sleep()),
         ("rpc-config/systemd/qubes-vm@.service", qube()),
         ("rpc-config/tmpfiles.d/qubes-admin.conf", directories()),
+        ("rpc-config/udev/90-qubes-admin-block.rules", appearance()),
     ];
     for (read, write) in groups {
         files.push((path_of(read), include(&format!("!include include/{write}\n"))));
@@ -202,6 +205,58 @@ fn preload() -> String {
         UMask=0007\n\n\
         [Install]\n\
         WantedBy=multi-user.target\n"
+        .to_owned()
+}
+
+/// Lets dom0's block devices be looked at whenever one came or went, but not volumes that lvm has: each start of a qube makes
+/// some. What udev runs itself must be short, and the user may be asked who gets a device.
+fn appearance() -> String {
+    "# Generated, UPDATE=1 cargo test writes this file.\n\
+        ACTION==\"add|change|remove\", SUBSYSTEM==\"block\", KERNEL!=\"ram*|zram*|xvd*\", ENV{DM_UUID}!=\"LVM-*\", \
+        TEST==\"/var/lib/qubes/admin/system.json\", \
+        RUN+=\"/usr/bin/systemctl --no-block start qubes-admin-devices@$env{SEQNUM}.service\"\n"
+        .to_owned()
+}
+
+/// An instance for each event, as one that runs already may have looked before.
+fn devices() -> String {
+    "# Generated, UPDATE=1 cargo test writes this file.\n\
+        [Unit]\n\
+        Description=Tell of block devices of dom0 that came or went (%i)\n\
+        ConditionPathExists=/var/lib/qubes/admin/system.json\n\
+        CollectMode=inactive-or-failed\n\
+        After=qubes-admin-boot.service\n\n\
+        [Service]\n\
+        Type=exec\n\
+        ExecStart=/usr/bin/qubes-admin look-for-devices\n\
+        KillMode=process\n\
+        UMask=0007\n"
+        .to_owned()
+}
+
+/// Sends the qubes to sleep before the machine, and wakes them with it. A qube that does not sleep keeps none of the others from
+/// waking. Where another unit has done the same through our sockets, the list of those that slept before is there, and must
+/// not be written again.
+fn sleep() -> String {
+    "# Generated, UPDATE=1 cargo test writes this file.\n\
+        [Unit]\n\
+        Description=Send the qubes to sleep before the machine, and wake them with it\n\
+        ConditionPathExists=/var/lib/qubes/admin/system.json\n\
+        ConditionPathExists=!/run/qubes/previously-paused.list\n\
+        DefaultDependencies=no\n\
+        After=qubes-suspend.service\n\
+        Before=sleep.target\n\
+        StopWhenUnneeded=yes\n\n\
+        [Service]\n\
+        Type=oneshot\n\
+        RemainAfterExit=yes\n\
+        ExecStart=-/usr/bin/qubes-admin suspend-all\n\
+        ExecStop=/usr/bin/qubes-admin resume-all\n\
+        TimeoutStartSec=10min\n\
+        TimeoutStopSec=10min\n\
+        UMask=0007\n\n\
+        [Install]\n\
+        WantedBy=sleep.target\n"
         .to_owned()
 }
 

@@ -248,14 +248,17 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    /// Takes in who waits at the door, then answers who has something to ask.
+    /// Answers who has something to ask, then takes in who waits at the door: who came before is not overtaken, so that
+    /// an answer tells that all is done which was asked for earlier.
     fn serve(&mut self) {
+        let mut new = Vec::new();
         for came in self.door.came() {
             match came {
-                Came::New(call) => self.welcome(call),
+                Came::New(call) => new.push(call),
                 Came::Known(end) => self.heed(end),
             }
         }
+        new.into_iter().for_each(|call| self.welcome(call));
     }
 
     /// Takes a call in. Nearly all have asked by then.

@@ -9,19 +9,21 @@ use common::event::Event;
 use common::failure::Failure;
 use common::hypervisor::{HotDevice, Request};
 use common::log;
-use common::model::{Device, Qube};
-use common::names::QubeName;
+use common::model::{Device, Place, Qube};
+use common::names::{ANY, QubeName};
 use common::qubesdb::Database;
 use common::root::Root;
 use common::run;
-use common::store::Store;
+use common::store::{Note, Store, Txn};
 
 use super::attach::Frontend;
 use super::auto::{bring_about, is_wished};
+use super::block::Block;
+use super::book;
 use super::class::{DeviceClass, is_served, running};
 use super::exposed::Exposed;
 use super::needed::most_specific;
-use super::{CLASSES, HOT, ended};
+use super::{AUTO, CLASSES, ended};
 use crate::lifecycle;
 use crate::property::{Case, Context};
 
@@ -53,18 +55,84 @@ impl Call for Watch {
     }
 }
 
+/// `internal.LookForDevices`: tells of dom0's disks that came or went, whenever the machine says that some did.
+pub(super) struct Look;
+
+impl Call for Look {
+    const ROW: Row =
+        Row::write("internal.LookForDevices", "Tells of the block devices of dom0 that came or went.")
+            .on(Destination::Dom0)
+            .internal();
+    common::no_input!();
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let (store, name) = (world.store(), granted.destination());
+        let backend = Backend { store, context: Context::of(world), name, classes: vec![&Block] };
+        backend.look_once(&Block)?;
+        Ok(Content::new())
+    }
+}
+
 /// Has the devices of a qube that starts told of. What fails is logged.
 pub(super) fn arm(root: &Root, qube: &QubeName) {
     if !common::qubesdb::exists(root, qube) {
         return;
     }
     let request = format!("{NAME}+ dom0 name {qube}\0");
-    if let Err(error) = run::in_background(root, HOT.name, NAME, request.as_bytes()) {
+    if let Err(error) = run::in_background(root, AUTO.name, NAME, request.as_bytes()) {
         log::line(&format!("devices of {qube} are not told of: {error}"));
     }
 }
 
 type Known = BTreeMap<String, Exposed>;
+
+/// What became different.
+#[derive(Default)]
+struct Changes<'k> {
+    gone: Vec<&'k Exposed>,
+    new: Vec<&'k Exposed>,
+    /// Who lost which device.
+    lost: Vec<(&'k QubeName, &'k Exposed)>,
+    /// Who has got which.
+    got: Vec<(&'k QubeName, &'k Exposed)>,
+}
+
+impl<'k> Changes<'k> {
+    fn between(before: &'k Known, now: &'k Known) -> Self {
+        let mut changes = Self::default();
+        missing(before, now, &mut changes.gone, &mut changes.lost);
+        missing(now, before, &mut changes.new, &mut changes.got);
+        // What disks are used for is known without their backend.
+        changes.lost.retain(|(_, device)| device.class != "block");
+        changes.got.retain(|(_, device)| device.class != "block");
+        changes
+    }
+
+    fn are_none(&self) -> bool {
+        self.gone.is_empty() && self.new.is_empty() && self.lost.is_empty() && self.got.is_empty()
+    }
+}
+
+/// The devices of one that the other has not, and their users likewise.
+fn missing<'k>(
+    one: &'k Known,
+    other: &Known,
+    devices: &mut Vec<&'k Exposed>,
+    uses: &mut Vec<(&'k QubeName, &'k Exposed)>,
+) {
+    for (port, device) in one {
+        let same = other.get(port).filter(|other| other.identity == device.identity);
+        devices.extend(same.is_none().then_some(device));
+        let is_known = |user: &&QubeName| same.and_then(|same| same.attachment.as_ref()) == Some(user);
+        let user = device.attachment.as_ref().filter(|user| !is_known(user));
+        uses.extend(user.map(|user| (user, device)));
+    }
+}
+
+fn place(device: &Exposed) -> Place {
+    let (class, backend) = (device.class.to_owned(), device.backend.as_str().to_owned());
+    Place { class, backend, port: device.port.clone() }
+}
 
 struct Backend<'a> {
     store: &'a Store,
@@ -106,49 +174,103 @@ impl Backend<'_> {
 
     /// Tells what is different, takes away what is gone, and hands out what is new.
     fn follow(&self, class: &'static dyn DeviceClass, before: Known, now: Known) {
-        let is_same = |port: &String, device: &Exposed, other: &Known| {
-            other.get(port).is_some_and(|known| known.identity == device.identity)
-        };
-        let gone: Vec<&Exposed> =
-            before.iter().filter(|(port, it)| !is_same(port, it, &now)).map(|(_, it)| it).collect();
-        let new: Vec<&Exposed> =
-            now.iter().filter(|(port, it)| !is_same(port, it, &before)).map(|(_, it)| it).collect();
-        if gone.is_empty() && new.is_empty() {
+        let changes = Changes::between(&before, &now);
+        if changes.are_none() {
             return;
         }
-        let event = |kind: &str| Event::on(self.name, format!("{kind}:{}", class.name()));
-        let mut events = vec![event("device-list-change")];
-        events.extend(gone.iter().flat_map(|device| self.freed(class, device)));
-        let port = |device: &Exposed| format!("{}:{}", self.name, device.port);
-        events.extend(gone.iter().map(|device| event("device-removed").with("port", port(device))));
-        events.extend(new.iter().map(|it| event("device-added").with("device", it.name().to_string())));
-        if let Err(failure) = lifecycle::announce(self.store, events) {
-            log::line(&format!("devices of {} are not told of: {}", self.name, failure.into_text()));
-        }
-        new.iter()
-            .filter(|device| device.attachment.is_none())
-            .for_each(|device| self.hand_out(class, device));
-    }
-
-    /// Takes a device that is gone from the qube that used it.
-    fn freed(&self, class: &dyn DeviceClass, device: &Exposed) -> Vec<Event> {
-        let disks = match class.name() {
-            "block" => ended::users_of(self.context, device),
+        let freed = match class.name() {
+            "block" => self.freed_by(&changes),
             _ => Vec::new(),
         };
+        let told = self.told(class, &changes, freed).and_then(|txn| Ok(txn.commit()?));
+        if let Err(failure) = told {
+            log::line(&format!("devices of {} are not told of: {}", self.name, failure.into_text()));
+        }
+        self.hand_out_all(class, &changes);
+    }
+
+    fn hand_out_all(&self, class: &'static dyn DeviceClass, changes: &Changes<'_>) {
+        let free = changes.new.iter().filter(|device| device.attachment.is_none());
+        free.for_each(|device| self.hand_out(class, device));
+    }
+
+    /// Tells listeners. Disks were taken from those who had them; of other devices the backend itself says who has them.
+    fn told(
+        &self,
+        class: &dyn DeviceClass,
+        changes: &Changes<'_>,
+        freed: Vec<(QubeName, Place)>,
+    ) -> Result<Txn<'_>, Failure> {
+        let event = |kind: &str| Event::on(self.name, format!("{kind}:{}", class.name()));
+        let mut txn = self.store.write()?;
+        txn.event(event("device-list-change"));
+        freed.iter().for_each(|(frontend, place)| txn.event(book::detached(place, frontend)));
+        for (frontend, device) in &changes.lost {
+            let place = place(device);
+            book::follow(&mut txn, frontend, &place, false, book::detached(&place, frontend))?;
+        }
+        for device in &changes.gone {
+            txn.event(event("device-removed").with("port", place(device).to_string()));
+        }
+        for device in &changes.new {
+            txn.event(event("device-added").with("device", device.name().to_string()));
+        }
+        for (frontend, device) in changes.got.iter().filter(|(frontend, _)| self.is_running(frontend)) {
+            let told = Event::on(frontend, format!("device-attach:{}", class.name()));
+            let told = told.with("device", device.name().to_string()).with("options", "{}");
+            book::follow(&mut txn, frontend, &place(device), true, told)?;
+        }
+        Ok(txn)
+    }
+
+    /// Whether a qube runs that a backend speaks of.
+    fn is_running(&self, qube: &QubeName) -> bool {
+        self.context.hypervisor.domain(qube).is_some()
+    }
+
+    /// Compares dom0's disks with those that were told of, tells what is different and hands out what is new. Nobody waits for
+    /// them: this is called whenever some came or went.
+    fn look_once(&self, class: &'static dyn DeviceClass) -> Result<(), Failure> {
+        // Looked at by one after the other; the user may take long to say who gets one.
+        let turn = self.store.lock_device(self.name, ANY)?;
+        // What a killed call told is noted then.
+        drop(self.store.read()?);
+        let known = self.store.note(Note::Exposed, self.name)?.unwrap_or_default();
+        let device = |line: &str| {
+            let (port, identity) = line.split_once(' ')?;
+            Some((port.to_owned(), Exposed::new(class.name(), self.name, port, identity.to_owned())))
+        };
+        let before: Known = String::from_utf8_lossy(&known).lines().filter_map(device).collect();
+        let now = self.devices(class)?;
+        let changes = Changes::between(&before, &now);
+        if changes.are_none() {
+            return Ok(());
+        }
+        let mut txn = self.told(class, &changes, self.freed_by(&changes))?;
+        let known: String =
+            now.iter().map(|(port, device)| format!("{port} {}\n", device.identity)).collect();
+        txn.note(Note::Exposed, self.name, &known);
+        txn.commit()?;
+        drop(turn);
+        self.hand_out_all(class, &changes);
+        Ok(())
+    }
+
+    /// Takes disks that are gone from the qubes that used them.
+    fn freed_by(&self, changes: &Changes<'_>) -> Vec<(QubeName, Place)> {
+        changes.gone.iter().flat_map(|device| self.freed(device)).collect()
+    }
+
+    /// Takes a disk that is gone from the qubes that used it.
+    fn freed(&self, device: &Exposed) -> Vec<(QubeName, Place)> {
+        let disks = ended::users_of(self.context, device);
         for (frontend, disk) in &disks {
             let detach = Request::Detach(Box::new(HotDevice::Disk(disk.clone())));
             if let Err(failure) = lifecycle::ask_held(self.context.root, frontend, &detach) {
                 log::line(&format!("{} stays with {frontend}: {}", device.name(), failure.into_text()));
             }
         }
-        let of_disks = disks.into_iter().map(|(frontend, _)| frontend);
-        let users = of_disks.chain(device.attachment.clone().filter(|_| class.name() != "block"));
-        let port = format!("{}:{}", self.name, device.port);
-        let detached = |frontend: QubeName| {
-            Event::on(&frontend, format!("device-detach:{}", class.name())).with("port", &*port)
-        };
-        users.map(detached).collect()
+        disks.into_iter().map(|(frontend, _)| (frontend, place(device))).collect()
     }
 
     /// Gives a new device to the one who waits for it; who of several, the user says.

@@ -7,15 +7,18 @@ use common::call::{Call, Content, Granted, Presence, Received, Row, Values, Worl
 use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
 use common::hypervisor;
-use common::model::{Device, Qube};
+use common::log;
+use common::model::{Device, Halfway, Place, Qube};
 use common::names::{ANY, Decoded, DeviceName, Interface, Mode, QubeName, UNKNOWN_IDENTITY, Wish};
 use common::policy::{IndexedSystem, Policy, Question};
 use common::quote::quote;
-use common::store::Store;
+use common::store::{Note, Store};
 
 use super::assign::{self, Wanted, about, assign, event, load};
 use super::class::{self, DeviceClass, at_port};
 use super::exposed::{Attached, Exposed, shown};
+use super::halfway;
+use super::work::Work;
 use super::{OfClass, denied, hwdata, served};
 use crate::property::{Case, Context};
 use crate::{input, lifecycle};
@@ -167,24 +170,48 @@ impl<'a> Frontend<'a> {
         }
         let device = self.look(|case, _| self.one(case, device))?;
         let _run = lifecycle::lock(self.store, self.context.root, self.name)?;
+        halfway::settle(self.store, self.context, self.name);
         let _device = self.store.lock_device(&device.backend, &device.port)?;
         self.attach_held(&device.name(), options)
     }
 
     /// The same under the locks of the qube's run and of the device.
     fn attach_held(&self, device: &DeviceName, options: &[(String, String)]) -> Result<(), Failure> {
-        let (name, work, completed) = self.look(|case, qube| {
+        let (device, plan) = self.look(|case, qube| {
             let device = self.one(case, device)?;
             self.check_free(case, qube, &device)?;
             let plan = self.class.plan(case, qube, &device, options)?;
-            Ok((device.name().to_string(), plan.work, plan.options))
+            Ok((device.name(), plan))
         })?;
         let told = |kind: &str, options: &[(String, String)]| {
-            event(self.name, kind, self.class).with("device", &*name).with("options", shown(options))
+            let event = event(self.name, kind, self.class).with("device", device.to_string());
+            event.with("options", shown(options))
         };
         self.announce(told("device-pre-attach", options))?;
-        work.perform(self)?;
-        self.announce(told("device-attach", &completed))
+        self.perform(&plan.work, &device, true, told("device-attach", &plan.options))
+    }
+
+    /// Does what is to be done to a device, and tells so: once, also where this is killed.
+    fn perform(
+        &self,
+        work: &Work,
+        device: &DeviceName,
+        is_attach: bool,
+        event: Event,
+    ) -> Result<(), Failure> {
+        let class = self.class.name().to_owned();
+        let place = Place { class, backend: device.backend.clone(), port: device.port.clone() };
+        let (hot, rule) = (work.hot().cloned(), work.rule().cloned());
+        let noted = Halfway { place, is_attach, event, hot, rule };
+        halfway::note(self.store, self.name, &noted)?;
+        if let Err(failure) = work.perform(self) {
+            self.store.drop_note(Note::Halfway, self.name);
+            return Err(failure);
+        }
+        if let Err(failure) = halfway::tell(self.store, self.name, &noted) {
+            log::line(&format!("a device of {} waits to be told of: {}", self.name, failure.into_text()));
+        }
+        Ok(())
     }
 
     /// The one device that is meant.
@@ -215,16 +242,17 @@ impl<'a> Frontend<'a> {
     fn detach(&self, device: &DeviceName) -> Result<(), Failure> {
         self.look(|case, qube| self.attachment(case, qube, device))?;
         let _run = lifecycle::lock(self.store, self.context.root, self.name)?;
-        let (port, work) = self.look(|case, qube| {
+        halfway::settle(self.store, self.context, self.name);
+        let (device, work) = self.look(|case, qube| {
             let attached = self.attachment(case, qube, device)?;
             check_dispensable(self.class, qube, &attached.device)?;
-            let port = format!("{}:{}", attached.device.backend, attached.device.port);
-            Ok((port, self.class.undoing(case, qube, &attached)?))
+            let work = self.class.undoing(case, qube, &attached)?;
+            Ok((attached.device, work))
         })?;
+        let port = format!("{}:{}", device.backend, device.port);
         let told = |kind: &str| event(self.name, kind, self.class).with("port", &*port);
         self.announce(told("device-pre-detach"))?;
-        work.perform(self)?;
-        self.announce(told("device-detach"))
+        self.perform(&work, &device, false, told("device-detach"))
     }
 
     fn attachment(&self, case: &Case<'_>, qube: &Qube, device: &DeviceName) -> Result<Attached, Failure> {

@@ -14,7 +14,7 @@ use common::{log, run};
 use super::attach::{Frontend, meant};
 use super::class::{DeviceClass, is_served};
 use super::exposed::Exposed;
-use super::{CLASSES, HOT, ask};
+use super::{AUTO, CLASSES, ask};
 use crate::property::{Case, Context};
 
 const NAME: &str = "internal.AttachDevices";
@@ -44,7 +44,7 @@ pub(super) fn arm(root: &Root, qube: &Qube) {
         return;
     }
     let request = format!("{NAME}+ dom0 name {}\0", qube.name);
-    if let Err(error) = run::in_background(root, HOT.name, NAME, request.as_bytes()) {
+    if let Err(error) = run::in_background(root, AUTO.name, NAME, request.as_bytes()) {
         log::line(&format!("devices of {} are not attached: {error}", qube.name));
     }
 }

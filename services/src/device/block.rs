@@ -71,7 +71,10 @@ impl DeviceClass for Block {
             return Err(Failure::new(Exception::QubesValueError, text));
         }
         let options = completed(options, &disk);
-        Ok(Plan { work: Work::Watcher(Box::new(Request::Attach(Box::new(HotDevice::Disk(disk))))), options })
+        Ok(Plan {
+            work: Work::Watcher(None, Box::new(Request::Attach(Box::new(HotDevice::Disk(disk))))),
+            options,
+        })
     }
 
     fn undoing(&self, case: &Case<'_>, frontend: &Qube, attached: &Attached) -> Result<Work, Failure> {
@@ -81,7 +84,7 @@ impl DeviceClass for Block {
             let backend = disk.backend.as_ref().map_or("dom0", QubeName::as_str);
             (backend, &disk.path) == (wanted.0, &wanted.1)
         });
-        let detach = |disk| Work::Watcher(Box::new(Request::Detach(Box::new(HotDevice::Disk(disk)))));
+        let detach = |disk| Work::Watcher(None, Box::new(Request::Detach(Box::new(HotDevice::Disk(disk)))));
         Ok(disk.map_or(Work::Nothing, detach))
     }
 

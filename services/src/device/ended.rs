@@ -2,13 +2,14 @@
 
 use common::event::Event;
 use common::failure::Failure;
-use common::hypervisor::{Disk, Domain, HotDevice, Request};
+use common::hypervisor::{Disk, Domain, HotDevice, Hypervisor, Request};
 use common::log;
 use common::model::Qube;
 use common::names::QubeName;
-use common::store::Store;
+use common::store::{Note, Store, Txn};
 
 use super::block::{is_name, is_own, node, port_of};
+use super::book;
 use super::class::running;
 use super::exposed::Exposed;
 use crate::lifecycle;
@@ -33,6 +34,27 @@ pub fn of_frontend(case: &Case<'_>, qube: &Qube, ended: &Domain) -> Result<Vec<E
         }
     }
     Ok(events)
+}
+
+/// Tells of the devices that a qube had by the word of services, and of those that others had from it.
+///
+/// # Errors
+/// What the store says.
+pub fn of_services(txn: &mut Txn<'_>, hypervisor: &dyn Hypervisor, qube: &QubeName) -> Result<(), Failure> {
+    for place in book::of(txn, qube)? {
+        txn.event(book::detached(&place, qube));
+        txn.note(Note::Attached, qube, "");
+    }
+    let running = hypervisor.running().into_iter().filter_map(|name| QubeName::parse(&name).ok());
+    for frontend in running.filter(|frontend| frontend != qube) {
+        for place in book::of(txn, &frontend)?.iter().filter(|place| place.backend == qube.as_str()) {
+            let removed = Event::on(qube, format!("device-removed:{}", place.class));
+            txn.event(book::detached(place, &frontend));
+            txn.event(removed.with("port", place.to_string()));
+            book::enter(txn, &frontend, place, false)?;
+        }
+    }
+    Ok(())
 }
 
 /// The qubes that use a device as a disk now, and that disk.

@@ -6,6 +6,7 @@ mod assign;
 mod attach;
 mod auto;
 mod block;
+mod book;
 pub mod bus;
 mod class;
 mod denied;
@@ -13,6 +14,7 @@ mod dom0_block;
 pub mod ended;
 mod exposed;
 mod guest;
+pub mod halfway;
 mod hwdata;
 mod lists;
 mod mic;
@@ -102,8 +104,6 @@ macro_rules! classes {
         ];
 
         const HOT_CALLS: &[Entry] = &[
-            entry::<auto::AttachAll>(),
-            entry::<appear::Watch>(),
             $(entry::<attach::Attach<$class>>(), entry::<attach::Detach<$class>>(),)+
         ];
     };
@@ -116,6 +116,12 @@ pub const FAMILY: Family = Family { name: "admin-vm-device", calls: CALLS };
 
 /// The family of what happens to running qubes.
 pub const HOT: Family = Family { name: "admin-vm-attach", calls: HOT_CALLS };
+
+/// The family of what happens by itself, which nobody calls from outside.
+pub const AUTO: Family = Family {
+    name: "admin-vm-auto-attach",
+    calls: &[entry::<auto::AttachAll>(), entry::<appear::Watch>(), entry::<appear::Look>()],
+};
 
 /// The class of a call, if the part of dom0 is there that it belongs to.
 fn served<C: OfClass>(world: &World<'_>, row: &Row) -> Result<&'static dyn DeviceClass, Failure> {

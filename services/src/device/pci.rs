@@ -1,5 +1,8 @@
 //! Class `pci`: devices of the host, which only dom0 has (spec 30 §4.3).
 
+use std::time::Duration;
+
+use common::capture::Finished;
 use common::failure::{Exception, Failure};
 use common::files;
 use common::hypervisor::{HotDevice, PciAddress, Request};
@@ -8,12 +11,14 @@ use common::model::Qube;
 use common::names::{ANY, DeviceName, Interface, QubeName};
 use common::quote::quote;
 use common::root::Root;
+use common::run;
 
 use super::bus;
 use super::class::{DeviceClass, running};
 use super::exposed::{Attached, Exposed};
 use super::hwdata::Names;
-use super::work::{Plan, Work};
+use super::work::{Plan, Service, Work};
+use crate::companion::{qrexec, service};
 use crate::domain::pci_of_device;
 use crate::property::Case;
 
@@ -21,6 +26,9 @@ use crate::property::Case;
 pub(super) struct Pci;
 
 const NAME: &str = "pci";
+/// The program that tells where guests see their devices.
+const XL: &str = "/usr/sbin/xl";
+const XL_DEADLINE: Duration = Duration::from_secs(10);
 
 impl DeviceClass for Pci {
     fn name(&self) -> &'static str {
@@ -76,7 +84,7 @@ impl DeviceClass for Pci {
             return Err(Failure::new(Exception::DeviceAlreadyAttached, quote(&text)));
         }
         let pci = pci_of_device(case, &device.name(), options)?;
-        let work = Work::Watcher(Box::new(Request::Attach(Box::new(HotDevice::Pci(pci)))));
+        let work = Work::Watcher(None, Box::new(Request::Attach(Box::new(HotDevice::Pci(pci)))));
         Ok(Plan { work, options: options.to_vec() })
     }
 
@@ -85,8 +93,9 @@ impl DeviceClass for Pci {
         let domain = case.context.hypervisor.domain(&frontend.name);
         let mut owned = domain.into_iter().flat_map(|domain| domain.devices().pci);
         let pci = owned.find(|pci| Some(pci.address) == address);
-        let detach = |pci| Work::Watcher(Box::new(Request::Detach(Box::new(HotDevice::Pci(pci)))));
-        Ok(pci.map_or(Work::Nothing, detach))
+        let Some(pci) = pci else { return Ok(Work::Nothing) };
+        let request = Request::Detach(Box::new(HotDevice::Pci(pci.clone())));
+        Ok(Work::Watcher(letting_go(case, frontend, pci.address)?, Box::new(request)))
     }
 
     fn attached(&self, case: &Case<'_>, frontend: &Qube) -> Result<Vec<Attached>, Failure> {
@@ -104,6 +113,41 @@ impl DeviceClass for Pci {
     fn can_be(&self, device: &DeviceName) -> bool {
         device.port == ANY || device.identity == ANY || bus::is_port(&device.port)
     }
+}
+
+/// The service by which a guest that has qrexec lets go of a device.
+fn letting_go(case: &Case<'_>, frontend: &Qube, address: PciAddress) -> Result<Option<Service>, Failure> {
+    let place = match qrexec::is_needed(case)? {
+        true => guest_place(case, frontend, address),
+        false => None,
+    };
+    let Some(place) = place else { return Ok(None) };
+    service::check(&case.context, frontend)?;
+    let failed = |finished: &Finished| {
+        let text = format!("The qube does not let go of the PCI device: {}", finished.errors());
+        Failure::new(Exception::QubesException, text)
+    };
+    Ok(Some(Service {
+        qube: frontend.name.to_string(),
+        name: "qubes.DetachPciDevice".to_owned(),
+        input: format!("00:{place}"),
+        rule: None,
+        failed: Box::new(failed),
+    }))
+}
+
+/// Where a guest sees a device, if that is known.
+fn guest_place(case: &Case<'_>, frontend: &Qube, address: PciAddress) -> Option<String> {
+    let domid = case.context.hypervisor.domain(&frontend.name)?.domid.0.to_string();
+    let told = run::as_root(case.context.root, XL, &["pci-list", &domid], XL_DEADLINE);
+    let told = told.map_err(|error| log::line(&format!("{XL}: {error}"))).ok()?;
+    let listed = String::from_utf8_lossy(told.output()).into_owned();
+    let place = listed.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let place = words.next()?;
+        (bus::address(words.next()?) == Some(address)).then(|| place.to_owned())
+    });
+    place.filter(|place| place.bytes().all(|byte| byte == b'.' || byte.is_ascii_hexdigit()))
 }
 
 /// The qube that has the device at a port.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::capture::Finished;
 use common::failure::{Exception, Failure};
-use common::hypervisor::Request;
+use common::hypervisor::{HotDevice, Request};
 use common::names::QubeName;
 use common::qubesdb::{Database, Entry};
 use common::root::Root;
@@ -30,8 +30,8 @@ pub(super) struct Plan {
 
 /// The one thing that has to be done.
 pub(super) enum Work {
-    /// Something that the watcher of the qube's domain does.
-    Watcher(Box<Request>),
+    /// Something that the watcher of the qube's domain does, once a service is through with its part, if there is one.
+    Watcher(Option<Service>, Box<Request>),
     /// A service that runs in a qube.
     Service(Service),
     /// An entry in a qube's QubesDB.
@@ -55,11 +55,33 @@ pub(super) struct Service {
 }
 
 impl Work {
+    /// The device that the watcher gives or takes.
+    pub(super) fn hot(&self) -> Option<&HotDevice> {
+        match self {
+            Self::Watcher(_, request) => match &**request {
+                Request::Attach(device) | Request::Detach(device) => Some(device),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The rule of policy that holds meanwhile.
+    pub(super) fn rule(&self) -> Option<&(PathBuf, String)> {
+        match self {
+            Self::Service(service) => service.rule.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Does it.
     pub(super) fn perform(&self, frontend: &Frontend<'_>) -> Result<(), Failure> {
         let root = frontend.context.root;
         match self {
-            Self::Watcher(request) => lifecycle::ask_held(root, frontend.name, request),
+            Self::Watcher(service, request) => {
+                service.as_ref().map_or(Ok(()), |service| service.run(frontend.store, root))?;
+                lifecycle::ask_held(root, frontend.name, request)
+            }
             Self::Service(service) => service.run(frontend.store, root),
             Self::Entry(qube, entry) => write(root, qube, entry),
             Self::Nothing => Ok(()),
@@ -83,7 +105,7 @@ fn failed(text: String) -> Failure {
 
 /// A line in front of a file of policy, until it is dropped. Others have to wait for the file until then: each would put back
 /// what it found.
-struct Rule<'a> {
+pub(super) struct Rule<'a> {
     file: PathBuf,
     line: &'a str,
     _turn: LifecycleGuard,
@@ -91,12 +113,21 @@ struct Rule<'a> {
 
 impl<'a> Rule<'a> {
     fn add(store: &Store, root: &Root, file: &Path, line: &'a str) -> Result<Self, Failure> {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let rule = Self { file: root.path(&file.to_string_lossy()), line, _turn: store.lock_rules(&name)? };
+        let rule = Self::taken(store, root, file, line)?;
         let denied = |error: io::Error| failed(format!("a rule of policy: {error}"));
         let others = rule.others().map_err(denied)?;
         rule.write(&[line.as_bytes(), b"\n", &others].concat()).map_err(denied)?;
         Ok(rule)
+    }
+
+    fn taken(store: &Store, root: &Root, file: &Path, line: &'a str) -> Result<Self, Failure> {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Ok(Self { file: root.path(&file.to_string_lossy()), line, _turn: store.lock_rules(&name)? })
+    }
+
+    /// Takes away what a call that was killed has left.
+    pub(super) fn withdraw(store: &Store, root: &Root, file: &Path, line: &'a str) -> Result<(), Failure> {
+        Self::taken(store, root, file, line).map(drop)
     }
 
     /// All lines but this, also where a call that was killed has left it.

@@ -10,7 +10,7 @@ use common::storage;
 use common::store::{Store, Txn};
 
 use super::{changed_numbers, network, volumes};
-use crate::device::ended;
+use crate::device::{ended, halfway};
 use crate::property::{self, Case, Context, DEFERRED_NETVM};
 use crate::{companion, preload, vm};
 
@@ -34,6 +34,7 @@ fn finish(store: &Store, root: &Root, name: &QubeName, ended: &Domain) -> Result
     let hypervisor = Published::at(root);
     let context = Context { hypervisor: &hypervisor, root };
     companion::stop(root, name);
+    halfway::withdraw(store, root, name);
     let mut freed = Vec::new();
     if ended.has_been() {
         network::disconnect_clients(store, context, name);
@@ -43,10 +44,12 @@ fn finish(store: &Store, root: &Root, name: &QubeName, ended: &Domain) -> Result
     let mut txn = store.write()?;
     events(name, ended).into_iter().for_each(|event| txn.event(event));
     let qube = txn.qube(name)?;
+    halfway::of_ended(&mut txn, name, ended)?;
     if let Some(qube) = &qube {
         let used = ended::of_frontend(&Case { view: &txn, context, qube: Some(qube) }, qube, ended)?;
         used.into_iter().for_each(|event| txn.event(event));
     }
+    ended::of_services(&mut txn, &hypervisor, name)?;
     freed.into_iter().for_each(|event| txn.event(event));
     let leaves = match &qube {
         Some(qube) => forget(&mut txn, store, &context, qube)?,

@@ -10,6 +10,7 @@ mod events;
 mod explain;
 mod gateway;
 mod init;
+mod machine;
 mod man;
 mod out;
 mod policy;
@@ -118,6 +119,18 @@ enum Command {
     ///
     /// As many as can be at once. One that takes too long is killed. A unit of systemd does that before the machine ends.
     ShutdownAll(shutdown_all::ShutdownAll),
+    /// Send all qubes to sleep, before the machine does.
+    ///
+    /// Those that sleep already are remembered. A unit of systemd does that.
+    SuspendAll,
+    /// Wake the qubes again that suspend-all sent to sleep.
+    ///
+    /// A unit of systemd does that once the machine is awake.
+    ResumeAll,
+    /// Tell of dom0's block devices that came or went, and give new ones to the qubes that wait for them.
+    ///
+    /// udev has a unit of systemd do that.
+    LookForDevices,
     /// Remove disposables that are halted, as a machine that ended under them left them.
     ///
     /// One that was just made and is not started yet goes, too. A unit of systemd does that at boot, before any is made.
@@ -178,6 +191,9 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::Autostart => power::autostart(root),
         Command::Preload => power::preload(root),
         Command::ShutdownAll(shutdown) => shutdown_all::run(shutdown, root),
+        Command::SuspendAll => machine::suspend_all(root),
+        Command::ResumeAll => machine::resume_all(root),
+        Command::LookForDevices => machine::look_for_devices(root),
         Command::CleanUp => power::clean_up(root),
         Command::Gateway(gateway) => gateway::run(gateway, root),
         Command::Policy(policy) => policy::run(policy, root),
