@@ -3,14 +3,18 @@
 //! Every qrexec call of the machine asks for it. So the reply is kept together with what it follows from: the generation
 //! of the store, and the states of the domains.
 
+use std::ffi::c_int;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use common::call::{Call, Content, Destination, Family, Granted, Row, World, entry};
+use common::call::{Call, Destination, Family, Granted, Reply, Row, World, entry};
 use common::failure::Failure;
 use common::model::{Class, Labels, Value};
 use common::store::Entry;
-use common::{files, log};
+use common::{files, log, reply, standard};
 
 use crate::power::States;
 use crate::property::{self, Context};
@@ -26,22 +30,22 @@ impl Call for GetSystemInfo {
         .on(Destination::Dom0);
     common::no_input!();
 
-    fn act(_: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+    fn act(_: Granted<Self>, world: &mut World<'_>) -> Result<Reply, Failure> {
         let states = States::of(world.hypervisor());
         let kept = Kept::of(world, &states)?;
-        if let Some(reply) = kept.reply() {
-            return Ok(reply);
+        if let Some(sending) = kept.reply() {
+            return Ok(sending);
         }
         let reply = Description::of(world, states)?.to_string().into_bytes();
         // What lacks a qube that cannot be read now is for this caller alone.
         if world.view().index().is_ok() {
             kept.keep(&reply);
         }
-        Ok(reply)
+        Ok(reply.into())
     }
 }
 
-/// The last reply, in a file: a line that tells what it follows from, then the reply.
+/// The last reply, in a file: a line that tells what it follows from, then the reply as it is sent.
 struct Kept {
     file: PathBuf,
     key: String,
@@ -54,20 +58,17 @@ impl Kept {
     }
 
     /// The reply, if it still holds.
-    fn reply(&self) -> Option<Content> {
-        let mut kept = files::read_if_present(&self.file).ok().flatten()?;
-        let is_whole = kept.starts_with(self.key.as_bytes()) && kept.ends_with(WHOLE);
-        if !is_whole {
-            return None;
-        }
-        // Moved to the front where it lies: a copy of its own would touch as much memory again.
-        kept.drain(..self.key.len());
-        Some(kept)
+    fn reply(&self) -> Option<Reply> {
+        let mut kept = files::open(&self.file).ok()?;
+        let mut key = vec![0; self.key.len()];
+        kept.read_exact(&mut key).ok()?;
+        (key == self.key.as_bytes() && is_whole(&kept)?).then_some(())?;
+        Some(Reply::Stream(Box::new(move || c_int::from(send(&mut kept).is_err()))))
     }
 
     /// Keeps a reply for the next who asks. That it cannot be kept costs only time.
     fn keep(&self, reply: &[u8]) {
-        let content = [self.key.as_bytes(), reply].concat();
+        let content = [self.key.as_bytes(), &reply::ok(reply)].concat();
         if let Err(error) = files::replace_plainly(&self.file, &content, 0o660) {
             log::line(&format!("{}: {error}", self.file.display()));
         }
@@ -75,7 +76,19 @@ impl Kept {
 }
 
 /// What every reply ends with, and no part of one.
-const WHOLE: &[u8] = b"}}}";
+const WHOLE: &[u8; 3] = b"}}}";
+
+fn is_whole(file: &File) -> Option<bool> {
+    let mut end = [0; WHOLE.len()];
+    let last = file.metadata().ok()?.len().checked_sub(3)?;
+    file.read_exact_at(&mut end, last).ok()?;
+    Some(end == *WHOLE)
+}
+
+/// Sends what is left of a file. The system moves it by itself: read into memory it would cost as much as all the rest.
+fn send(file: &mut File) -> io::Result<u64> {
+    io::copy(file, &mut *standard::output())
+}
 
 /// All qubes, as they are described to policy.
 struct Description {
