@@ -538,6 +538,42 @@ fn a_question_is_answered_in_a_word_and_nonsense_not_at_all() {
 }
 
 #[test]
+fn the_log_tells_why_a_question_is_denied() {
+    let fixture = system();
+    fixture.policy("30-user.policy", "svc * test-vm1 test-net deny\n");
+    let told = |payload: &str| {
+        let output = call_as(&fixture, "test-vm1", "policy.EvalSimple+svc", payload);
+        assert_eq!(output.stdout, b"result=deny\n");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let rule = "/etc/qubes/policy.d/30-user.policy:1";
+    assert_eq!(
+        told("test-vm1\0test-net"),
+        format!(
+            "qubes-admin: svc+ from test-vm1 to test-net: result=deny reason=denied by rule rule={rule}\n"
+        )
+    );
+    assert_eq!(
+        told("nobody\0test-net"),
+        "qubes-admin: svc+ from nobody to test-net: result=deny reason=no matching rule found\n"
+    );
+    fixture.policy("30-user.policy", "nonsense\n");
+    let expected = format!("qubes-admin: policy denies everything: {rule}: a rule needs five words\n");
+    assert_eq!(told("test-vm1\0test-net"), expected);
+}
+
+#[test]
+fn lists_are_empty_without_policy_and_the_log_tells_why() {
+    let fixture = system();
+    fixture.policy("30-user.policy", "nonsense\n");
+    let output = fixture.run("admin.vm.List", b"admin.vm.List+ test-vm1 name dom0\0");
+    assert_eq!(output.stdout, b"0\0");
+    let told = String::from_utf8(output.stderr).unwrap();
+    let rule = "/etc/qubes/policy.d/30-user.policy:1";
+    assert_eq!(told, format!("qubes-admin: policy denies everything: {rule}: a rule needs five words\n"));
+}
+
+#[test]
 fn who_did_what_is_in_a_log() {
     let fixture = system();
     ok(&fixture, "policy.Replace+30-user", "new\n");
@@ -558,6 +594,9 @@ fn the_operator_s_tool_makes_the_calls_too() {
     let fixture = system();
     install(&fixture);
     assert_eq!(text(&tool(&fixture, &["call", "dom0", "policy.List"])), "10-access\n");
+    // dom0's own tool names no target.
+    let variables = [("QREXEC_REMOTE_DOMAIN", "dom0"), ("QREXEC_REQUESTED_TARGET_TYPE", "")];
+    assert_eq!(fixture.by_qrexec("policy.List", &variables, None), b"10-access\n");
     let output = tool(&fixture, &["call", "dom0", "policy.Get+none"]);
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(told, "qubes-admin: PolicyAdminFileNotFoundException: There is no such policy file\n");

@@ -33,6 +33,13 @@ pub struct Decision<'p> {
 }
 
 impl Decision<'_> {
+    /// Tells the log what was decided, and why.
+    pub fn log(&self, question: &Question<'_>) {
+        let Question { service, argument, source, target, .. } = question;
+        let pairs: String = self.pairs().iter().map(|(key, value)| format!(" {key}={value}")).collect();
+        log::line(&format!("{service}{argument} from {source} to {target}:{pairs}"));
+    }
+
     /// What was decided, as keys and values.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let mut pairs = self.verdict.pairs();
@@ -187,12 +194,7 @@ impl Policy {
         let decision = self.decide(system, question);
         let is_allowed = matches!(decision.verdict, Verdict::Allow(_));
         if !is_allowed {
-            let pairs = decision.pairs().into_iter().map(|(key, value)| format!(" {key}={value}"));
-            let Question { service, argument, source, target, .. } = question;
-            log::line(&format!(
-                "{service}{argument} from {source} to {target}:{}",
-                pairs.collect::<String>()
-            ));
+            decision.log(question);
         }
         is_allowed
     }

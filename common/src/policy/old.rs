@@ -24,7 +24,8 @@ fn old_line(
     at: &Origin,
 ) -> Result<(), PolicyError> {
     let line = line.replace('$', "@");
-    if let Some(path) = line.strip_prefix("@include:").or_else(|| line.strip_prefix("!include ")) {
+    let after = line.strip_prefix("!include").filter(|rest| rest.starts_with([' ', '\t']));
+    if let Some(path) = line.strip_prefix("@include:").or(after) {
         return reader.include(path.trim(), &lines_of(columns), at);
     }
     let separators = |character: char| character == ',' || character.is_ascii_whitespace();

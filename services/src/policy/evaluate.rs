@@ -122,8 +122,14 @@ simple!(
 
 /// Without policy nothing is allowed.
 fn in_a_word(asked: &Asked, system: &dyn SystemInfo, world: &World<'_>) -> Content {
-    let policy = Policy::load_or_log(world.root());
-    let is_allowed = policy.is_some_and(|policy| policy.may_allow(system, &asked.question()));
+    let question = asked.question();
+    let is_allowed = Policy::load_or_log(world.root()).is_some_and(|policy| {
+        let is_allowed = policy.may_allow(system, &question);
+        if !is_allowed {
+            policy.decide(system, &question).log(&question);
+        }
+        is_allowed
+    });
     let word = if is_allowed { "allow" } else { "deny" };
     format!("result={word}\n").into_bytes()
 }
