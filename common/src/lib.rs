@@ -21,7 +21,7 @@ pub mod names;
 pub mod opened;
 pub mod peer;
 pub mod permission;
-mod plain;
+pub mod plain;
 pub mod policy;
 pub mod progress;
 pub mod qubesdb;

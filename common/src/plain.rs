@@ -1,11 +1,12 @@
 //! Answers of calls that qrexec frames by the exit status: the content and 0, or a text on both outputs and 1 or 2 (spec
 //! 50 §17). Standard error does not reach other qubes.
 
-use std::ffi::c_int;
+use std::ffi::{OsString, c_int};
 
-use crate::call::Reply;
+use crate::call::{Family, Reply};
 use crate::failure::{Exception, Failure};
-use crate::log;
+use crate::root::Root;
+use crate::{log, request, serve};
 
 /// The status of what the caller did wrong, and of all else.
 const REFUSED: c_int = 1;
@@ -13,8 +14,22 @@ const FAILED: c_int = 2;
 /// What callers are told of what only the log tells.
 const HIDDEN: &str = "Internal error. See the log in dom0 for details.";
 
+/// Serves the one request this process was started for and gives the exit status; as all others where it does not come
+/// by qrexec.
+pub fn serve(family: &Family, arguments: &[OsString]) -> c_int {
+    if !request::is_plain(family, arguments) {
+        return serve::serve(family, arguments);
+    }
+    log::catch_panics();
+    let root = Root::from_environment();
+    let request = request::receive(family, arguments).map_err(refused_request);
+    let (output, status) = answer(request.and_then(|request| serve::handle(family, &request, &root)));
+    serve::send(&output);
+    status
+}
+
 /// What goes to standard output, and the exit status.
-pub(crate) fn answer(outcome: Result<Reply, Failure>) -> (Vec<u8>, c_int) {
+fn answer(outcome: Result<Reply, Failure>) -> (Vec<u8>, c_int) {
     match outcome {
         Ok(Reply::Content(content)) => (content, 0),
         Ok(Reply::Ended(outcome)) => answer(outcome.map(Reply::Content)),
@@ -48,7 +63,7 @@ fn capitalised(message: &str) -> String {
 }
 
 /// A request that cannot be read is the caller's mistake.
-pub(crate) fn refused_request(failure: Failure) -> Failure {
+fn refused_request(failure: Failure) -> Failure {
     match failure {
         Failure::Dropped(reason) => {
             Failure::new(Exception::PolicyAdminProtocolException, format!("Invalid request: {reason}"))

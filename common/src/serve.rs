@@ -13,7 +13,6 @@ use crate::hypervisor::Published;
 use crate::log;
 use crate::names::{Ascii, QubeName, QubeUuid};
 use crate::permission::{Judge, Rules};
-use crate::plain;
 use crate::quote::quote;
 use crate::reply;
 use crate::request::{self, Request};
@@ -30,12 +29,6 @@ pub fn serve(family: &Family, arguments: &[OsString]) -> c_int {
     log::catch_panics();
     let root = Root::from_environment();
     let request = request::receive(family, arguments);
-    if request::is_plain(family, arguments) {
-        let handled = request.map_err(plain::refused_request).and_then(|it| handle(family, &it, &root));
-        let (answer, status) = plain::answer(handled);
-        send(&answer);
-        return status;
-    }
     let outcome = request.and_then(|request| handle(family, &request, &root));
     let is_silent = request::is_told_by_status(family, arguments);
     let has_failed = outcome.is_err() && (is_silent || request::is_streamed(family, arguments));
@@ -69,7 +62,7 @@ pub fn serve_any(families: &[&Family], prefix: &str, root: &Root) -> c_int {
 
 /// Writes a whole message. An error is met by trying once more, so that one that passes loses no answer. A caller that
 /// went away changes nothing: what was done is done.
-fn send(mut bytes: &[u8]) {
+pub(crate) fn send(mut bytes: &[u8]) {
     let mut has_failed = false;
     while !bytes.is_empty() {
         match standard::output().write(bytes) {
@@ -115,7 +108,7 @@ fn is_debugging(root: &Root) -> bool {
     files::open(&root.path("/etc/qubes/admin-debug")).is_ok()
 }
 
-fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Failure> {
+pub(crate) fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Failure> {
     judged(family, request, root, &Rules(root))
 }
 

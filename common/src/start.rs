@@ -8,26 +8,33 @@ use std::os::unix::ffi::OsStrExt;
 use std::slice;
 
 use crate::call::Family;
-use crate::{files, opened, serve};
+use crate::{files, opened};
 
-/// Makes the program that serves one [`Family`], in a crate that is `no_main`.
+/// Makes the program that serves one [`Family`], in a crate that is `no_main`; with another way to serve where that is
+/// named, which the programs without it do not link.
 #[macro_export]
 macro_rules! service {
     ($family:expr) => {
+        $crate::service!($family, $crate::serve::serve);
+    };
+    ($family:expr, $serve:path) => {
         #[allow(unsafe_code, reason = "the C library finds main by this name, which nothing else has")]
         #[cfg_attr(not(test), unsafe(no_mangle))]
         extern "C" fn main(count: std::ffi::c_int, words: *const *const std::ffi::c_char) -> std::ffi::c_int {
             // SAFETY: the C library calls main once, with the process's own arguments.
-            unsafe { $crate::start::main(&$family, count, words) }
+            unsafe { $crate::start::main(&$family, $serve, count, words) }
         }
     };
 }
+
+/// Serves the one request that a process was started for and gives the exit status.
+type Serve = fn(&Family, &[OsString]) -> c_int;
 
 /// Does the part of std's start that calls need, serves the one request and gives the exit status.
 ///
 /// # Safety
 /// `count` and `words` are what the C library passed to `main`.
-pub unsafe fn main(family: &Family, count: c_int, words: *const *const c_char) -> c_int {
+pub unsafe fn main(family: &Family, serve: Serve, count: c_int, words: *const *const c_char) -> c_int {
     ignore_broken_pipes();
     if fill_standard_descriptors().is_err() {
         return 1;
@@ -36,7 +43,7 @@ pub unsafe fn main(family: &Family, count: c_int, words: *const *const c_char) -
     let arguments = unsafe { arguments(count, words) };
     match opened::asked(family.name, &arguments) {
         Some((purpose, path)) => opened::hand_over(purpose, path),
-        None => serve::serve(family, &arguments),
+        None => serve(family, &arguments),
     }
 }
 
