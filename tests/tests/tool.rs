@@ -56,6 +56,21 @@ fn a_fresh_store_has_labels_pools_and_dom0() {
     assert_eq!(fixture.ok("admin.vm.property.Get+label", "dom0", ""), "default=False type=label black");
 }
 
+#[test]
+fn the_first_pool_is_one_whose_volumes_can_start() {
+    for has_device_mapper in [false, true] {
+        let fixture = Fixture::empty();
+        if has_device_mapper {
+            tests::pools::install_mapper(&fixture);
+        }
+        assert!(tool(&fixture, &["init"]).status.success());
+        let shares_blocks = common::storage::supports_clone(&fixture.path("/var/lib/qubes"));
+        let driver = if has_device_mapper && !shares_blocks { "file" } else { "file-reflink" };
+        let pool = fixture.ok("admin.pool.Info+varlibqubes", "dom0", "");
+        assert!(pool.lines().any(|line| line == format!("driver={driver}")), "{driver}: {pool}");
+    }
+}
+
 /// A store around one domain's elements.
 fn around(globals: &str, domains: &str) -> String {
     format!(
