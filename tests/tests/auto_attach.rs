@@ -62,7 +62,7 @@ fn a_start_is_followed_by_the_devices_that_are_assigned() {
     assign(&fixture, "dom0+sr0", "work", "mode='ask-to-attach'");
     let before = fixture.events().len();
     fixture.ok("admin.vm.Start", "work", "");
-    until("nothing is attached", || !told(&fixture, before).is_empty() && told(&fixture, before).len() == 2);
+    until("nothing is attached", || told(&fixture, before).len() >= 2);
     assert_eq!(
         told(&fixture, before),
         [

@@ -19,7 +19,6 @@ pub use attachment::DEFERRED as DEFERRED_NETVM;
 pub use calls::{GLOBAL, VM};
 pub use change::{check_stored, reset, set};
 pub use check::clients;
-
 pub use parse::parse;
 pub use parts::names_a_qube;
 pub use row::{Access, Case, Check, Context, Default, Fits, Kind, Row};
