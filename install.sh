@@ -6,6 +6,8 @@
 #   install.sh --check              compare what is installed below $DESTDIR with what should be there
 #   install.sh --uninstall          remove what was installed below $DESTDIR; never the state
 #   install.sh --demo DIR [--empty] everything below DIR, unprivileged, and a session (or an empty store)
+#   install.sh --vm [--local] [--uninstall]
+#                                   not for dom0: the files for a qube's template, or in a qube below /usr/local
 set -eu
 umask 022
 here=$(cd "$(dirname "$0")" && pwd)
@@ -288,19 +290,55 @@ uninstall() {
     [ -e "$root$manifest" ] || fail "nothing is installed below ${root:-/}"
     links | while read -r link; do rm "$link"; done
     for link in $wanted; do rm -f "$root$(want "$link")"; done
-    while read -r _ _ file; do rm -f "$root$file"; done <"$root$manifest"
-    rm "$root$manifest"
     # An include file without rules of the administrator goes too.
     for group in "$here"/rpc-config/policy.d/include/*; do
         include=$root/etc/qubes/policy.d/include/${group##*/}
         if cmp -s "$group" "$include"; then rm "$include"; fi
     done
+    remove_placed
+    echo "removed; the state in $root/var/lib/qubes is untouched"
+}
+
+# Removes what was placed, and puts back what was there.
+remove_placed() {
+    while read -r _ _ file; do rm -f "$root$file"; done <"$root$manifest"
+    rm "$root$manifest"
     if [ -d "$root$libexec/replaced" ]; then
         cp -a "$root$libexec/replaced/." "$root/"
         rm -r "$root$libexec/replaced"
     fi
     rmdir "$root$libexec"
-    echo "removed; the state in $root/var/lib/qubes is untouched"
+}
+
+# --- files for qubes --------------------------------------------------------------------------------------------
+
+# in_qube PREFIX [--uninstall]: below "" as in a template, or below /usr/local, which an app qube keeps.
+in_qube() {
+    libexec=${1:-/usr}/lib/qubes/admin-vm
+    manifest=$libexec/manifest
+    if [ -z "$root" ]; then
+        [ "$(id -u)" = 0 ] || fail "installing below / needs root; or set DESTDIR"
+        [ ! -e /etc/qubes-release ] || fail "this is dom0; these files are for qubes"
+    fi
+    case ${2:-} in
+    --uninstall)
+        [ -e "$root$manifest" ] || fail "nothing is installed below ${root:-/}"
+        remove_placed
+        echo "removed"
+        ;;
+    *) place_in_qube "$1" && echo "installed below ${root:-/}" ;;
+    esac
+}
+
+place_in_qube() {
+    stage=$(mktemp -d)
+    trap 'rm -rf "$stage"' EXIT
+    files=$here/rpc-config/vm
+    mkdir -p "$root$libexec"
+    place "$files/qubes.StartApp" "$1/etc/qubes-rpc/qubes.StartApp" 0755
+    place "$files/qubes.StartApp.config" "$1/etc/qubes/rpc-config/qubes.StartApp" 0644
+    place "$files/qubes-launchers" "${1:-/usr}/bin/qubes-launchers" 0755
+    install -m 0644 "$stage/manifest" "$root$manifest"
 }
 
 # --- demonstration ----------------------------------------------------------------------------------------------
@@ -384,6 +422,8 @@ case "$*" in
     ;;
 --check) check ;;
 --uninstall) uninstall ;;
+--vm | "--vm --uninstall") in_qube "" "${2:-}" ;;
+"--vm --local" | "--vm --local --uninstall") in_qube /usr/local "${3:-}" ;;
 -h | --help) usage ;;
 --demo | "--demo --"*) fail "--demo needs a directory" ;;
 --demo\ *)

@@ -289,6 +289,30 @@ fn removing_leaves_the_state_and_what_belongs_to_others() {
 }
 
 #[test]
+fn the_files_for_qubes_go_into_a_template_or_into_what_an_app_qube_keeps() {
+    let place = Place::new();
+    let root = place.path("root");
+    let service = root.join("etc/qubes-rpc/qubes.StartApp");
+    std::fs::create_dir_all(service.parent().unwrap()).unwrap();
+    std::fs::write(&service, "another package's").unwrap();
+    for (options, prefix, programs) in
+        [(&["--vm"][..], "", "usr"), (&["--vm", "--local"], "usr/local/", "usr/local")]
+    {
+        let before = files_below(&root);
+        place.done(options);
+        place.done(options);
+        let mode = |path: String| std::fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(format!("{prefix}etc/qubes-rpc/qubes.StartApp")), 0o755);
+        assert_eq!(mode(format!("{prefix}etc/qubes/rpc-config/qubes.StartApp")), 0o644);
+        assert_eq!(mode(format!("{programs}/bin/qubes-launchers")), 0o755);
+        place.done(&[options, &["--uninstall"]].concat());
+        assert_eq!(files_below(&root), before);
+        assert!(place.refused(&[options, &["--uninstall"]].concat()).contains("nothing is installed"));
+    }
+    assert_eq!(std::fs::read_to_string(&service).unwrap(), "another package's");
+}
+
+#[test]
 fn a_missing_or_old_toolchain_is_named() {
     let place = Place::new();
     place.program("cargo", "echo cargo 1.63.0");
