@@ -6,14 +6,14 @@
 #   install.sh --check              compare what is installed below $DESTDIR with what should be there
 #   install.sh --uninstall          remove what was installed below $DESTDIR; never the state
 #   install.sh --demo DIR [--empty] everything below DIR, unprivileged, and a session (or an empty store)
+#   install.sh --deb                build, and make a Debian package of what would be installed
 #   install.sh --vm [--local] [--uninstall]
 #                                   not for dom0: the files for a qube's template, or in a qube below /usr/local
 set -eu
 umask 022
 here=$(cd "$(dirname "$0")" && pwd)
 root=${DESTDIR:-}
-libexec=/usr/lib/qubes/admin
-rpc=/etc/qubes-rpc
+. "$here/rpc-config/setup.sh"
 manifest=$libexec/manifest
 units=/usr/lib/systemd/system
 # Which target starts which unit.
@@ -72,34 +72,9 @@ compile() {
 
 # --- installing -------------------------------------------------------------------------------------------------
 
-# Every call and the executable that serves it, one pair a line.
-methods() {
-    "$tool" methods
-}
-
-# The store's directories as lines of tmpfiles.d: type, path, mode, user, group.
-directories() {
-    grep '^d ' "$1"
-}
-
-# In dom0 the state and the policy belong to the group that calls run as.
-give_to_group() {
-    if [ "$(id -u)" = 0 ] && getent group qubes >/dev/null; then
-        chown -h root:qubes "$@"
-    fi
-}
-
 # want TARGET/UNIT: the link by which a target starts a unit.
 want() {
     echo "$units/${1%/*}.wants/${1#*/}"
-}
-
-# keep_foreign PATH: keeps what another package had in a place, for --uninstall to put back.
-keep_foreign() {
-    if [ -e "$root$1" ] || [ -L "$root$1" ]; then
-        mkdir -p "$root$libexec/replaced${1%/*}"
-        cp -a "$root$1" "$root$libexec/replaced$1"
-    fi
 }
 
 # place SOURCE PATH MODE: puts a file there as a whole.
@@ -112,30 +87,13 @@ place() {
     echo "$3 ${sum%% *} $2" >>"$stage/manifest"
 }
 
-# link PATH TARGET: one call's link, replaced at one instant.
-link() {
-    [ "$(readlink "$root$1")" = "$2" ] && return
-    is_ours "$root$1" || keep_foreign "$1"
-    ln -sfn "$2" "$root$1.new"
-    mv -fT "$root$1.new" "$root$1"
-}
-
-is_ours() {
-    case $(readlink "$1") in *"$libexec/"*) ;; *) return 1 ;; esac
-}
-
-# Links of ours, one a line, in both places that have one for every call.
-links() {
-    find "$root$rpc" "$root/etc/qubes/rpc-config" -maxdepth 1 -type l -lname "*$libexec/*" 2>/dev/null
-}
-
 install_files() {
     stage=$(mktemp -d)
     trap 'rm -rf "$stage"' EXIT
     tool=$built/qubes-admin
     config=$here/rpc-config
-    mkdir -p "$root$rpc" "$root/etc/qubes/rpc-config" "$root/etc/qubes/policy.d/include"
-    methods >"$stage/methods"
+    mkdir -p "$root/etc/qubes/policy.d/include"
+    "$tool" methods >"$stage/methods"
     for executable in $(cut -d ' ' -f 2 "$stage/methods" | sort -u); do
         place "$built/$executable" "$libexec/$executable" 0755
     done
@@ -144,7 +102,8 @@ install_files() {
         place "$built/$executable" "$libexec/$executable" 0755
     done
     place "$config/rpc-config/admin" "$libexec/rpc-config" 0644
-    place "$config/tmpfiles.d/qubes-admin.conf" /usr/lib/tmpfiles.d/qubes-admin.conf 0644
+    place "$config/setup.sh" "$libexec/setup.sh" 0644
+    place "$config/tmpfiles.d/qubes-admin.conf" "$tmpfiles" 0644
     place "$config/sysctl.d/qubes-admin.conf" /usr/lib/sysctl.d/qubes-admin.conf 0644
     place "$config/udev/90-qubes-admin-block.rules" /usr/lib/udev/rules.d/90-qubes-admin-block.rules 0644
     for unit in "$config"/systemd/*; do
@@ -165,7 +124,8 @@ install_files() {
         give_to_group "$include"
     done
     "$tool" man >"$stage/man"
-    place "$stage/man" /usr/share/man/man1/qubes-admin.1 0644
+    gzip -9n "$stage/man"
+    place "$stage/man.gz" /usr/share/man/man1/qubes-admin.1.gz 0644
     "$tool" completions bash >"$stage/bash"
     place "$stage/bash" /usr/share/bash-completion/completions/qubes-admin 0644
     "$tool" completions zsh >"$stage/zsh"
@@ -173,22 +133,8 @@ install_files() {
     "$tool" completions fish >"$stage/fish"
     place "$stage/fish" /usr/share/fish/vendor_completions.d/qubes-admin.fish 0644
     place "$tool" /usr/bin/qubes-admin 0755
-    while read -r method executable; do
-        link "$rpc/$method" "../..$libexec/$executable"
-        link "/etc/qubes/rpc-config/$method" "../../..$libexec/rpc-config"
-    done <"$stage/methods"
-    links | while read -r link; do
-        grep -q "^${link##*/} " "$stage/methods" || rm "$link"
-    done
+    make_links
     install -m 0644 "$stage/manifest" "$root$manifest"
-}
-
-prepare_state() {
-    directories "$root/usr/lib/tmpfiles.d/qubes-admin.conf" | while read -r _ path mode _; do
-        mkdir -p "$root$path"
-        give_to_group "$root$path"
-        chmod "$mode" "$root$path"
-    done
 }
 
 install_system() {
@@ -201,6 +147,17 @@ install_system() {
     prepare_state
     [ -n "$root" ] || sysctl -qp /usr/lib/sysctl.d/qubes-admin.conf
     echo "installed below ${root:-/}; next: qubes-admin import /var/lib/qubes/qubes.xml, or qubes-admin init"
+}
+
+# Makes a package of what would be installed. That goes away again, so that none is ever made of an old state.
+package() {
+    cargo deb --version >/dev/null 2>&1 || fail "cargo-deb is missing: cargo install cargo-deb --locked"
+    build
+    root=$here/target/package
+    rm -rf "$root"
+    install_files
+    (cd "$here" && cargo deb -p qubes-admin --no-build --no-strip)
+    rm -rf "$root"
 }
 
 # --- checking and removing --------------------------------------------------------------------------------------
@@ -222,7 +179,7 @@ modes() {
         case $file in /etc/qubes/policy.d/*) group=qubes ;; *) group=root ;; esac
         [ ! -e "$root$file" ] || owned "$file" "$mode" "$group"
     done <"$root$manifest"
-    directories "$here/rpc-config/tmpfiles.d/qubes-admin.conf" | while read -r _ path mode _; do
+    directories | while read -r _ path mode _; do
         owned "$path" "$mode" qubes
     done
 }
@@ -266,14 +223,13 @@ check_methods() {
 check() {
     stage=$(mktemp -d)
     trap 'rm -rf "$stage"' EXIT
-    tool=$root/usr/bin/qubes-admin
     [ -e "$root$manifest" ] || fail "nothing is installed below ${root:-/}"
     check_contents
     check_modes
     if methods >"$stage/methods" 2>/dev/null; then
         check_methods
     else
-        wrong "does not run: $tool"
+        wrong "does not run: $root/usr/bin/qubes-admin"
     fi
     check_libraries "$libexec/qubes-domain"
     for link in $wanted; do
@@ -288,7 +244,7 @@ check() {
 
 uninstall() {
     [ -e "$root$manifest" ] || fail "nothing is installed below ${root:-/}"
-    links | while read -r link; do rm "$link"; done
+    remove_links
     for link in $wanted; do rm -f "$root$(want "$link")"; done
     # An include file without rules of the administrator goes too.
     for group in "$here"/rpc-config/policy.d/include/*; do
@@ -303,10 +259,7 @@ uninstall() {
 remove_placed() {
     while read -r _ _ file; do rm -f "$root$file"; done <"$root$manifest"
     rm "$root$manifest"
-    if [ -d "$root$libexec/replaced" ]; then
-        cp -a "$root$libexec/replaced/." "$root/"
-        rm -r "$root$libexec/replaced"
-    fi
+    put_back
     rmdir "$root$libexec"
 }
 
@@ -422,6 +375,7 @@ case "$*" in
     ;;
 --check) check ;;
 --uninstall) uninstall ;;
+--deb) package ;;
 --vm | "--vm --uninstall") in_qube "" "${2:-}" ;;
 "--vm --local" | "--vm --local --uninstall") in_qube /usr/local "${3:-}" ;;
 -h | --help) usage ;;

@@ -7,9 +7,10 @@
     reason = "test code"
 )]
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 
 use tests::executables;
 
@@ -156,7 +157,7 @@ fn everything_has_its_place_and_mode() {
     assert_eq!(mode("usr/lib/qubes/admin/qubes-domain"), 0o755);
     assert_eq!(mode("etc/qubes/policy.d/90-admin-default.policy"), 0o664);
     assert_eq!(mode("etc/qubes/policy.d/include/admin-local-rwx"), 0o664);
-    assert!(root.join("usr/share/man/man1/qubes-admin.1").exists());
+    assert!(root.join("usr/share/man/man1/qubes-admin.1.gz").exists());
     assert!(root.join("usr/lib/tmpfiles.d/qubes-admin.conf").exists());
     assert!(root.join("usr/lib/systemd/system/sysinit.target.wants/qubes-admin-boot.service").is_file());
     assert!(root.join("usr/lib/systemd/system/sleep.target.wants/qubes-admin-sleep.service").is_file());
@@ -286,6 +287,114 @@ fn removing_leaves_the_state_and_what_belongs_to_others() {
     let link = std::fs::read_link(root.join("etc/qubes-rpc/admin.vm.List")).unwrap();
     assert_eq!(link, Path::new("/var/run/qubesd.sock"));
     assert!(root.join("var/lib/qubes/admin/qubes/dom0.json").exists());
+}
+
+/// What the package is made of: a tree from which everything below these folders is taken.
+const PACKAGED: [&str; 2] = ["usr", "etc/qubes/policy.d"];
+/// Runs a script of the package in a root of its own, with the programs of the machine beside those that it brings.
+const SCRIPT: &str = r#"set -e; root=$1; shift
+mkdir -p "$root/lib" "$root/lib64" "$root/programs" "$root/sbin"
+mount --bind /usr/lib "$root/lib"; [ ! -e /lib64 ] || mount --bind /lib64 "$root/lib64"
+mkdir -p "$root/dev"; : >"$root/dev/null"; mount --bind /dev/null "$root/dev/null"
+mount --bind /usr/bin "$root/programs"; mount --bind /usr/sbin "$root/sbin"
+exec chroot "$root" /programs/env -i PATH=/usr/bin:/programs:/sbin sh "$@""#;
+
+/// The place where packages are made is one for all.
+static STAGE: Mutex<()> = Mutex::new(());
+
+/// What `install.sh --deb` gives cargo-deb to package.
+fn packaged(place: &Place) -> PathBuf {
+    let _alone = STAGE.lock().unwrap();
+    let kept = place.path("packaged");
+    let keep = format!("cp -a '{}/target/package' '{}'", top().display(), kept.display());
+    place.program("cargo", &format!("case $* in --version) echo cargo 99.0.0 ;; 'deb -p '*) {keep} ;; esac"));
+    place.done(&["--deb"]);
+    assert!(!top().join("target/package").exists(), "the next package is made of a new one");
+    kept
+}
+
+/// Modes, places and targets of links.
+fn listing(folder: &Path) -> String {
+    let mut find = Command::new("find");
+    find.arg(folder).args(["!", "-type", "d", "-printf", "%m %P %l\\n"]);
+    let listed = String::from_utf8(find.output().unwrap().stdout).unwrap();
+    let mut lines: Vec<&str> = listed.lines().collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+#[test]
+fn the_package_has_what_an_installation_has() {
+    let place = Place::new();
+    let package = packaged(&place);
+    place.done(&[]);
+    assert_eq!(listing(&package), listing(&place.path("root")));
+    let settings = std::fs::read_to_string(top().join("services/admin/Cargo.toml")).unwrap();
+    for folder in PACKAGED {
+        let asset = format!("{{ source = \"../../target/package/{folder}/**/*\", dest = \"{folder}/\" }},");
+        assert!(settings.contains(&asset), "{asset}");
+    }
+    assert_eq!(settings.matches("target/package/").count(), PACKAGED.len());
+    let left: Vec<String> = files_below(&package)
+        .into_iter()
+        .filter(|file| !PACKAGED.iter().any(|folder| Path::new(file).starts_with(folder)))
+        .filter(|file| {
+            let target = std::fs::read_link(package.join(file));
+            !target.is_ok_and(|target| target.to_string_lossy().contains("/usr/lib/qubes/admin/"))
+        })
+        .collect();
+    assert!(left.is_empty(), "neither packaged nor made by its scripts: {left:?}");
+}
+
+#[test]
+#[cfg_attr(not(qube), ignore = "needs root to have mounts of its own")]
+fn the_scripts_of_the_package_do_what_an_installation_does() {
+    let place = Place::new();
+    let root = place.path("root");
+    std::fs::rename(packaged(&place), &root).unwrap();
+    for folder in ["etc/qubes-rpc", "etc/qubes/rpc-config"] {
+        std::fs::remove_dir_all(root.join(folder)).unwrap();
+    }
+    std::fs::create_dir(root.join("etc/qubes-rpc")).unwrap();
+    let foreign = root.join("etc/qubes-rpc/admin.vm.List");
+    symlink("/var/run/qubesd.sock", &foreign).unwrap();
+    std::fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
+    std::fs::write(root.join("etc/group"), "root:x:0:\n").unwrap();
+    // Stands in for the list that dpkg keeps of the package.
+    let list: String = files_below(&root).iter().map(|file| format!("/{file}\n")).collect();
+    std::fs::write(root.join("list"), list).unwrap();
+    let query = root.join("usr/bin/dpkg-query");
+    std::fs::write(&query, "#!/programs/sh\ncat /list\n").unwrap();
+    std::fs::set_permissions(&query, PermissionsExt::from_mode(0o755)).unwrap();
+    let run = |script: &str, word: &str| {
+        std::fs::copy(top().join("rpc-config/debian").join(script), root.join(script)).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", SCRIPT, "sh"]).arg(&root).args([&format!("/{script}"), word]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{script}: {output:?}");
+    };
+    run("postinst", "configure");
+    run("postinst", "configure");
+    assert!(place.done(&["--check"]).contains("as it should be"));
+    let groups = std::fs::read_to_string(root.join("etc/group")).unwrap();
+    let group: u32 = groups
+        .lines()
+        .find_map(|line| line.strip_prefix("qubes:x:")?.strip_suffix(':')?.parse().ok())
+        .unwrap();
+    for shared in [
+        "etc/qubes/policy.d/90-admin-default.policy",
+        "etc/qubes/policy.d/include/admin-local-ro",
+        "var/lib/qubes/admin/qubes",
+    ] {
+        assert_eq!(std::fs::metadata(root.join(shared)).unwrap().gid(), group, "{shared}");
+    }
+    run("prerm", "upgrade");
+    assert!(place.done(&["--check"]).contains("as it should be"));
+    run("prerm", "remove");
+    assert_eq!(files_below(&root.join("etc/qubes-rpc")), ["admin.vm.List"]);
+    assert_eq!(std::fs::read_link(foreign).unwrap(), Path::new("/var/run/qubesd.sock"));
+    assert!(files_below(&root.join("etc/qubes/rpc-config")).is_empty());
+    assert!(root.join("var/lib/qubes/admin/journal").exists(), "the state stays");
 }
 
 #[test]

@@ -1,0 +1,80 @@
+# What is installed besides files: the links by which qrexec finds each call and its settings, and the store's directories.
+# Read by install.sh and by the scripts of the package, which say below which root.
+libexec=/usr/lib/qubes/admin
+rpc=/etc/qubes-rpc
+settings=/etc/qubes/rpc-config
+tmpfiles=/usr/lib/tmpfiles.d/qubes-admin.conf
+
+# Every call and the executable that serves it, one pair a line.
+methods() {
+    "$root/usr/bin/qubes-admin" methods
+}
+
+# The store's directories as lines of tmpfiles.d: type, path, mode, user, group.
+directories() {
+    grep -s '^d ' "$root$tmpfiles"
+}
+
+# In dom0 the state and the policy belong to the group that calls run as.
+give_to_group() {
+    if [ "$(id -u)" = 0 ] && getent group qubes >/dev/null; then
+        chown -h root:qubes "$@"
+    fi
+}
+
+prepare_state() {
+    directories | while read -r _ path mode _; do
+        mkdir -p "$root$path"
+        give_to_group "$root$path"
+        chmod "$mode" "$root$path"
+    done
+}
+
+# keep_foreign PATH: keeps what another package had in a place.
+keep_foreign() {
+    if [ -e "$root$1" ] || [ -L "$root$1" ]; then
+        mkdir -p "$root$libexec/replaced${1%/*}"
+        cp -a "$root$1" "$root$libexec/replaced$1"
+    fi
+}
+
+put_back() {
+    if [ -d "$root$libexec/replaced" ]; then
+        cp -a "$root$libexec/replaced/." "$root/"
+        rm -r "$root$libexec/replaced"
+    fi
+}
+
+# link PATH TARGET: one call's link, replaced at one instant.
+link() {
+    [ "$(readlink "$root$1")" = "$2" ] && return
+    is_ours "$root$1" || keep_foreign "$1"
+    ln -sfn "$2" "$root$1.new"
+    mv -fT "$root$1.new" "$root$1"
+}
+
+is_ours() {
+    case $(readlink "$1") in *"$libexec/"*) ;; *) return 1 ;; esac
+}
+
+# Links of ours, one a line, in both places that have one for every call.
+links() {
+    find "$root$rpc" "$root$settings" -maxdepth 1 -type l -lname "*$libexec/*" 2>/dev/null
+}
+
+# Links to calls that are not served any more go.
+make_links() {
+    mkdir -p "$root$rpc" "$root$settings"
+    served=$(methods)
+    printf '%s\n' "$served" | while read -r method executable; do
+        link "$rpc/$method" "../..$libexec/$executable"
+        link "$settings/$method" "../../..$libexec/rpc-config"
+    done
+    links | while read -r link; do
+        printf '%s\n' "$served" | grep -q "^${link##*/} " || rm "$link"
+    done
+}
+
+remove_links() {
+    links | while read -r link; do rm "$link"; done
+}
