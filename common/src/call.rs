@@ -217,6 +217,8 @@ impl Parties {
 
 /// What a call gets to sanitise.
 pub struct Received {
+    /// The row it was found by.
+    pub row: &'static Row,
     /// Who and whom.
     pub parties: Parties,
     /// The argument; its presence agrees with the row.
@@ -328,6 +330,7 @@ impl Values {
 
 /// A call whose input passed stage 1.
 pub struct Sanitised<C: Call> {
+    row: &'static Row,
     parties: Parties,
     input: C::Input,
 }
@@ -338,7 +341,8 @@ impl<C: Call> Sanitised<C> {
     /// # Errors
     /// The call's refusal.
     pub fn new(received: &Received) -> Result<Self, Refusal> {
-        Ok(Self { parties: received.parties.clone(), input: C::sanitise(received)? })
+        let (row, parties) = (received.row, received.parties.clone());
+        Ok(Self { row, parties, input: C::sanitise(received)? })
     }
 
     /// Runs stage 2: the built-in rules and the administrator's constraints, on sanitised values only.
@@ -347,7 +351,7 @@ impl<C: Call> Sanitised<C> {
     /// `PermissionDenied`.
     pub fn authorise(self, judge: &dyn Judge) -> Result<Granted<C>, Refusal> {
         let values = C::facts(&self.input);
-        let quota = judge.judge(&Facts { row: &C::ROW, parties: &self.parties, values: &values })?;
+        let quota = judge.judge(&Facts { row: self.row, parties: &self.parties, values: &values })?;
         Ok(Granted { parties: self.parties, quota, input: self.input })
     }
 }
@@ -482,9 +486,24 @@ impl<'s> World<'s> {
         const {
             assert!(matches!(C::ROW.access, Access::Write), "this call's row says that it only reads");
         }
+        let (mut change, mut made) = (Some(change), None);
+        self.transact(&granted.parties.caller, granted.quota, &mut |txn| {
+            made = change.take().map(|change| change(txn)).transpose()?;
+            Ok(())
+        })?;
+        made.ok_or(NOT_MADE)
+    }
+
+    /// The part of a change that is the same for every call.
+    fn transact(
+        &self,
+        caller: &QubeName,
+        quota: Quota,
+        change: &mut dyn FnMut(&mut Txn<'s>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let mut txn = self.store.write()?;
         let outcome = change(&mut txn);
-        self.end(txn, &granted.parties.caller, granted.quota, outcome.is_ok())?;
+        self.end(txn, caller, quota, outcome.is_ok())?;
         outcome
     }
 
@@ -527,6 +546,14 @@ pub struct Entry {
     pub run: fn(&Received, &mut World<'_>) -> Result<Reply, Failure>,
 }
 
+impl Entry {
+    /// The same call under another name, which sanitising sees in its row.
+    #[must_use]
+    pub const fn named(self, name: &'static str, help: &'static str) -> Self {
+        Self { row: Row { name, help, ..self.row }, ..self }
+    }
+}
+
 /// The entry of a call in its family's list.
 pub const fn entry<C: Call>() -> Entry {
     Entry { row: C::ROW, run: run::<C> }
@@ -548,7 +575,7 @@ pub struct Family {
 
 impl Family {
     /// The call of that name.
-    pub fn find(&self, method: &[u8]) -> Option<&Entry> {
+    pub fn find(&self, method: &[u8]) -> Option<&'static Entry> {
         self.calls.iter().find(|entry| entry.row.name.as_bytes() == method)
     }
 }

@@ -137,6 +137,7 @@ pub fn judged(family: &Family, request: &Request, root: &Root, judge: &dyn Judge
     };
     let class = view.qube(&destination)?.ok_or_else(|| no_such_domain(destination.as_str()))?.class;
     let received = Received {
+        row: &entry.row,
         parties: Parties { caller, destination, class, is_constrained },
         argument,
         payload: Untrusted::copy_of(&request.payload),
@@ -148,7 +149,7 @@ pub fn judged(family: &Family, request: &Request, root: &Root, judge: &dyn Judge
 }
 
 /// The call that a request is for, if its payload comes the way the call takes it.
-fn known<'f>(family: &'f Family, request: &Request) -> Option<&'f Entry> {
+fn known(family: &Family, request: &Request) -> Option<&'static Entry> {
     let entry = family.find(request.method.sanitise::<Ascii>().ok()?.as_str().as_bytes());
     entry.filter(|entry| entry.row.payload.may_be_asked(request.is_streamed))
 }

@@ -1,4 +1,4 @@
-//! Serves `admin.vm.Create.*`, `admin.vm.CreateInPool.*` and `admin.vm.Remove`.
+//! Serves `admin.vm.Create.*` and `admin.vm.CreateInPool.*`.
 #![cfg_attr(not(test), no_main)]
 
 common::service!(services::vm::LIFETIME);

@@ -1,4 +1,4 @@
-//! Serves `admin.vm.CreateTemplate`.
+//! Serves `admin.vm.CreateTemplate`, and makes disposables.
 #![cfg_attr(not(test), no_main)]
 
 common::service!(services::vm::TEMPLATE);

@@ -7,7 +7,7 @@ use common::call::{Call, Content, Granted, Presence, Received, Row, Values, Worl
 use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
 use common::model::{Device, Qube};
-use common::names::{AssignedMode, Decoded, DeviceName, Mode, QubeName, RequiredSwitch, Wish};
+use common::names::{AssignedMode, BadDevice, Decoded, DeviceName, Mode, QubeName, RequiredSwitch, Wish};
 use common::quote::quote;
 use common::store::{Txn, View};
 
@@ -22,7 +22,21 @@ pub(super) struct Wanted {
     pub(super) wish: Wish,
 }
 
+/// How a payload says what is asked for a device of a class.
+type ParseWish = fn(&str, &str, &mut DeviceName) -> Result<Wish, BadDevice>;
+
 impl Wanted {
+    pub(super) fn of(
+        received: &Received,
+        class: &dyn DeviceClass,
+        parse: ParseWish,
+    ) -> Result<Self, Refusal> {
+        let mut device = input::argument(received)?;
+        let payload: Decoded = received.payload.sanitise()?;
+        let wish = parse(payload.text()?, class.name(), &mut device)?;
+        Ok(Self { device, wish })
+    }
+
     pub(super) fn facts(&self) -> Values {
         let mode = self.wish.mode.map_or("", Mode::as_str);
         about(&self.device).with("mode", mode).with("options", shown(&self.wish.options))
@@ -44,10 +58,7 @@ impl<K: OfClass> Call for Assign<K> {
     type Input = Wanted;
 
     fn sanitise(received: &Received) -> Result<Wanted, Refusal> {
-        let mut device = input::argument(received)?;
-        let payload: Decoded = received.payload.sanitise()?;
-        let wish = Wish::parse(payload.text()?, K::CLASS.name(), &mut device)?;
-        Ok(Wanted { device, wish })
+        Wanted::of(received, K::CLASS, Wish::parse)
     }
 
     fn facts(wanted: &Wanted) -> Values {
@@ -55,11 +66,8 @@ impl<K: OfClass> Call for Assign<K> {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let class = served::<K>(world, &Self::ROW)?;
-        world.change(&granted, |txn| {
-            load(txn, class, &granted.input().device)?;
-            assign(txn, class, granted.destination(), granted.input())
-        })?;
+        let class = served(K::CLASS, world, &Self::ROW)?;
+        world.change(&granted, |txn| assign_known(txn, class, granted.destination(), granted.input()))?;
         Ok(Content::new())
     }
 }
@@ -88,6 +96,17 @@ pub(super) fn frontend(view: &View<'_>, name: &QubeName) -> Result<Rc<Qube>, Fai
 
 fn find<'q>(qube: &'q Qube, class: &dyn DeviceClass, device: &DeviceName) -> Option<&'q Device> {
     qube.devices.iter().find(|own| own.class == class.name() && own.name() == *device)
+}
+
+/// Adds an assignment of a device that there can be.
+fn assign_known(
+    txn: &mut Txn<'_>,
+    class: &dyn DeviceClass,
+    name: &QubeName,
+    wanted: &Wanted,
+) -> Result<(), Failure> {
+    load(txn, class, &wanted.device)?;
+    assign(txn, class, name, wanted)
 }
 
 /// Adds an assignment, with its events.
@@ -136,7 +155,7 @@ impl<K: OfClass> Call for Unassign<K> {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let class = served::<K>(world, &Self::ROW)?;
+        let class = served(K::CLASS, world, &Self::ROW)?;
         world.change(&granted, |txn| unassign(txn, class, granted.destination(), granted.input()))?;
         Ok(Content::new())
     }
@@ -180,7 +199,7 @@ macro_rules! set_mode {
             }
 
             fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-                let class = served::<K>(world, &Self::ROW)?;
+                let class = served(K::CLASS, world, &Self::ROW)?;
                 let (device, mode) = granted.input();
                 world.change(&granted, |txn| set_mode(txn, class, granted.destination(), device, *mode))?;
                 Ok(Content::new())

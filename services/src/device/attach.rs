@@ -9,7 +9,7 @@ use common::failure::{Exception, Failure, Refusal};
 use common::hypervisor;
 use common::log;
 use common::model::{Device, Halfway, Place, Qube};
-use common::names::{ANY, Decoded, DeviceName, Interface, Mode, QubeName, UNKNOWN_IDENTITY, Wish};
+use common::names::{ANY, DeviceName, Interface, Mode, QubeName, UNKNOWN_IDENTITY, Wish};
 use common::policy::{IndexedSystem, Policy, Question};
 use common::quote::quote;
 use common::store::{Note, Store};
@@ -32,10 +32,7 @@ impl<K: OfClass> Call for Attach<K> {
     type Input = Wanted;
 
     fn sanitise(received: &Received) -> Result<Wanted, Refusal> {
-        let mut device = input::argument(received)?;
-        let payload: Decoded = received.payload.sanitise()?;
-        let wish = Wish::parse_any(payload.text()?, K::CLASS.name(), &mut device)?;
-        Ok(Wanted { device, wish })
+        Wanted::of(received, K::CLASS, Wish::parse_any)
     }
 
     fn facts(wanted: &Wanted) -> Values {
@@ -43,7 +40,7 @@ impl<K: OfClass> Call for Attach<K> {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let class = served::<K>(world, &Self::ROW)?;
+        let class = served(K::CLASS, world, &Self::ROW)?;
         let Wanted { device, wish } = granted.input();
         load(world.view(), class, device)?;
         let frontend = Frontend::of(world, class, granted.destination());
@@ -83,7 +80,7 @@ impl<K: OfClass> Call for Detach<K> {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let class = served::<K>(world, &Self::ROW)?;
+        let class = served(K::CLASS, world, &Self::ROW)?;
         load(world.view(), class, granted.input())?;
         Frontend::of(world, class, granted.destination()).detach(granted.input())?;
         Ok(Content::new())

@@ -62,7 +62,7 @@ impl<K: OfClass> Call for Available<K> {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let class = served::<K>(world, &Self::ROW)?;
+        let class = served(K::CLASS, world, &Self::ROW)?;
         available(class, granted.destination(), granted.input().as_ref().map(Ascii::as_str), world)
     }
 }
@@ -141,6 +141,19 @@ fn lines<'a>(
     print(devices.into_iter().filter(is_meant).map(line).collect(), port.is_some())
 }
 
+/// What is told of a qube's devices of a class, at a port if one is named.
+type Tell = fn(&dyn DeviceClass, &Qube, Option<&PortName>, &World<'_>) -> Result<Content, Failure>;
+
+fn told(
+    tell: Tell,
+    class: &dyn DeviceClass,
+    name: &QubeName,
+    port: Option<&PortName>,
+    world: &World<'_>,
+) -> Result<Content, Failure> {
+    tell(class, &*qube(name, world)?, port, world)
+}
+
 /// Declares a list that a port may narrow.
 macro_rules! list_of_ports {
     ($call:ident, $name:ident, $help:literal, $tell:expr) => {
@@ -160,15 +173,8 @@ macro_rules! list_of_ports {
             }
 
             fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-                let class = served::<K>(world, &Self::ROW)?;
-                let qube = qube(granted.destination(), world)?;
-                let tell: fn(
-                    &dyn DeviceClass,
-                    &Qube,
-                    Option<&PortName>,
-                    &World<'_>,
-                ) -> Result<Content, Failure> = $tell;
-                tell(class, &qube, granted.input().as_ref(), world)
+                let class = served(K::CLASS, world, &Self::ROW)?;
+                told($tell, class, granted.destination(), granted.input().as_ref(), world)
             }
         }
     };
@@ -195,19 +201,21 @@ impl<K: OfClass> Call for List<K> {
     common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
-        let class = served::<K>(world, &Self::ROW)?;
-        let qube = qube(granted.destination(), world)?;
-        let mut lines: BTreeMap<(String, String), String> = BTreeMap::new();
-        for (devices, end) in
-            [(attached(class, &qube, world)?, ""), (assigned(class, &qube), " persistent=yes")]
-        {
-            for device in devices {
-                let options: String =
-                    device.options.iter().map(|(key, value)| format!(" {key}={value}")).collect();
-                lines.insert((device.backend, device.id), format!("{options}{end}"));
-            }
-        }
-        let lines = lines.into_iter().map(|((backend, port), rest)| format!("{backend}+{port}{rest}\n"));
-        Ok(lines.collect::<String>().into_bytes())
+        in_oldest_form(served(K::CLASS, world, &Self::ROW)?, granted.destination(), world)
     }
+}
+
+fn in_oldest_form(class: &dyn DeviceClass, name: &QubeName, world: &World<'_>) -> Result<Content, Failure> {
+    let qube = qube(name, world)?;
+    let mut lines: BTreeMap<String, String> = BTreeMap::new();
+    for (devices, end) in [(attached(class, &qube, world)?, ""), (assigned(class, &qube), " persistent=yes")]
+    {
+        for device in devices {
+            let options: String =
+                device.options.iter().map(|(key, value)| format!(" {key}={value}")).collect();
+            lines.insert(format!("{}+{}", device.backend, device.id), format!("{options}{end}"));
+        }
+    }
+    let lines = lines.into_iter().map(|(port, rest)| format!("{port}{rest}\n"));
+    Ok(lines.collect::<String>().into_bytes())
 }

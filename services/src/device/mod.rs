@@ -124,6 +124,10 @@ pub const AUTO: Family = Family {
 };
 
 /// The class of a call, if the part of dom0 is there that it belongs to.
-fn served<C: OfClass>(world: &World<'_>, row: &Row) -> Result<&'static dyn DeviceClass, Failure> {
-    if is_served(C::CLASS, world.root()) { Ok(C::CLASS) } else { Err(no_such_method(row.name)) }
+fn served(
+    class: &'static dyn DeviceClass,
+    world: &World<'_>,
+    row: &Row,
+) -> Result<&'static dyn DeviceClass, Failure> {
+    if is_served(class, world.root()) { Ok(class) } else { Err(no_such_method(row.name)) }
 }

@@ -32,6 +32,7 @@ fn merged(config: &DomainConfig, changes: &[u8]) -> serde_json::Result<DomainCon
     if let Value::Object(fields) = &mut fields {
         fields.extend(changes);
     }
-    let merged: DomainConfig = serde_json::from_value(fields)?;
+    // By way of text, as it is read everywhere else.
+    let merged: DomainConfig = serde_json::from_str(&fields.to_string())?;
     Ok(DomainConfig { name: config.name.clone(), uuid: config.uuid.clone(), ..merged })
 }

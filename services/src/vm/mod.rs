@@ -4,18 +4,17 @@
 mod create;
 mod create_template;
 mod disposable;
-mod in_advance;
 mod list;
 mod make;
+mod make_disposable;
 pub mod options;
 mod plan;
 mod remove;
 mod state;
 
 use common::call::{Family, entry};
-use common::model::Class;
 
-use create::{Create, CreateInPool};
+use create::{create, create_in_pool};
 pub use plan::tag_handed_out;
 pub use remove::discard;
 
@@ -29,19 +28,18 @@ pub const LIST: Family = Family {
 pub const LIFETIME: Family = Family {
     name: "admin-vm-create",
     calls: &[
-        entry::<Create<{ Class::AdminVM as u8 }>>(),
-        entry::<Create<{ Class::AppVM as u8 }>>(),
-        entry::<Create<{ Class::DispVM as u8 }>>(),
-        entry::<Create<{ Class::RemoteVM as u8 }>>(),
-        entry::<Create<{ Class::StandaloneVM as u8 }>>(),
-        entry::<Create<{ Class::TemplateVM as u8 }>>(),
-        entry::<CreateInPool<{ Class::AdminVM as u8 }>>(),
-        entry::<CreateInPool<{ Class::AppVM as u8 }>>(),
-        entry::<CreateInPool<{ Class::DispVM as u8 }>>(),
-        entry::<CreateInPool<{ Class::RemoteVM as u8 }>>(),
-        entry::<CreateInPool<{ Class::StandaloneVM as u8 }>>(),
-        entry::<CreateInPool<{ Class::TemplateVM as u8 }>>(),
-        entry::<in_advance::MakeDisposable>(),
+        create("admin.vm.Create.AdminVM"),
+        create("admin.vm.Create.AppVM"),
+        create("admin.vm.Create.DispVM"),
+        create("admin.vm.Create.RemoteVM"),
+        create("admin.vm.Create.StandaloneVM"),
+        create("admin.vm.Create.TemplateVM"),
+        create_in_pool("admin.vm.CreateInPool.AdminVM"),
+        create_in_pool("admin.vm.CreateInPool.AppVM"),
+        create_in_pool("admin.vm.CreateInPool.DispVM"),
+        create_in_pool("admin.vm.CreateInPool.RemoteVM"),
+        create_in_pool("admin.vm.CreateInPool.StandaloneVM"),
+        create_in_pool("admin.vm.CreateInPool.TemplateVM"),
     ],
 };
 
@@ -52,6 +50,8 @@ pub const REMOVAL: Family = Family { name: "admin-vm-remove", calls: &[entry::<r
 pub const DISPOSABLE: Family =
     Family { name: "admin-vm-disposable", calls: &[entry::<disposable::CreateDisposable>()] };
 
-/// The family that makes templates from streams.
-pub const TEMPLATE: Family =
-    Family { name: "admin-vm-template", calls: &[entry::<create_template::CreateTemplate>()] };
+/// The family that makes qubes without being told all of them: templates from streams, and disposables.
+pub const TEMPLATE: Family = Family {
+    name: "admin-vm-template",
+    calls: &[entry::<create_template::CreateTemplate>(), entry::<make_disposable::MakeDisposable>()],
+};

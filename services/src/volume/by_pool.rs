@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use common::call::{
-    Call, Content, Destination, Family, Granted, Presence, Received, Reply, Row, Sanitised, Values, World,
-    entry,
+    Call, Content, Destination, Entry, Family, Granted, Parties, Presence, Received, Reply, Row, Values,
+    World, entry,
 };
 use common::failure::{Exception, Failure, Refusal};
 use common::model::{Pool, Pools, Qube, Value, Volume};
@@ -113,18 +113,7 @@ impl<C: OfVolume> Call for ByPool<C> {
     type Input = Request;
 
     fn sanitise(received: &Received) -> Result<Request, Refusal> {
-        let (vid, rest) = cut::<C>(&received.payload)?;
-        let pool: Ascii = input::argument(received)?;
-        let vid: VolumeId = vid.sanitise()?;
-        let inner = Received {
-            parties: received.parties.clone(),
-            argument: Untrusted::new(Vec::new()),
-            payload: rest,
-            is_streamed: false,
-        };
-        let values = C::facts(&C::sanitise(&inner)?).with("vid", vid.as_str());
-        let values = Values { argument: pool.as_str().to_owned(), ..values };
-        Ok(Request { pool, vid, payload: Untrusted::copy_of(&received.payload), values })
+        sanitise(received, const { &C::ROW }, |other| Ok(C::facts(&C::sanitise(other)?)))
     }
 
     fn facts(request: &Request) -> Values {
@@ -133,23 +122,49 @@ impl<C: OfVolume> Call for ByPool<C> {
 
     /// Makes the other call for the volume's qube, its permission included.
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Reply, Failure> {
-        let request = granted.input();
-        let pools = world.view().pools()?;
-        let pool = pool::find(&pools, &request.pool)?;
-        let Some((qube, volume)) = owner(world, pool, request.vid.as_str())? else {
-            return tell::<C>(world.root(), &pools, pool, request.vid.as_str()).map(Into::into);
-        };
-        let (_, payload) = cut::<C>(&request.payload)?;
-        let parties = granted.parties().on(&qube);
-        let argument = Untrusted::new(volume.name.as_str().as_bytes().to_vec());
-        let sanitised = Sanitised::<C>::new(&Received { parties, argument, payload, is_streamed: false })?;
-        C::act(sanitised.authorise(world.judge())?, world).map(Into::into)
+        act(granted.input(), granted.parties(), world, const { &entry::<C>() }, C::TELL)
     }
 }
 
+/// One function for all calls, of which the other sanitises the rest.
+fn sanitise(
+    received: &Received,
+    other: &'static Row,
+    facts: fn(&Received) -> Result<Values, Refusal>,
+) -> Result<Request, Refusal> {
+    let (vid, rest) = cut(other, &received.payload)?;
+    let pool: Ascii = input::argument(received)?;
+    let vid: VolumeId = vid.sanitise()?;
+    let parties = received.parties.clone();
+    let argument = Untrusted::new(Vec::new());
+    let values = facts(&Received { row: other, parties, argument, payload: rest, is_streamed: false })?;
+    let values = Values { argument: pool.as_str().to_owned(), ..values.with("vid", vid.as_str()) };
+    Ok(Request { pool, vid, payload: Untrusted::copy_of(&received.payload), values })
+}
+
+/// One function for all calls, too: makes the other call, or tells of a volume that no qube has.
+fn act(
+    request: &Request,
+    parties: &Parties,
+    world: &mut World<'_>,
+    other: &'static Entry,
+    told: Option<Tell>,
+) -> Result<Reply, Failure> {
+    let pools = world.view().pools()?;
+    let pool = pool::find(&pools, &request.pool)?;
+    let Some((qube, volume)) = owner(world, pool, request.vid.as_str())? else {
+        return tell(world.root(), &pools, pool, request.vid.as_str(), told).map(Into::into);
+    };
+    let (_, payload) = cut(&other.row, &request.payload)?;
+    let argument = Untrusted::new(volume.name.as_str().as_bytes().to_vec());
+    let received =
+        Received { row: &other.row, parties: parties.on(&qube), argument, payload, is_streamed: false };
+    (other.run)(&received, world)
+}
+
 /// Identifier and payload of the other call: all of ours is the identifier where that call takes none.
-fn cut<C: Call>(payload: &Untrusted) -> Result<(Untrusted, Untrusted), Refusal> {
-    if C::ROW.payload == Presence::No {
+fn cut(other: &Row, payload: &Untrusted) -> Result<(Untrusted, Untrusted), Refusal> {
+    if other.payload == Presence::No {
         return Ok((Untrusted::copy_of(payload), Untrusted::new(Vec::new())));
     }
     match payload.cut_at_space() {
@@ -203,7 +218,7 @@ pub(super) fn owner(
 }
 
 /// Tells of a volume that no qube has, if there is one.
-fn tell<C: OfVolume>(root: &Root, pools: &Pools, pool: &Pool, vid: &str) -> Result<Content, Failure> {
+fn tell(root: &Root, pools: &Pools, pool: &Pool, vid: &str, told: Option<Tell>) -> Result<Content, Failure> {
     let driver = storage::driver(root, pool)?;
     if !driver.volumes()?.is_some_and(|listed| listed.iter().any(|listed| listed == vid)) {
         return Err(unknown(pool));
@@ -212,7 +227,7 @@ fn tell<C: OfVolume>(root: &Root, pools: &Pools, pool: &Pool, vid: &str) -> Resu
         let text = format!("Volume {vid} belongs to no qube");
         Failure::new(Exception::StoragePoolException, text)
     };
-    C::TELL.ok_or_else(refused)?(root, pools, &*driver, &unowned(pool, &*driver, vid)?)
+    told.ok_or_else(refused)?(root, pools, &*driver, &unowned(pool, &*driver, vid)?)
 }
 
 /// `Argument not in '<pool> volumes'`.

@@ -70,7 +70,8 @@ fn into_owned(
 ) -> Result<Reply, Failure> {
     let parties = granted.parties().on(qube);
     let argument = Untrusted::new(volume.name.as_str().as_bytes().to_vec());
-    let received = Received { parties, argument, payload: Untrusted::new(Vec::new()), is_streamed: true };
+    let (row, payload) = (const { &Upload::<OwnSize>::ROW }, Untrusted::new(Vec::new()));
+    let received = Received { row, parties, argument, payload, is_streamed: true };
     Upload::<OwnSize>::act(Sanitised::new(&received)?.authorise(world.judge())?, world)
 }
 
