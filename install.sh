@@ -105,6 +105,7 @@ install_files() {
     place "$config/setup.sh" "$libexec/setup.sh" 0644
     place "$config/tmpfiles.d/qubes-admin.conf" "$tmpfiles" 0644
     place "$config/sysctl.d/qubes-admin.conf" /usr/lib/sysctl.d/qubes-admin.conf 0644
+    place "$config/logrotate.d/qubes-admin" /etc/logrotate.d/qubes-admin 0644
     place "$config/udev/90-qubes-admin-block.rules" /usr/lib/udev/rules.d/90-qubes-admin-block.rules 0644
     for unit in "$config"/systemd/*; do
         place "$unit" "$units/${unit##*/}" 0644

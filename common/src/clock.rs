@@ -4,10 +4,19 @@
 use std::mem;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Now, in the machine's time zone: `YYYY-MM-DD HH:MM:SS`.
+/// Seconds since 1970.
+pub fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// Now, in the machine's time zone.
 pub fn local_now() -> String {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let seconds = libc::time_t::try_from(elapsed).unwrap_or_default();
+    local(seconds_now())
+}
+
+/// A time, in the machine's time zone: `YYYY-MM-DD HH:MM:SS`.
+pub fn local(seconds: u64) -> String {
+    let seconds = libc::time_t::try_from(seconds).unwrap_or_default();
     // SAFETY: the structure is numbers and a pointer, for all of which zero is a value.
     let mut parts: libc::tm = unsafe { mem::zeroed() };
     // SAFETY: both outlive the call, which keeps neither.

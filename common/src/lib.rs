@@ -4,6 +4,7 @@
 //! → `reply`. Everything that touches the outside lives in one module each: files in [`files`], the
 //! environment in [`environment`], the log in [`log`].
 
+pub mod audit;
 pub mod autostart;
 pub mod call;
 pub mod capture;

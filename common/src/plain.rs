@@ -22,7 +22,7 @@ pub fn serve(family: &Family, arguments: &[OsString]) -> c_int {
     }
     log::catch_panics();
     let root = Root::from_environment();
-    let request = request::receive(family, arguments).map_err(refused_request);
+    let request = serve::received(family, arguments, &root).map_err(refused_request);
     let (output, status) = answer(request.and_then(|request| serve::handle(family, &request, &root)));
     serve::send(&output);
     status

@@ -47,7 +47,7 @@ const FRAMING: Failure = Failure::Dropped(Cow::Borrowed("framing error"));
 const TOO_LONG: Failure = Failure::Dropped(Cow::Borrowed("request too long"));
 
 /// The row of the call that this process was started for, if its family has that.
-fn row_of(family: &Family, arguments: &[OsString]) -> Option<Row> {
+pub(crate) fn row_of(family: &Family, arguments: &[OsString]) -> Option<Row> {
     family.find(&method_of(arguments.first())).map(|entry| entry.row)
 }
 

@@ -276,6 +276,15 @@ pub fn begin(program: &Path, arguments: &[&str]) -> io::Result<Process> {
     spawn::start(&words, &environment, [Stream::Nothing; 3], Leads::Group)
 }
 
+/// Begins a program with our own rights that tells us something on its standard output.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn telling(program: &Path, arguments: &[&str]) -> io::Result<Process> {
+    let (words, environment) = (words(&[], program, arguments)?, ENVIRONMENT.map(CString::from));
+    spawn::start(&words, &environment, [Stream::Nothing, Stream::Pipe, Stream::Ours], Leads::Nothing)
+}
+
 /// Awaits the end of what was begun.
 ///
 /// # Errors

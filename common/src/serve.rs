@@ -3,6 +3,7 @@
 use std::ffi::{OsString, c_int};
 use std::io::Write;
 
+use crate::audit::{self, Witness};
 use crate::call::{
     Destination, Entry, Family, Parties, Presence, Received, Reply, Row, World, no_such_domain,
     no_such_method,
@@ -12,7 +13,7 @@ use crate::failure::{Exception, Failure};
 use crate::hypervisor::Published;
 use crate::log;
 use crate::names::{Ascii, QubeName, QubeUuid};
-use crate::permission::{Judge, Rules};
+use crate::permission::Judge;
 use crate::quote::quote;
 use crate::reply;
 use crate::request::{self, Request};
@@ -28,12 +29,19 @@ use crate::{call::Access, files};
 pub fn serve(family: &Family, arguments: &[OsString]) -> c_int {
     log::catch_panics();
     let root = Root::from_environment();
-    let request = request::receive(family, arguments);
+    let request = received(family, arguments, &root);
     let outcome = request.and_then(|request| handle(family, &request, &root));
     let is_silent = request::is_told_by_status(family, arguments);
     let has_failed = outcome.is_err() && (is_silent || request::is_streamed(family, arguments));
     let told = answer(outcome, &root).filter(|answer| !is_silent || matches!(answer, Answer::Stream(_)));
     tell(told).unwrap_or_else(|| c_int::from(has_failed))
+}
+
+/// The request this process was started for; one that cannot be read is logged.
+pub(crate) fn received(family: &Family, arguments: &[OsString], root: &Root) -> Result<Request, Failure> {
+    let unreadable =
+        |failure: &Failure| audit::unreadable(root, request::row_of(family, arguments).as_ref(), failure);
+    request::receive(family, arguments).inspect_err(unreadable)
 }
 
 /// Sends what there is to send; gives the exit status of a stream.
@@ -52,7 +60,8 @@ const NOTHING: Family = Family { name: "", calls: &[] };
 /// like this; gives the exit status.
 pub fn serve_any(families: &[&Family], prefix: &str, root: &Root) -> c_int {
     log::catch_panics();
-    let outcome = request::receive_any().and_then(|(method, request)| {
+    let received = request::receive_any().inspect_err(|failure| audit::unreadable(root, None, failure));
+    let outcome = received.and_then(|(method, request)| {
         let serves =
             |family: &&&Family| method.starts_with(prefix.as_bytes()) && family.find(&method).is_some();
         handle(families.iter().find(serves).unwrap_or(&&NOTHING), &request, root)
@@ -108,8 +117,12 @@ fn is_debugging(root: &Root) -> bool {
     files::open(&root.path("/etc/qubes/admin-debug")).is_ok()
 }
 
+/// Makes a call that the root's own rules may grant, and logs it.
 pub(crate) fn handle(family: &Family, request: &Request, root: &Root) -> Result<Reply, Failure> {
-    judged(family, request, root, &Rules(root))
+    let witness = Witness::of(root);
+    let outcome = judged(family, request, root, &witness);
+    witness.tell(known(family, request).map(|entry| &entry.row), request, &outcome);
+    outcome
 }
 
 /// Makes a call that another than the root's own rules may grant.

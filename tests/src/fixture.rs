@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use common::audit;
 use common::event::Event;
 use common::hypervisor::Connection;
 use common::model::{Class, Labels, Pool, Pools, Qube, System, Value, Volume};
@@ -99,7 +100,9 @@ impl Fixture {
     pub fn empty() -> Self {
         let fixture = Self { scratch: crate::scratch() };
         fixture.store().prepare().unwrap();
-        for directory in ["/var/lib/qubes/test", "/etc/qubes/policy.d", "/run/qubes/policy.d"] {
+        for directory in
+            ["/var/lib/qubes/test", "/etc/qubes/policy.d", "/run/qubes/policy.d", "/var/log/qubes"]
+        {
             std::fs::create_dir_all(fixture.path(directory)).unwrap();
         }
         let kernel = fixture.path("/var/lib/qubes/vm-kernels/1.0");
@@ -173,11 +176,18 @@ impl Fixture {
         Watcher { file, path }
     }
 
-    /// Everything below the root.
+    /// Everything below the root but the audit log, which has a line also of what changes nothing.
     pub fn files(&self) -> Files {
         let mut files = Files::new();
         collect(self.scratch.path(), &mut files);
+        files.remove(&self.path(audit::FILE));
         files
+    }
+
+    /// The lines of the audit log.
+    pub fn audited(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.path(audit::FILE)).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
     }
 
     /// Writes a policy file.

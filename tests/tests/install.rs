@@ -290,7 +290,7 @@ fn removing_leaves_the_state_and_what_belongs_to_others() {
 }
 
 /// What the package is made of: a tree from which everything below these folders is taken.
-const PACKAGED: [&str; 2] = ["usr", "etc/qubes/policy.d"];
+const PACKAGED: [&str; 3] = ["usr", "etc/qubes/policy.d", "etc/logrotate.d"];
 /// Runs a script of the package in a root of its own, with the programs of the machine beside those that it brings.
 const SCRIPT: &str = r#"set -e; root=$1; shift
 mkdir -p "$root/lib" "$root/lib64" "$root/programs" "$root/sbin"

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use common::audit;
 use common::call::{Destination, Presence, Row};
 use tests::Fixture;
 use tests::fixture::{output_of, readable};
@@ -154,7 +155,11 @@ fn seen(token: &str, output: &Output, fixture: &Fixture) -> Vec<String> {
     let streams = [("reply", &output.stdout), ("log", &output.stderr)];
     let mut places: Vec<String> =
         streams.into_iter().filter(|(_, bytes)| holds(bytes)).map(|(name, _)| name.to_owned()).collect();
-    for (path, content) in fixture.files() {
+    let log = fixture.path(audit::FILE);
+    let audited = std::fs::read(&log).ok().map(|content| (log.clone(), content));
+    // Each call begins another: they are thousands.
+    let _ = std::fs::remove_file(log);
+    for (path, content) in fixture.files().into_iter().chain(audited) {
         let name = path.into_os_string().into_encoded_bytes();
         if holds(&name) || holds(&content) {
             places.push(readable(&name));
@@ -201,6 +206,7 @@ fn a_call_that_leaks_would_be_seen() {
         ("cat >&2", Some("log")),
         ("cat >>\"$QUBES_ADMIN_ROOT/run/qubes/admin/index\"", Some("/run/qubes/admin/index")),
         ("cat >\"$QUBES_ADMIN_ROOT/var/lib/qubes/.new\"", Some("/var/lib/qubes/.new")),
+        ("cat >>\"$QUBES_ADMIN_ROOT/var/log/qubes/admin-audit.log\"", Some("/var/log/qubes/admin-audit.log")),
         ("mkdir \"$QUBES_ADMIN_ROOT/etc/$(cat)\"", Some("/etc/qffffffk")),
     ] {
         let mut command = Command::new("/bin/sh");

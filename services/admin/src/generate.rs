@@ -124,6 +124,7 @@ fn directories() -> String {
     text.push_str(
         "# What is told of volumes in use and of qrexec's daemons.\nd /run/qubes 2775 root qubes -\n",
     );
+    text.push_str("# Logs.\nd /var/log/qubes 2770 root qubes -\n");
     text.push_str("# dom0's services, read by everyone.\nd /run/qubes-service 2775 root qubes -\n");
     text
 }

@@ -10,6 +10,7 @@ mod events;
 mod explain;
 mod gateway;
 mod init;
+mod log;
 mod machine;
 mod man;
 mod out;
@@ -140,6 +141,10 @@ enum Command {
     ///
     /// Each connection gets a process of its own. A unit of systemd starts this when somebody calls.
     Gateway(gateway::Gateway),
+    /// Tell which calls changed something or were refused: when, by whom, on whom, and how it ended.
+    ///
+    /// Reads the journal, and the file /var/log/qubes/admin-audit.log, which has what no journal took.
+    Log(log::Log),
     /// Test and check the policy of qrexec.
     Policy(policy::Policy),
     /// Print changes as they happen.
@@ -196,6 +201,7 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::LookForDevices => machine::look_for_devices(root),
         Command::CleanUp => power::clean_up(root),
         Command::Gateway(gateway) => gateway::run(gateway, root),
+        Command::Log(log) => log::run(log, root),
         Command::Policy(policy) => policy::run(policy, root),
         Command::Events(events) => events::run(events, root),
         Command::Methods => methods(),
