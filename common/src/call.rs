@@ -352,7 +352,7 @@ impl<C: Call> Sanitised<C> {
     pub fn authorise(self, judge: &dyn Judge) -> Result<Granted<C>, Refusal> {
         let values = C::facts(&self.input);
         let quota = judge.judge(&Facts { row: self.row, parties: &self.parties, values: &values })?;
-        Ok(Granted { parties: self.parties, quota, input: self.input })
+        Ok(Granted { row: self.row, parties: self.parties, quota, input: self.input })
     }
 }
 
@@ -361,10 +361,11 @@ impl<C: Call> Sanitised<C> {
 /// ```compile_fail
 /// # use common::call::*;
 /// fn forged<C: Call>(parties: Parties, input: C::Input) -> Granted<C> {
-///     Granted { parties, quota: Default::default(), input } // the fields are private
+///     Granted { row: &C::ROW, parties, quota: Default::default(), input } // the fields are private
 /// }
 /// ```
 pub struct Granted<C: Call> {
+    row: &'static Row,
     parties: Parties,
     quota: Quota,
     input: C::Input,
@@ -487,7 +488,7 @@ impl<'s> World<'s> {
             assert!(matches!(C::ROW.access, Access::Write), "this call's row says that it only reads");
         }
         let (mut change, mut made) = (Some(change), None);
-        self.transact(&granted.parties.caller, granted.quota, &mut |txn| {
+        self.transact(granted.row.name, &granted.parties.caller, granted.quota, &mut |txn| {
             made = change.take().map(|change| change(txn)).transpose()?;
             Ok(())
         })?;
@@ -497,11 +498,13 @@ impl<'s> World<'s> {
     /// The part of a change that is the same for every call.
     fn transact(
         &self,
+        method: &'static str,
         caller: &QubeName,
         quota: Quota,
         change: &mut dyn FnMut(&mut Txn<'s>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut txn = self.store.write()?;
+        txn.by(caller, method);
         let outcome = change(&mut txn);
         self.end(txn, caller, quota, outcome.is_ok())?;
         outcome

@@ -1,10 +1,12 @@
 //! Files outside the store's own protocol: the only module besides `store::vfs` that opens them.
 #![allow(clippy::disallowed_methods, reason = "one of the two places that touch the file system")]
+#![allow(unsafe_code, reason = "renameat2 has no wrapper in nix for every C library")]
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -275,6 +277,19 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// What the system says.
 pub fn rename_plainly(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
+}
+
+/// Exchanges two files by one operation.
+///
+/// # Errors
+/// What the system says: the file system cannot, for example.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let [one, other] = [one, other].map(|path| CString::new(path.as_os_str().as_bytes()));
+    let (one, other) = (one?, other?);
+    let (here, flags) = (libc::AT_FDCWD, libc::RENAME_EXCHANGE);
+    // SAFETY: both texts end with a NUL and outlive the call, which keeps neither.
+    let done = unsafe { libc::syscall(libc::SYS_renameat2, here, one.as_ptr(), here, other.as_ptr(), flags) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Makes the directory that holds `path` durable.

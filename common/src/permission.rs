@@ -3,6 +3,7 @@
 use crate::call::{Parties, Row, Values};
 use crate::constraint;
 use crate::failure::Refusal;
+use crate::model::OWN_FEATURES;
 use crate::quota::Quota;
 use crate::root::Root;
 use crate::store::Txn;
@@ -23,10 +24,6 @@ struct Rule {
     refuses: fn(&Facts<'_>) -> bool,
     text: &'static str,
 }
-
-/// Features only the system itself writes.
-const OWN_FEATURES: [&str; 4] =
-    ["deferred-netvm-original", "preload-dispvm", "preload-dispvm-completed", "preload-dispvm-in-progress"];
 
 const RULES: [Rule; 2] = [
     Rule {

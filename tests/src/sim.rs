@@ -276,6 +276,15 @@ impl Vfs for SimDisk {
         })
     }
 
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        self.act(|state| {
+            let inode = |path: &Path| state.current.get(path).copied().ok_or(io::ErrorKind::NotFound);
+            let exchanged = [(one, Some(inode(other)?)), (other, Some(inode(one)?))];
+            state.change_entries(&exchanged);
+            Ok(())
+        })
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.act(|state| {
             if state.current.contains_key(path) {

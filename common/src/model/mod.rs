@@ -11,7 +11,7 @@ mod volume;
 pub use label::{BUILT_IN_LABELS, Label, Labels, parse_index};
 pub use note::{Halfway, Place};
 pub use pool::{Pool, Pools};
-pub use qube::{Class, Device, Qube};
+pub use qube::{Class, Device, OWN_FEATURES, Qube};
 pub use system::System;
 pub use value::Value;
 pub use volume::{Import, Volume};

@@ -92,6 +92,10 @@ impl Device {
     }
 }
 
+/// Features only the system itself writes.
+pub const OWN_FEATURES: [&str; 4] =
+    ["deferred-netvm-original", "preload-dispvm", "preload-dispvm-completed", "preload-dispvm-in-progress"];
+
 /// One qube.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Qube {
@@ -138,6 +142,21 @@ impl Qube {
             volumes: Vec::new(),
             firewall: None,
         }
+    }
+
+    /// Whether all is the same that somebody configures. Volumes change with each run, and some features are the system's
+    /// own.
+    pub fn is_configured_as(&self, other: &Self) -> bool {
+        let own = |qube: &Self| {
+            let mut features = qube.features.clone();
+            features.retain(|(name, _)| !OWN_FEATURES.contains(&name.as_str()));
+            features
+        };
+        self.properties == other.properties
+            && self.tags == other.tags
+            && self.devices == other.devices
+            && self.firewall == other.firewall
+            && own(self) == own(other)
     }
 
     /// The firewall rules, those that hold no more among them: everything is let through where none were ever set.

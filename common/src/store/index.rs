@@ -385,7 +385,7 @@ impl Store {
         self.read_object(file)?.map(|bytes| decode(file, &bytes)).transpose()
     }
 
-    fn read_object(&self, file: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) fn read_object(&self, file: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.state.join(file);
         self.vfs.read(&path).map_err(|source| StoreError::Io { what: format!("reading {file}"), source })
     }

@@ -10,7 +10,7 @@ use std::slice;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Index, Key, Store, StoreError, decode, encode, note};
+use super::{Index, Store, StoreError, decode, encode, note};
 use crate::event::Event;
 use crate::hypervisor::Domain;
 use crate::log;
@@ -31,6 +31,9 @@ pub(super) const RUNS: &str = "domains/";
 pub(super) struct ObjectChange {
     pub(super) file: String,
     pub(super) content: Option<String>,
+    /// Where the old file is kept, if it is, and the new one written first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kept: Option<String>,
 }
 
 /// A whole change: objects and events of one generation.
@@ -127,7 +130,7 @@ impl Store {
         for object in objects {
             if let Some(content) = &object.content {
                 self.vfs
-                    .create(&self.temporary(&object.file), content.as_bytes(), true)
+                    .create(&self.temporary(object), content.as_bytes(), true)
                     .map_err(StoreError::io(format!("writing {}", object.file)))?;
             }
         }
@@ -136,16 +139,22 @@ impl Store {
 
     fn unstage(&self, objects: &[ObjectChange]) {
         for object in objects {
-            let _ = self.vfs.remove(&self.temporary(&object.file));
+            // A file that was exchanged before something failed holds the old state.
+            if object.kept.is_none() || !self.has_reached(object).unwrap_or(true) {
+                let _ = self.vfs.remove(&self.temporary(object));
+            }
         }
     }
 
-    /// Renames a staged content into place, or removes the object. Not durable yet.
+    /// Puts a staged content in place, or removes the object; keeps the old file where that is wished for. Not durable yet.
     fn swap(&self, object: &ObjectChange) -> Result<(), StoreError> {
         let target = self.state.join(&object.file);
-        let swapped = match object.content {
-            Some(_) => self.vfs.rename(&self.temporary(&object.file), &target),
-            None => self.vfs.remove(&target),
+        let temporary = self.temporary(object);
+        let swapped = match (&object.content, &object.kept) {
+            (Some(_), Some(_)) => self.vfs.exchange(&temporary, &target),
+            (Some(_), None) => self.vfs.rename(&temporary, &target),
+            (None, Some(_)) => self.vfs.rename(&target, &temporary),
+            (None, None) => self.vfs.remove(&target),
         };
         swapped.map_err(StoreError::io(format!("replacing {}", object.file)))
     }
@@ -157,8 +166,11 @@ impl Store {
     }
 
     /// One fixed hidden name per object: whoever holds the lock is the only writer.
-    fn temporary(&self, file: &str) -> PathBuf {
-        crate::files::beside(&self.state.join(file), ".new")
+    fn temporary(&self, object: &ObjectChange) -> PathBuf {
+        match &object.kept {
+            Some(kept) => self.state.join(kept),
+            None => crate::files::beside(&self.state.join(&object.file), ".new"),
+        }
     }
 
     fn sync_directory_of(&self, file: &str) -> Result<(), StoreError> {
@@ -312,8 +324,8 @@ pub(super) fn log_unfinished(error: StoreError) {
 }
 
 impl ObjectChange {
-    pub(super) fn of(key: &Key, content: Option<Vec<u8>>) -> Self {
+    pub(super) fn of(file: String, content: Option<Vec<u8>>, kept: Option<String>) -> Self {
         let content = content.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        Self { file: key.file(), content }
+        Self { file, content, kept }
     }
 }

@@ -4,7 +4,7 @@ use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{Stamp, StoreError};
 
 /// The checksum everyone knows as CRC-32.
 const CHECKSUM: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
@@ -16,6 +16,8 @@ pub const FORMAT: u32 = 1;
 struct Out<'a, T> {
     format: u32,
     generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<&'a Stamp>,
     object: &'a T,
 }
 
@@ -35,7 +37,17 @@ struct Head {
 /// # Errors
 /// [`StoreError::Damaged`] if the object has no JSON form, which none of ours lacks.
 pub fn encode<T: Serialize>(generation: u64, object: &T) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = serde_json::to_vec_pretty(&Out { format: FORMAT, generation, object })
+    encode_stamped(generation, &Stamp::default(), object)
+}
+
+/// The same with who made its configuration what it is, as far as that is known.
+pub(super) fn encode_stamped<T: Serialize>(
+    generation: u64,
+    stamp: &Stamp,
+    object: &T,
+) -> Result<Vec<u8>, StoreError> {
+    let changed = Some(stamp).filter(|stamp| stamp.change > 0);
+    let mut bytes = serde_json::to_vec_pretty(&Out { format: FORMAT, generation, changed, object })
         .map_err(|_| StoreError::Damaged("(being written)".to_owned()))?;
     bytes.push(b'\n');
     let checksum = CHECKSUM.checksum(&bytes);

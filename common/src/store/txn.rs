@@ -1,6 +1,6 @@
 //! A write transaction: edits and events that take effect together or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -8,16 +8,21 @@ use serde_json::Value as Json;
 
 use super::index::Entry;
 use super::journal::{Change, ObjectChange, RUNS};
-use super::{Index, Key, Note, StoreError, View, decode, encode, note};
+use super::object::encode_stamped;
+use super::{Index, Key, Note, Stamp, StoreError, View, decode, history, note};
+use crate::clock;
 use crate::event::Event;
 use crate::hypervisor::Run;
-use crate::model::{Labels, Pools, Qube, System};
+use crate::model::{Class, Labels, Pools, Qube, System};
 use crate::names::QubeName;
 
 /// Changes being made under the exclusive lock. Dropped without [`Txn::commit`], nothing has happened.
 pub struct Txn<'s> {
     view: View<'s>,
-    edited: BTreeSet<Key>,
+    /// What has changed, and whether that is part of the history.
+    edited: BTreeMap<Key, bool>,
+    /// Who makes the change: a qube, and its method.
+    author: (String, &'static str),
     events: Vec<Event>,
     entries_changed: bool,
     notes: String,
@@ -33,8 +38,19 @@ impl<'s> Deref for Txn<'s> {
 
 impl<'s> Txn<'s> {
     pub(super) fn new(view: View<'s>) -> Self {
-        let (edited, events, notes) = (BTreeSet::new(), Vec::new(), String::new());
-        Self { view, edited, events, entries_changed: false, notes }
+        let (edited, events, notes) = (BTreeMap::new(), Vec::new(), String::new());
+        let author = (QubeName::dom0().to_string(), "");
+        Self { view, edited, author, events, entries_changed: false, notes }
+    }
+
+    /// Tells who makes the change; where nobody does, it is dom0 itself.
+    pub fn by(&mut self, caller: &QubeName, method: &'static str) {
+        self.author = (caller.to_string(), method);
+    }
+
+    /// Notes that an object has changed.
+    fn mark(&mut self, key: Key, is_history: bool) {
+        *self.edited.entry(key).or_default() |= is_history;
     }
 
     /// Adds an event, published when the change commits, in the order added.
@@ -83,9 +99,11 @@ impl<'s> Txn<'s> {
     }
 
     fn put_qube(&mut self, qube: Rc<Qube>) -> Result<(), StoreError> {
+        let before = self.view.qube(&qube.name)?;
+        let is_configured = before.is_none_or(|before| !before.is_configured_as(&qube));
+        self.mark(Key::Qube(qube.name.clone()), is_configured && qube.class != Class::DispVM);
         let changed = self.index_mut()?.put(Entry::of(&qube));
         self.entries_changed |= changed;
-        self.edited.insert(Key::Qube(qube.name.clone()));
         self.view.qubes.borrow_mut().insert(qube.name.clone(), Some(qube));
         Ok(())
     }
@@ -95,9 +113,10 @@ impl<'s> Txn<'s> {
     /// # Errors
     /// As [`View::listed`].
     pub fn remove_qube(&mut self, name: &QubeName) -> Result<(), StoreError> {
+        let is_kept = self.view.qube(name)?.is_some_and(|qube| qube.class != Class::DispVM);
+        self.mark(Key::Qube(name.clone()), is_kept);
         let removed = self.index_mut()?.remove(name.as_str());
         self.entries_changed |= removed;
-        self.edited.insert(Key::Qube(name.clone()));
         self.view.qubes.borrow_mut().insert(name.clone(), None);
         Ok(())
     }
@@ -115,8 +134,9 @@ impl<'s> Txn<'s> {
 
     /// Replaces the global state.
     pub fn put_system(&mut self, system: System) {
+        let is_configured = self.view.system().map_or(true, |before| before.properties != system.properties);
         self.view.system = Rc::new(system).into();
-        self.edited.insert(Key::System);
+        self.mark(Key::System, is_configured);
     }
 
     /// Changes the labels.
@@ -133,7 +153,7 @@ impl<'s> Txn<'s> {
     /// Replaces the labels.
     pub fn put_labels(&mut self, labels: Labels) {
         self.view.labels = Rc::new(labels).into();
-        self.edited.insert(Key::Labels);
+        self.mark(Key::Labels, true);
     }
 
     /// Changes the pools.
@@ -150,7 +170,7 @@ impl<'s> Txn<'s> {
     /// Replaces the pools.
     pub fn put_pools(&mut self, pools: Pools) {
         self.view.pools = Rc::new(pools).into();
-        self.edited.insert(Key::Pools);
+        self.mark(Key::Pools, true);
     }
 
     fn index_mut(&mut self) -> Result<&mut Index, StoreError> {
@@ -175,10 +195,10 @@ impl<'s> Txn<'s> {
         let edit = |key: &Key| {
             let file = key.file();
             let before = self.view.store.load::<Json>(&file)?.map_or(Json::Null, |(_, content)| content);
-            let after = content(&file, self.encoded(key, 0)?)?;
+            let after = content(&file, self.encoded(key, 0, &Stamp::default())?)?;
             Ok((file, before, after))
         };
-        self.edited.iter().map(edit).collect()
+        self.edited.keys().map(edit).collect()
     }
 
     /// Makes everything take effect: objects, then events, at once or not at all.
@@ -203,10 +223,10 @@ impl<'s> Txn<'s> {
         self.notes.clear();
         let stored = Rc::new(self.view.store.load_index()?);
         self.view.index = stored.into();
-        self.commit_objects(&BTreeSet::new())
+        self.commit_objects(&BTreeMap::new())
     }
 
-    fn commit_objects(&mut self, keys: &BTreeSet<Key>) -> Result<(), StoreError> {
+    fn commit_objects(&mut self, keys: &BTreeMap<Key, bool>) -> Result<(), StoreError> {
         let is_of_events = keys.is_empty() && self.notes.is_empty();
         if is_of_events && self.events.is_empty() {
             return Ok(());
@@ -217,10 +237,8 @@ impl<'s> Txn<'s> {
             return Ok(());
         }
         let generation = self.view.listed()?.generation.saturating_add(1);
-        let objects: Result<Vec<_>, _> = keys
-            .iter()
-            .map(|key| self.encoded(key, generation).map(|content| ObjectChange::of(key, content)))
-            .collect();
+        let objects: Result<Vec<_>, _> =
+            keys.iter().map(|(key, is_history)| self.object(key, *is_history, generation)).collect();
         let (events, notes) = (std::mem::take(&mut self.events), std::mem::take(&mut self.notes));
         let change = Change { objects: objects?, events, notes };
         let store = self.view.store;
@@ -230,12 +248,29 @@ impl<'s> Txn<'s> {
         store.commit(&change, index, entries_changed)
     }
 
-    fn encoded(&self, key: &Key, generation: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    /// An object's new state. One that is part of the history has its author, and the old one is kept.
+    fn object(&self, key: &Key, is_history: bool, generation: u64) -> Result<ObjectChange, StoreError> {
+        let file = key.file();
+        let before = self.view.store.read_object(&file)?.map(|bytes| history::stamp_of(&bytes));
+        let kept = before.as_ref().filter(|_| is_history).map(|stamp| history::place(&file, stamp.before));
+        let stamp = if is_history { self.stamp(before, generation) } else { before.unwrap_or_default() };
+        Ok(ObjectChange::of(file, self.encoded(key, generation, &stamp)?, kept))
+    }
+
+    fn stamp(&self, before: Option<Stamp>, generation: u64) -> Stamp {
+        let (caller, method) = (self.author.0.clone(), self.author.1.to_owned());
+        let before = before.map_or(0, |stamp| stamp.before.saturating_add(1));
+        Stamp { change: generation, before, time: clock::seconds_now(), caller, method }
+    }
+
+    fn encoded(&self, key: &Key, generation: u64, stamp: &Stamp) -> Result<Option<Vec<u8>>, StoreError> {
         match key {
-            Key::System => encode(generation, &*self.view.system()?).map(Some),
-            Key::Labels => encode(generation, &*self.view.labels()?).map(Some),
-            Key::Pools => encode(generation, &*self.view.pools()?).map(Some),
-            Key::Qube(name) => self.view.qube(name)?.map(|qube| encode(generation, &*qube)).transpose(),
+            Key::System => encode_stamped(generation, stamp, &*self.view.system()?).map(Some),
+            Key::Labels => encode_stamped(generation, stamp, &*self.view.labels()?).map(Some),
+            Key::Pools => encode_stamped(generation, stamp, &*self.view.pools()?).map(Some),
+            Key::Qube(name) => {
+                self.view.qube(name)?.map(|qube| encode_stamped(generation, stamp, &*qube)).transpose()
+            }
         }
     }
 }

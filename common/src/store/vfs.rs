@@ -36,6 +36,8 @@ pub trait Vfs {
     fn truncate(&self, path: &Path, length: u64) -> io::Result<()>;
     /// Renames over whatever is there.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Exchanges two files; where the file system cannot, the first takes the place of the second.
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()>;
     /// Removes a file; absence is fine.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes a directory's entries durable.
@@ -107,6 +109,15 @@ impl Vfs for Disk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
+    }
+
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        match files::exchange(one, other) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+                self.rename(one, other)
+            }
+            exchanged => exchanged,
+        }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -56,6 +56,10 @@ impl Vfs for Forgetful {
         if self.forgets(from) { Ok(()) } else { self.disk.rename(from, to) }
     }
 
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        if self.forgets(one) { Ok(()) } else { self.disk.exchange(one, other) }
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.disk.remove(path)
     }

@@ -9,6 +9,7 @@ mod event;
 mod events;
 mod explain;
 mod gateway;
+mod history;
 mod init;
 mod log;
 mod machine;
@@ -145,6 +146,15 @@ enum Command {
     ///
     /// Reads the journal, and the file /var/log/qubes/admin-audit.log, which has what no journal took.
     Log(log::Log),
+    /// Tell how the configuration changed: when, by whom, and both values.
+    ///
+    /// Of each qube, the labels, the pools and the system the last sixteen states are known. Volumes and notes are not.
+    History(history::History),
+    /// Take a change of the configuration back.
+    ///
+    /// Only while what it changed is as it left it; else it is told what changed since. The calls that anybody would make are
+    /// made, in dom0's name.
+    Undo(history::Undo),
     /// Test and check the policy of qrexec.
     Policy(policy::Policy),
     /// Print changes as they happen.
@@ -201,6 +211,8 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::LookForDevices => machine::look_for_devices(root),
         Command::CleanUp => power::clean_up(root),
         Command::Gateway(gateway) => gateway::run(gateway, root),
+        Command::History(history) => history::run(history, root),
+        Command::Undo(undo) => history::undo(undo, root),
         Command::Log(log) => log::run(log, root),
         Command::Policy(policy) => policy::run(policy, root),
         Command::Events(events) => events::run(events, root),
