@@ -3,9 +3,9 @@
 //! Such a change exchanges the new file with the one that is there, by one operation on their directory. So the old one is
 //! kept exactly when the change takes effect, and becomes durable with it.
 
+use std::fmt;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::{Key, Store, StoreError, decode};
@@ -15,7 +15,7 @@ use crate::files;
 pub const KEPT: u64 = 16;
 
 /// Who made an object's configuration what it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stamp {
     /// The change: the generation that it made. Nothing is known of one numbered 0.
     pub change: u64,
@@ -38,18 +38,32 @@ pub struct Version {
     pub content: Json,
 }
 
-#[derive(Deserialize)]
-struct Stamped {
-    #[serde(default)]
-    changed: Stamp,
+/// The words that an object's file has.
+impl fmt::Display for Stamp {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { change, before, time, caller, method } = self;
+        write!(out, "{change} {before} {time} {caller} {method}")
+    }
 }
 
-/// The stamp in an object's file that can be read.
+impl Stamp {
+    fn of_words(words: &str) -> Option<Self> {
+        let mut words = words.split(' ');
+        let mut number = || words.next()?.parse().ok();
+        let (change, before, time) = (number()?, number()?, number()?);
+        let mut text = || words.next().map(str::to_owned);
+        Some(Self { change, before, time, caller: text()?, method: text()? })
+    }
+}
+
+/// The stamp in an object's file, as our own writer puts it; one that somebody else wrote has none.
 pub(super) fn stamp_of(bytes: &[u8]) -> Stamp {
-    // The line with the checksum is no part of it.
-    let end = bytes.iter().rposition(|byte| *byte == b'#').unwrap_or(bytes.len());
-    let json = bytes.get(..end).unwrap_or_default();
-    serde_json::from_slice::<Stamped>(json).map_or_else(|_| Stamp::default(), |stamped| stamped.changed)
+    const HEAD: usize = 4;
+    let stamp = |line: &[u8]| {
+        let words = line.strip_prefix(b"  \"changed\": \"")?.strip_suffix(b"\",")?;
+        Stamp::of_words(str::from_utf8(words).ok()?)
+    };
+    bytes.split(|byte| *byte == b'\n').take(HEAD).find_map(stamp).unwrap_or_default()
 }
 
 /// Where an object's file goes when it is replaced for the so-and-so-many-th time. Whoever writes the new one writes it there
@@ -103,5 +117,25 @@ impl Store {
         keys.sort();
         keys.dedup();
         Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::object::encode_stamped;
+    use super::*;
+
+    #[test]
+    fn stamps_are_read_as_they_were_written() {
+        for method in ["admin.vm.tag.Set", ""] {
+            let (caller, method) = ("mgmt".to_owned(), method.to_owned());
+            let stamp = Stamp { change: 7, before: 3, time: 1_700_000_000, caller, method };
+            assert_eq!(stamp_of(&encode_stamped(9, &stamp, &"object").unwrap()), stamp);
+        }
+        let none = Stamp::default();
+        assert_eq!(stamp_of(&encode_stamped(9, &none, &"object").unwrap()), none);
+        for bytes in [&b""[..], b"{\"changed\": \"1 2 3 a b\"}", b"\n  \"changed\": \"1 2 x a b\",\n"] {
+            assert_eq!(stamp_of(bytes), none);
+        }
     }
 }

@@ -17,7 +17,7 @@ struct Out<'a, T> {
     format: u32,
     generation: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    changed: Option<&'a Stamp>,
+    changed: Option<&'a str>,
     object: &'a T,
 }
 
@@ -46,7 +46,8 @@ pub(super) fn encode_stamped<T: Serialize>(
     stamp: &Stamp,
     object: &T,
 ) -> Result<Vec<u8>, StoreError> {
-    let changed = Some(stamp).filter(|stamp| stamp.change > 0);
+    let words = stamp.to_string();
+    let changed = (stamp.change > 0).then_some(words.as_str());
     let mut bytes = serde_json::to_vec_pretty(&Out { format: FORMAT, generation, changed, object })
         .map_err(|_| StoreError::Damaged("(being written)".to_owned()))?;
     bytes.push(b'\n');
