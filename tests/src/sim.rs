@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
-use common::store::Vfs;
+use common::store::{Next, Vfs};
 
 /// One file's content: as programs see it, and as the disk surely has it.
 #[derive(Clone, Default)]
@@ -220,7 +220,7 @@ impl Vfs for SimDisk {
     }
 
     fn length(&self, path: &Path) -> io::Result<u64> {
-        self.act(|state| Ok(u64::try_from(state.inode(path)?.current.len()).unwrap()))
+        self.act(|state| Ok(state.inode(path).map_or(0, |inode| u64::try_from(inode.current.len()).unwrap())))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -239,24 +239,24 @@ impl Vfs for SimDisk {
         })
     }
 
-    fn append(&self, path: &Path, content: &[u8]) -> io::Result<u64> {
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         self.act(|state| {
             if state.inode(path).is_err() {
                 let number = state.inodes.len();
                 state.inodes.push(Inode::default());
                 state.change_entries(&[(path, Some(number))]);
             }
-            let file = Rc::make_mut(&mut state.inode(path)?.current);
-            file.extend_from_slice(content);
-            Ok(u64::try_from(file.len()).unwrap())
+            Rc::make_mut(&mut state.inode(path)?.current).extend_from_slice(content);
+            Ok(())
         })
     }
 
-    fn patch(&self, path: &Path, offset: u64, content: &[u8]) -> io::Result<()> {
+    fn renew_start(&self, path: &Path, most: usize, next: Next<'_>) -> io::Result<()> {
+        let Some(start) = self.read_start(path, most)? else { return Ok(()) };
+        let Some(renewed) = next(&start) else { return Ok(()) };
         self.act(|state| {
-            let start = usize::try_from(offset).unwrap();
             let file = Rc::make_mut(&mut state.inode(path)?.current);
-            file[start..start + content.len()].copy_from_slice(content);
+            file[..renewed.len()].copy_from_slice(&renewed);
             Ok(())
         })
     }

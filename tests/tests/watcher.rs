@@ -61,7 +61,7 @@ fn calls_are_served_beside_each_other_and_see_the_end() {
     let watching = Watching::running(&fixture, "");
     let calls = [(); 3].map(|()| Watching::another(&fixture));
     for call in calls.iter().rev() {
-        assert!(matches!(call.ask(&Request::Tell).unwrap(), Some(Reply::Told(_))));
+        assert_eq!(call.ask(&Request::Resume).unwrap(), Some(Reply::Done));
     }
     let [first, second, third] = calls;
     drop(second);
@@ -110,6 +110,30 @@ fn a_guest_that_ignores_the_request_goes_on_until_it_is_destroyed() {
 }
 
 #[test]
+fn a_call_about_the_moment_is_answered_and_let_go() {
+    let fixture = Fixture::new();
+    let watching = Watching::running(&fixture, "");
+    let watcher = Pid::from_raw(i32::try_from(watching.process.id()).unwrap());
+    for (request, state) in [
+        (Request::Pause, PowerState::Paused),
+        (Request::Tell, PowerState::Paused),
+        (Request::Unpause, PowerState::Running),
+    ] {
+        // As all calls have that are not much slower than their watcher, it has asked when it is taken in.
+        kill(watcher, Signal::SIGSTOP).unwrap();
+        let call = Watching::another(&fixture);
+        call.send(&request).unwrap();
+        kill(watcher, Signal::SIGCONT).unwrap();
+        for is_answer in [true, false] {
+            assert!(call.is_heard_within(DEADLINE).unwrap(), "{request:?}");
+            assert_eq!(call.receive::<Reply>().unwrap().is_some(), is_answer, "{request:?}");
+        }
+        assert_eq!(published(&fixture).unwrap().state, state);
+    }
+    assert!(watching.is_watched());
+}
+
+#[test]
 fn a_call_is_not_taken_for_the_start_whose_end_somebody_keeps() {
     let fixture = Fixture::new();
     let (ours, theirs) = Connection::pair().unwrap();
@@ -130,7 +154,7 @@ fn a_call_is_not_taken_for_the_start_whose_end_somebody_keeps() {
     startable::until("the start is not let go", || first() != before);
     let (waiting, other) = (Watching::another(&fixture), Watching::another(&fixture));
     for call in [&waiting, &other] {
-        assert_eq!(call.ask(&Request::Pause).unwrap(), Some(Reply::Done));
+        assert_eq!(call.ask(&Request::Resume).unwrap(), Some(Reply::Done));
     }
     assert_eq!(other.ask(&Request::Destroy).unwrap(), Some(Reply::Done));
     assert!(waiting.is_heard_within(DEADLINE).unwrap(), "the watcher goes on");

@@ -9,7 +9,7 @@ use super::{Connection, Domain, Domid, Host, Hypervisor, PowerState, Reply, Requ
 use crate::files;
 use crate::names::QubeName;
 use crate::root::Root;
-use crate::store::is_locked_by_another;
+use crate::store::read_live;
 
 /// The hypervisors there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -74,9 +74,16 @@ impl Published {
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// Whether a watcher lives that publishes a qube's run.
-    pub fn is_watched(&self, name: &QubeName) -> bool {
-        is_locked_by_another(&self.file(name))
+    /// The same, and whether the watcher lives that publishes it.
+    pub fn watched_run(&self, name: &QubeName) -> Option<(Domain, bool)> {
+        let (bytes, is_watched) = read_live(&self.file(name))?;
+        Some((serde_json::from_slice(&bytes).ok()?, is_watched))
+    }
+
+    /// A run's domain as [`Hypervisor::domain`] tells it, and whether its watcher lives.
+    pub fn watched_domain(&self, name: &QubeName) -> Option<(Domain, bool)> {
+        let (domain, is_watched) = self.watched_run(name)?;
+        Some((self.as_is_of_use(name, domain)?, is_watched))
     }
 
     /// A run's domain, if it has one: running only when it is of use.

@@ -1,5 +1,5 @@
-//! How calls talk to the watcher of a domain: one message each way over a local socket, the connection then stays until
-//! the watcher is done with its domain.
+//! How calls talk to the watcher of a domain: one message each way over a local socket. The connection then stays until
+//! the watcher is done with its domain, but for those that ask for the state of the moment.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -63,6 +63,12 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether the watcher may hang up when it has answered, as nobody waits for the domain's end who asks this: it is not
+    /// woken by the end of the call then.
+    pub fn is_of_the_moment(&self) -> bool {
+        matches!(self, Self::Pause | Self::Unpause | Self::Tell)
+    }
+
     /// Whether a domain in this state is what was asked for. Nothing meets a request for an end.
     pub fn is_met_by(&self, state: PowerState) -> bool {
         match self {

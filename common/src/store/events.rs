@@ -70,20 +70,32 @@ impl Store {
         if lines.is_empty() && !repeat {
             return Ok(());
         }
-        let length = self.append(segment, &lines)?;
-        let is_first = usize::try_from(length).is_ok_and(|length| length == lines.len());
-        if is_first || repeat {
+        let length = self.length(segment)?;
+        self.append(segment, &lines)?;
+        if length == 0 || repeat {
             self.close(segment.previous())?;
         }
-        if length >= SEGMENT_MAX { self.begin(segment.next()) } else { Ok(()) }
+        if grown(length, &lines) >= SEGMENT_MAX { self.begin(segment.next()) } else { Ok(()) }
     }
 
-    /// The newest segment and its length, if it has any.
+    /// The newest segment and its length, if it has any. One that is known from the change before is still the newest if
+    /// it has not grown large.
     pub(super) fn begun_segment(&self) -> Result<Option<(Segment, u64)>, StoreError> {
-        let Some(segment) = self.segments()?.last().copied() else { return Ok(None) };
-        let length = self.vfs.length(&self.segment_path(segment));
-        let length = length.map_err(StoreError::io("looking at the event log"))?;
+        if let Some(known) = self.newest.get() {
+            let length = self.length(known)?;
+            if (1..SEGMENT_MAX).contains(&length) {
+                return Ok(Some((known, length)));
+            }
+        }
+        self.newest.set(self.segments()?.last().copied());
+        let Some(segment) = self.newest.get() else { return Ok(None) };
+        let length = self.length(segment)?;
         Ok((length > 0).then_some((segment, length)))
+    }
+
+    fn length(&self, segment: Segment) -> Result<u64, StoreError> {
+        let length = self.vfs.length(&self.segment_path(segment));
+        length.map_err(StoreError::io("looking at the event log"))
     }
 
     /// Appends the one event of a change to a segment of this length; takes back what is not the whole of it.
@@ -95,10 +107,10 @@ impl Store {
         event: &Event,
     ) -> Result<(), StoreError> {
         let line = lines(generation, slice::from_ref(event), 0)?;
-        let grown = self.append(segment, &line).inspect_err(|_| {
+        self.append(segment, &line).inspect_err(|_| {
             let _ = self.vfs.truncate(&self.segment_path(segment), length);
         })?;
-        if grown >= SEGMENT_MAX {
+        if grown(length, &line) >= SEGMENT_MAX {
             // Tried again with the next event.
             self.begin(segment.next()).unwrap_or_else(log_unfinished);
         }
@@ -124,8 +136,7 @@ impl Store {
         self.run.join(FOLDER).join(segment.file())
     }
 
-    /// Adds to a segment; gives back how long it is then.
-    fn append(&self, segment: Segment, lines: &[u8]) -> Result<u64, StoreError> {
+    fn append(&self, segment: Segment, lines: &[u8]) -> Result<(), StoreError> {
         let appending = StoreError::io("appending events");
         self.vfs.append(&self.segment_path(segment), lines).map_err(appending)
     }
@@ -146,7 +157,7 @@ impl Store {
         for old in self.segments()?.into_iter().filter(|known| *known < oldest) {
             self.vfs.remove(&self.segment_path(old)).map_err(StoreError::io("trimming the event log"))?;
         }
-        self.append(segment, b"").map(drop)
+        self.append(segment, b"")
     }
 
     /// Generation of the newest event, 0 if there is none. A lost index counts on from here too: a change of events
@@ -184,6 +195,11 @@ impl Store {
         }
         Ok(log)
     }
+}
+
+/// A segment's length once these lines are added.
+fn grown(length: u64, lines: &[u8]) -> u64 {
+    u64::try_from(lines.len()).map_or(u64::MAX, |added| length.saturating_add(added))
 }
 
 /// How many events of a change stand at the end of a segment's text.

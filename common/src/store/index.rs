@@ -265,6 +265,11 @@ impl Index {
     }
 }
 
+fn generation_at(start: &[u8]) -> Option<u64> {
+    let header = std::str::from_utf8(start).ok().filter(|header| header.len() == HEADER);
+    header.and_then(generation_in)
+}
+
 fn generation_in(header: &str) -> Option<u64> {
     header.trim_end().parse().ok()
 }
@@ -306,8 +311,22 @@ impl Store {
     pub(super) fn indexed_generation(&self) -> Result<Option<u64>, StoreError> {
         let start = self.vfs.read_start(&self.run.join(FILE), HEADER);
         let start = start.map_err(StoreError::io("reading the index"))?.unwrap_or_default();
-        let header = std::str::from_utf8(&start).ok().filter(|header| header.len() == HEADER);
-        Ok(header.and_then(generation_in))
+        Ok(generation_at(&start))
+    }
+
+    /// Writes the generation of the next change, which concerns no qube; nothing where the last one's cannot be read.
+    pub(super) fn begin_generation(&self) -> Result<Option<u64>, StoreError> {
+        let mut begun = None;
+        let renewed = self.vfs.renew_start(&self.run.join(FILE), HEADER, &mut |start| {
+            begun = generation_at(start).map(|last| last.saturating_add(1));
+            begun.map(|generation| header(generation).into_bytes())
+        });
+        match (renewed, begun) {
+            (Err(error), None) => return Err(StoreError::io("reading the index")(error)),
+            (Err(_), Some(_)) => self.drop_index()?,
+            (Ok(()), _) => {}
+        }
+        Ok(begun)
     }
 
     /// The index as it was last written, if it can be read.
@@ -357,10 +376,10 @@ impl Store {
         self.put(&self.run.join(FILE), &index.to_bytes(), false).or_else(|_| self.drop_index())
     }
 
-    /// Writes the generation of a change that concerns no qube.
-    pub(super) fn save_generation(&self, generation: u64) -> Result<(), StoreError> {
-        let saved = self.vfs.patch(&self.run.join(FILE), 0, header(generation).as_bytes());
-        saved.or_else(|_| self.drop_index())
+    /// Writes the generation of a change whose entries are what they were.
+    fn save_generation(&self, generation: u64) -> Result<(), StoreError> {
+        let mut header = |_: &[u8]| Some(header(generation).into_bytes());
+        self.vfs.renew_start(&self.run.join(FILE), HEADER, &mut header).or_else(|_| self.drop_index())
     }
 
     /// Drops the index: it may be behind.

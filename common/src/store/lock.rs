@@ -1,7 +1,7 @@
 //! The store's lock and the qubes' lifecycle locks: the only user of fs2, whose names std now shadows.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -103,13 +103,13 @@ pub struct LiveFile {
 }
 
 impl LiveFile {
-    /// Writes it in the place of any other, whose writer is gone.
+    /// Writes it in the place of any other, whose writer is gone. The umask is the store's (see [`super::Disk`]).
     ///
     /// # Errors
     /// What the system says.
     pub fn write(path: &Path, content: &[u8]) -> io::Result<Self> {
         let temporary = files::beside(path, ".new");
-        let mut file = files::create(&temporary, FILE_MODE)?;
+        let mut file = files::create_plain(&temporary, FILE_MODE)?;
         fs2::FileExt::try_lock_exclusive(&file)?;
         file.write_all(content)?;
         files::rename_plainly(&temporary, path)?;
@@ -137,12 +137,29 @@ impl LiveFile {
 /// Whether another process holds an exclusive lock on a file: how a live watcher is told from a dead one's file.
 pub fn is_locked_by_another(path: &Path) -> bool {
     while let Ok(file) = files::open(path) {
-        match fs2::FileExt::try_lock_shared(&file) {
-            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
-            // Replaced before it was looked at, its writer has given up its lock.
-            Ok(()) if !files::is_at(&file, path) => {}
-            Ok(()) => return false,
+        if let Some(is_locked) = is_locked(&file, path) {
+            return is_locked;
         }
     }
     false
+}
+
+/// A live file's content, and whether its writer lives.
+pub fn read_live(path: &Path) -> Option<(Vec<u8>, bool)> {
+    loop {
+        let mut file = files::open(path).ok()?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).ok()?;
+        if let Some(is_locked) = is_locked(&file, path) {
+            return Some((content, is_locked));
+        }
+    }
+}
+
+/// Nothing for a file that was replaced before it was looked at: its writer has given up its lock.
+fn is_locked(file: &File, path: &Path) -> Option<bool> {
+    match fs2::FileExt::try_lock_shared(file) {
+        Err(error) => Some(error.kind() == io::ErrorKind::WouldBlock),
+        Ok(()) => files::is_at(file, path).then_some(false),
+    }
 }

@@ -22,15 +22,16 @@ pub use events::LoggedEvent;
 pub use follow::{Follower, Lost};
 pub use history::{KEPT, Stamp, Version};
 pub use index::{Entry, Index};
-pub use lock::{Guard, LifecycleGuard, LiveFile, is_locked_by_another, lock_directory};
+pub use lock::{Guard, LifecycleGuard, LiveFile, is_locked_by_another, lock_directory, read_live};
 pub(crate) use lock::{lifecycle as lock_file, lifecycle_if_free as lock_file_if_free};
 pub use note::Note;
 pub use object::{FORMAT, decode, encode};
 pub use problem::{Problem, Remedy};
 pub use txn::Txn;
-pub use vfs::{DIRECTORY_MODE, Disk, Vfs};
+pub use vfs::{DIRECTORY_MODE, Disk, Next, Vfs};
 pub use view::View;
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -147,6 +148,8 @@ pub struct Store {
     vfs: Box<dyn Vfs>,
     state: PathBuf,
     run: PathBuf,
+    /// The segment of the event log that this process wrote to last.
+    newest: Cell<Option<events::Segment>>,
 }
 
 impl Store {
@@ -158,7 +161,7 @@ impl Store {
 
     /// A store in two directories of any file layer: `state` survives power loss, `run` does not.
     pub fn on(vfs: Box<dyn Vfs>, state: PathBuf, run: PathBuf) -> Self {
-        Self { root: None, vfs, state, run }
+        Self { root: None, vfs, state, run, newest: Cell::new(None) }
     }
 
     /// Makes the directories of an empty store. Existing ones stay.

@@ -22,16 +22,16 @@ pub trait Vfs {
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>>;
     /// No more than the first bytes of a file, or nothing if there is none.
     fn read_start(&self, path: &Path, most: usize) -> io::Result<Option<Vec<u8>>>;
+    /// Overwrites the first bytes of a file, if it is there, with what `next` makes of them, if anything.
+    fn renew_start(&self, path: &Path, most: usize, next: Next<'_>) -> io::Result<()>;
     /// Whether the file exists.
     fn exists(&self, path: &Path) -> io::Result<bool>;
-    /// How long a file is.
+    /// How long a file is; 0 if there is none.
     fn length(&self, path: &Path) -> io::Result<u64>;
     /// Makes a file of its own, in the place of any other, and writes it; `durable` adds an fsync.
     fn create(&self, path: &Path, content: &[u8], durable: bool) -> io::Result<()>;
-    /// Adds to the end of a file, making it if need be; gives back its length then.
-    fn append(&self, path: &Path, content: &[u8]) -> io::Result<u64>;
-    /// Overwrites bytes in place.
-    fn patch(&self, path: &Path, offset: u64, content: &[u8]) -> io::Result<()>;
+    /// Adds to the end of a file, making it if need be.
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()>;
     /// Cuts a file to a length.
     fn truncate(&self, path: &Path, length: u64) -> io::Result<()>;
     /// Renames over whatever is there.
@@ -47,6 +47,9 @@ pub trait Vfs {
     /// Makes a directory with its parents.
     fn make_directory(&self, path: &Path) -> io::Result<()>;
 }
+
+/// What becomes of bytes that are there.
+pub type Next<'a> = &'a mut dyn FnMut(&[u8]) -> Option<Vec<u8>>;
 
 /// The real file system.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +77,19 @@ impl Vfs for Disk {
         Ok(Some(start))
     }
 
+    fn renew_start(&self, path: &Path, most: usize, next: Next<'_>) -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let Some(file) = files::present(file)? else { return Ok(()) };
+        let mut start = vec![0; most];
+        let length = file.read_at(&mut start, 0)?;
+        match start.get(..length).and_then(next) {
+            Some(renewed) => file.write_all_at(&renewed, 0),
+            None => Ok(()),
+        }
+    }
+
     fn length(&self, path: &Path) -> io::Result<u64> {
-        Ok(files::about(path)?.len())
+        Ok(files::present(files::about(path))?.map_or(0, |about| about.len()))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -93,14 +107,9 @@ impl Vfs for Disk {
         if durable { file.sync_all() } else { Ok(()) }
     }
 
-    fn append(&self, path: &Path, content: &[u8]) -> io::Result<u64> {
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)?;
-        file.write_all(content)?;
-        Ok(file.metadata()?.len())
-    }
-
-    fn patch(&self, path: &Path, offset: u64, content: &[u8]) -> io::Result<()> {
-        OpenOptions::new().write(true).open(path)?.write_all_at(content, offset)
+        file.write_all(content)
     }
 
     fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {

@@ -47,7 +47,7 @@ impl<'a> Place<'a> {
     /// The run that a killed watcher left.
     pub(crate) fn left(&self) -> Option<Domain> {
         let published = hypervisor::Published::at(self.root);
-        published.run(self.name).filter(|_| !published.is_watched(self.name))
+        published.watched_run(self.name).filter(|(_, is_watched)| !is_watched).map(|(run, _)| run)
     }
 
     /// The qube's UUID; nothing if the qube is gone.

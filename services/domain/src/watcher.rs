@@ -261,35 +261,32 @@ impl<'a> Watcher<'a> {
         new.into_iter().for_each(|call| self.welcome(call));
     }
 
-    /// Takes a call in. Nearly all have asked by then.
+    /// Takes a call in. Nearly all have asked by then, and many want nothing more.
     fn welcome(&mut self, call: Connection) {
-        let (end, has_asked) = (number(&call), call.is_heard_within(Duration::ZERO).unwrap_or(false));
-        self.hold(call);
-        if has_asked {
-            self.heed(end);
+        let has_asked = call.is_heard_within(Duration::ZERO).unwrap_or(false);
+        if !has_asked || self.answer(&call).is_some_and(|request| !request.is_of_the_moment()) {
+            self.hold(call);
         }
     }
 
     fn heed(&mut self, end: u64) {
-        if let Some(place) = self.calls.iter().position(|call| number(call) == end) {
-            self.answer(place);
-        }
-    }
-
-    fn answer(&mut self, place: usize) {
+        let Some(place) = self.calls.iter().position(|call| number(call) == end) else { return };
         let call = self.calls.swap_remove(place);
-        match call.receive::<Request>() {
-            Ok(Some(request)) => {
-                let reply = self.done(&request).unwrap_or_else(|Refused(text)| Reply::Refused(text));
-                let _ = call.send(&reply);
-                self.calls.push(call);
-            }
-            // Gone, or talking nonsense: its end is closed here, too.
-            _ => {
+        match self.answer(&call) {
+            Some(_) => self.calls.push(call),
+            None => {
                 self.door.leave(&call);
                 self.forget(&call);
             }
         }
+    }
+
+    /// Does what a call asks. It is gone, or talks nonsense, where that is nothing.
+    fn answer(&mut self, call: &Connection) -> Option<Request> {
+        let request = call.receive::<Request>().ok()??;
+        let reply = self.done(&request).unwrap_or_else(|Refused(text)| Reply::Refused(text));
+        let _ = call.send(&reply);
+        Some(request)
     }
 
     fn done(&mut self, request: &Request) -> Done<Reply> {

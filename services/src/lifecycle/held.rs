@@ -20,15 +20,17 @@ fn watcher(root: &Root, name: &QubeName) -> Result<Connection, Failure> {
 /// # Errors
 /// `QubesVMNotRunningError`, or what the hypervisor says.
 pub fn ask(root: &Root, name: &QubeName, request: &Request) -> Result<(), Failure> {
-    asking(watcher(root, name)?, name)(request)
+    asking(root, name)?(request)
 }
 
-/// Asks one watcher: another one cannot take its place while the lifecycle lock is held.
-fn asking(watcher: Connection, name: &QubeName) -> impl Ask {
-    move |request| {
+/// Asks one watcher, which is there: another one cannot take its place while the lifecycle lock is held.
+fn asking<'a>(root: &'a Root, name: &'a QubeName) -> Result<impl Ask + 'a, Failure> {
+    let mut reached = Some(watcher(root, name)?);
+    Ok(move |request: &Request| {
+        let watcher = reached.take().map_or_else(|| watcher(root, name), Ok)?;
         let answer = watcher.ask(request).map_err(refused::by_hypervisor)?;
         pause::done(answer, || refused::not_running(name))
-    }
+    })
 }
 
 /// Asks the same of another watcher where the qube's was killed. No lifecycle lock may be held.
@@ -45,7 +47,7 @@ pub fn ask_run(store: &Store, root: &Root, name: &QubeName, request: &Request) -
 /// # Errors
 /// `QubesVMNotRunningError`, or what the hypervisor says.
 pub fn pause_run(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure> {
-    pause::pause(store, name, asking(watcher(root, name)?, name))
+    pause::pause(store, name, asking(root, name)?)
 }
 
 /// Lets a paused qube go on, with the events of it; one that runs is left as it is.
@@ -55,7 +57,7 @@ pub fn pause_run(store: &Store, root: &Root, name: &QubeName) -> Result<(), Fail
 pub fn unpause_run(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure> {
     let state = Published::at(root).domain(name).map(|domain| domain.state);
     match state {
-        Some(PowerState::Paused) => pause::unpause(store, root, name, asking(watcher(root, name)?, name)),
+        Some(PowerState::Paused) => pause::unpause(store, root, name, asking(root, name)?),
         Some(_) => Ok(()),
         None => Err(refused::not_running(name)),
     }

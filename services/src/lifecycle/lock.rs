@@ -41,8 +41,8 @@ pub(super) fn lock_after(
     let mut attempts = 0..ATTEMPTS;
     while begun.elapsed() < DEADLINE {
         let held = store.lock_lifecycle(name)?;
-        let Some(known) = published.run(name) else { return Ok(held) };
-        match (published.is_watched(name), is_ending(&known)) {
+        let Some((known, is_watched)) = published.watched_run(name) else { return Ok(held) };
+        match (is_watched, is_ending(&known)) {
             (true, false) => return Ok(held),
             (true, true) => {
                 drop(held);
@@ -68,12 +68,13 @@ fn is_ending(known: &Domain) -> bool {
 /// A qube's domain, if it has one. It has a watcher unless that is killed just now.
 pub(super) fn find(store: &Store, root: &Root, name: &QubeName) -> Result<Option<Domain>, Failure> {
     let published = Published::at(root);
-    let domain = published.domain(name);
-    if domain.is_none() || published.is_watched(name) {
-        return Ok(domain);
+    match published.watched_domain(name) {
+        Some((_, false)) => {
+            drop(lock(store, root, name)?);
+            Ok(published.domain(name))
+        }
+        watched => Ok(watched.map(|(domain, _)| domain)),
     }
-    drop(lock(store, root, name)?);
-    Ok(published.domain(name))
 }
 
 fn socket(root: &Root, name: &QubeName) -> PathBuf {
@@ -117,7 +118,7 @@ pub(super) fn insist(
         if let Some(known) = watcher.take().or_else(|| Connection::to(&socket(root, name)).ok())
             && let Some(reply) = known.ask(request).map_err(refused::by_hypervisor)?
         {
-            *watcher = Some(known);
+            *watcher = (!request.is_of_the_moment()).then_some(known);
             return Ok(Some(reply));
         }
         drop(lock(store, root, name)?);

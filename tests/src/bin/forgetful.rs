@@ -5,7 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use common::store::{Disk, Store, Vfs};
+use common::store::{Disk, Next, Store, Vfs};
 use tests::scenario::{apply, change_several, replace_one};
 
 struct Forgetful {
@@ -40,12 +40,12 @@ impl Vfs for Forgetful {
         if self.forgets(path) { Ok(()) } else { self.disk.create(path, content, durable) }
     }
 
-    fn append(&self, path: &Path, content: &[u8]) -> io::Result<u64> {
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         self.disk.append(path, content)
     }
 
-    fn patch(&self, path: &Path, offset: u64, content: &[u8]) -> io::Result<()> {
-        self.disk.patch(path, offset, content)
+    fn renew_start(&self, path: &Path, most: usize, next: Next<'_>) -> io::Result<()> {
+        self.disk.renew_start(path, most, next)
     }
 
     fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {

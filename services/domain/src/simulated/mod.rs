@@ -20,6 +20,7 @@ use common::run;
 use common::store::is_locked_by_another;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -198,7 +199,7 @@ impl Control for Simulated {
 
     fn pause(&mut self, domid: Domid) -> Done {
         self.signal(domid, Signal::SIGSTOP)?;
-        self.reach(domid, |it| Process::of(domid).is_stopped || !it.is_alive(domid))
+        self.reach(domid, |it| is_stopped(domid) || !it.is_alive(domid))
     }
 
     fn shutdown(&mut self, domid: Domid) -> Done {
@@ -311,6 +312,15 @@ fn process(domid: Domid) -> Pid {
 fn has_ended(process: &OwnedFd) -> bool {
     poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)
         .is_ok_and(|ended| ended > 0)
+}
+
+/// Whether a process is stopped; the system tells a parent at once.
+fn is_stopped(domid: Domid) -> bool {
+    let look = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    match waitid(Id::Pid(process(domid)), look) {
+        Ok(status) => matches!(status, WaitStatus::Stopped(..)),
+        Err(_) => Process::of(domid).is_stopped,
+    }
 }
 
 /// What the system tells of a process.
