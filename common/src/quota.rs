@@ -26,7 +26,7 @@ pub fn created_by(caller: &str) -> String {
 
 impl Quota {
     /// Reads two numbers.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (qubes, bytes) = text.split_once(' ')?;
         Some(Self { qubes: qubes.parse().ok()?, bytes: bytes.parse().ok()? })
     }
@@ -54,10 +54,7 @@ impl Quota {
 
     /// Refuses a change, not yet committed, that leaves the caller with more than it may have and more than it had. The
     /// store is locked, so that no two calls use up the same rest.
-    ///
-    /// # Errors
-    /// `PermissionDenied`.
-    pub fn check(self, caller: &QubeName, changed: &View<'_>, store: &Store) -> Result<(), Failure> {
+    pub(crate) fn check(self, caller: &QubeName, changed: &View<'_>, store: &Store) -> Result<(), Failure> {
         if !self.is_limited() {
             return Ok(());
         }

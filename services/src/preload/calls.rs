@@ -4,49 +4,31 @@ use std::time::Duration;
 
 use common::failure::{Exception, Failure};
 use common::names::QubeName;
-use common::quota::Quota;
 use common::root::Root;
 use common::{reply, run};
 
-/// Makes a disposable.
+/// Makes a disposable for a template's list.
 pub const MAKE: &str = "internal.MakeDisposable";
 /// How long one may take: a start waits for the guest's agent.
 const DEADLINE: Duration = Duration::from_secs(1200);
 
 /// Makes a disposable of a template for its list, and gives its name.
 pub(super) fn make(root: &Root, template: &QubeName) -> Result<QubeName, Failure> {
-    made(root, template, "")
-}
-
-/// Makes a disposable of a template for a caller's use, within what that may use up, and gives its name.
-///
-/// # Errors
-/// Those of making it.
-pub fn make_for(
-    root: &Root,
-    template: &QubeName,
-    caller: &QubeName,
-    quota: Quota,
-) -> Result<QubeName, Failure> {
-    made(root, template, &format!("{caller} {}", quota.to_text()))
-}
-
-fn made(root: &Root, template: &QubeName, payload: &str) -> Result<QubeName, Failure> {
-    let name = String::from_utf8(call(root, template, "admin-vm-template", MAKE, payload)?);
+    let name = String::from_utf8(call(root, template, "admin-vm-template", MAKE)?);
     let name = name.ok().and_then(|name| QubeName::parse(&name).ok());
     name.ok_or_else(|| Failure::dropped(format!("{MAKE} gave no name")))
 }
 
 pub(super) fn start(root: &Root, name: &QubeName) -> Result<(), Failure> {
-    call(root, name, "admin-vm-start", "admin.vm.Start", "").map(drop)
+    call(root, name, "admin-vm-start", "admin.vm.Start").map(drop)
 }
 
 pub(super) fn kill(root: &Root, name: &QubeName) -> Result<(), Failure> {
-    call(root, name, "admin-vm-lifecycle", "admin.vm.Kill", "").map(drop)
+    call(root, name, "admin-vm-lifecycle", "admin.vm.Kill").map(drop)
 }
 
-fn call(root: &Root, name: &QubeName, family: &str, method: &str, payload: &str) -> Result<Vec<u8>, Failure> {
-    let request = format!("{method}+ dom0 name {name}\0{payload}");
+fn call(root: &Root, name: &QubeName, family: &str, method: &str) -> Result<Vec<u8>, Failure> {
+    let request = format!("{method}+ dom0 name {name}\0");
     let done = run::own_call(root, family, method, &request, DEADLINE)
         .map_err(|error| Failure::new(Exception::QubesException, format!("{method}: {error}")))?;
     reply::content(done.output()).map(<[u8]>::to_vec)

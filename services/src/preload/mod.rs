@@ -25,7 +25,7 @@ use crate::feature;
 use crate::property::Case;
 
 pub use background::{FAMILY, run_now, start};
-pub use calls::{MAKE, make_for};
+pub use calls::MAKE;
 pub use hand_out::{Taken, take};
 use keep::keep_up;
 pub use keep::{put_all_away, remove as put_away};

@@ -2,15 +2,18 @@
 
 use std::rc::Rc;
 
-use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World, no_such_domain};
+use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
 use common::failure::{Exception, Failure, Refusal};
-use common::model::{Qube, Value};
+use common::model::{Class, Qube, Value};
 use common::names::{Ascii, QubeName, QubeUuid};
-use common::store::View;
+use common::root::Root;
+use common::storage::unfinished;
+use common::store::{LifecycleGuard, Store, View};
 
-use super::plan::is_template_of_disposables;
-use crate::preload;
+use super::make::{Purpose, Wish, make};
+use super::plan::{self, is_template_of_disposables};
 use crate::property::{self, Context};
+use crate::{lifecycle, preload};
 
 pub(super) struct CreateDisposable;
 
@@ -85,15 +88,27 @@ fn hand_out(
     Ok(taken?.map(|taken| (taken.name, taken.uuid)))
 }
 
-/// A new one, by the executable that makes qubes.
+/// A new one. Where others shall be made in advance and are not, that begins, too.
 fn make_now(
     granted: &Granted<CreateDisposable>,
-    world: &World<'_>,
+    world: &mut World<'_>,
     template: &Qube,
 ) -> Result<(QubeName, QubeUuid), Failure> {
-    let name = preload::make_for(world.root(), &template.name, granted.caller(), granted.quota())?;
-    let made = world.store().read_one()?.qube(&name)?.ok_or_else(|| no_such_domain(name.as_str()))?;
-    Ok((name, made.uuid.clone()))
+    let (store, context) = (world.store(), Context::of(world));
+    let (number, name, _lifecycle) = reserve(store, context.root)?;
+    let has_gap = preload::has_room(&store.read()?, template)?;
+    let gap = has_gap.then(|| preload::start_event(&template.name, "there is a gap"));
+    let wish = wish(name, template, Purpose::Use(number))?;
+    let uuid = make(store, &context, granted.caller(), &wish, &mut |change| {
+        world.change(granted, |txn| {
+            gap.iter().for_each(|event| txn.event(event.clone()));
+            change(txn)
+        })
+    })??;
+    if has_gap {
+        preload::fill_gap(store, context.root, &template.name);
+    }
+    Ok((wish.name, uuid))
 }
 
 /// Fills the template's list, and answers once that is done.
@@ -129,4 +144,25 @@ fn template(
     let Some(caller) = view.qube(granted.caller())? else { return Ok(None) };
     let default = property::effective(view, context.hypervisor, context.root, &caller, "default_dispvm")?;
     Ok(default.as_ref().and_then(Value::as_text).map_or(Ok(None), |name| view.qube_named(name))?)
+}
+
+/// Draws a number that nobody has, and holds the name made from it. Whoever draws the same one waits here, then sees
+/// that it is taken.
+pub(super) fn reserve(store: &Store, root: &Root) -> Result<(u16, QubeName, LifecycleGuard), Failure> {
+    // The next disposable has another name, so nobody comes by to clear away what a killed call left of the last.
+    let _ = unfinished::settle_abandoned(store, root);
+    loop {
+        let number = plan::free_dispid(&store.read()?)?;
+        let name = QubeName::parse(&format!("disp{number}"))?;
+        let lifecycle = lifecycle::lock(store, root, &name)?;
+        if !plan::taken_dispids(&store.read()?)?.contains(&number) {
+            return Ok((number, name, lifecycle));
+        }
+    }
+}
+
+/// A disposable that a template is to be made into.
+pub(super) fn wish(name: QubeName, template: &Qube, purpose: Purpose) -> Result<Wish, Failure> {
+    let template = Some(Ascii::parse(template.name.as_str())?);
+    Ok(Wish { template, purpose, ..Wish::plain(Class::DispVM, name, None) })
 }

@@ -4,9 +4,9 @@
 mod create;
 mod create_template;
 mod disposable;
+mod in_advance;
 mod list;
 mod make;
-mod make_disposable;
 pub mod options;
 mod plan;
 mod remove;
@@ -50,8 +50,8 @@ pub const REMOVAL: Family = Family { name: "admin-vm-remove", calls: &[entry::<r
 pub const DISPOSABLE: Family =
     Family { name: "admin-vm-disposable", calls: &[entry::<disposable::CreateDisposable>()] };
 
-/// The family that makes qubes without being told all of them: templates from streams, and disposables.
+/// The family that makes qubes without being told all of them: templates from streams, and disposables in advance.
 pub const TEMPLATE: Family = Family {
     name: "admin-vm-template",
-    calls: &[entry::<create_template::CreateTemplate>(), entry::<make_disposable::MakeDisposable>()],
+    calls: &[entry::<create_template::CreateTemplate>(), entry::<in_advance::MakeDisposable>()],
 };
