@@ -12,8 +12,10 @@ use std::rc::Rc;
 
 use common::call::{Call, Destination, Family, Granted, Reply, Row, World, entry};
 use common::failure::Failure;
+use common::hypervisor::Published;
 use common::model::{Class, Labels, Value};
-use common::store::Entry;
+use common::root::Root;
+use common::store::{Entry, Store};
 use common::{files, log, reply, standard};
 
 use crate::power::States;
@@ -32,9 +34,9 @@ impl Call for GetSystemInfo {
 
     fn act(_: Granted<Self>, world: &mut World<'_>) -> Result<Reply, Failure> {
         let states = States::of(world.hypervisor());
-        let kept = Kept::of(world, &states)?;
-        if let Some(sending) = kept.reply() {
-            return Ok(sending);
+        let kept = Kept::of(world.root(), world.view().generation()?, &states);
+        if let Some(mut reply) = kept.reply() {
+            return Ok(Reply::Stream(Box::new(move || c_int::from(send(&mut reply).is_err()))));
         }
         let reply = Description::of(world, states)?.to_string().into_bytes();
         // What lacks a qube that cannot be read now is for this caller alone.
@@ -45,6 +47,12 @@ impl Call for GetSystemInfo {
     }
 }
 
+/// The kept reply as it is sent, if it holds and that can be told without waiting: for the gateway, which waits for nobody.
+pub fn kept(root: &Root) -> Option<File> {
+    let generation = Store::at(root).generation_at_rest().ok().flatten()?;
+    Kept::of(root, generation, &States::of(&Published::at(root))).reply()
+}
+
 /// The last reply, in a file: a line that tells what it follows from, then the reply as it is sent.
 struct Kept {
     file: PathBuf,
@@ -52,18 +60,16 @@ struct Kept {
 }
 
 impl Kept {
-    fn of(world: &World<'_>, states: &States) -> Result<Self, Failure> {
-        let generation = world.view().generation()?;
-        Ok(Self { file: world.root().run().join("system-info"), key: format!("{generation} {states}\n") })
+    fn of(root: &Root, generation: u64, states: &States) -> Self {
+        Self { file: root.run().join("system-info"), key: format!("{generation} {states}\n") }
     }
 
-    /// The reply, if it still holds.
-    fn reply(&self) -> Option<Reply> {
+    /// The reply, if it still holds: what is left to read of the file.
+    fn reply(&self) -> Option<File> {
         let mut kept = files::open(&self.file).ok()?;
         let mut key = vec![0; self.key.len()];
         kept.read_exact(&mut key).ok()?;
-        (key == self.key.as_bytes() && is_whole(&kept)?).then_some(())?;
-        Some(Reply::Stream(Box::new(move || c_int::from(send(&mut kept).is_err()))))
+        (key == self.key.as_bytes() && is_whole(&kept)?).then_some(kept)
     }
 
     /// Keeps a reply for the next who asks. That it cannot be kept costs only time.

@@ -7,6 +7,7 @@
     reason = "test code"
 )]
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -16,9 +17,11 @@ use tests::Fixture;
 use tests::fixture::readable;
 use tests::gateway::{Gateway, command, finish};
 use tests::startable::until;
+use tests::stepper::{Trouble, run};
 
 const SOCKETS: [&str; 3] = ["qubesd.sock", "qubesd.internal.sock", "qubesd.misc.sock"];
 const LABEL: &[u8] = b"admin.vm.property.Get+label dom0 name test-vm1\0";
+const INFO: &[u8] = b"internal.GetSystemInfo+ dom0 name dom0\0";
 const RED: &str = "0·default=False type=label red";
 
 fn said(gateway: &Gateway, socket: &str, request: &[u8]) -> String {
@@ -93,6 +96,87 @@ fn nobody_waits_for_slow_callers_and_open_streams() {
     until("only the open ones are served", || gateway.serving() == silent.len() + streams.len());
     drop((silent, streams));
     until("nobody is served", || gateway.serving() == 0);
+}
+
+/// The answer to policy as the call gives it.
+fn info(fixture: &Fixture) -> Vec<u8> {
+    fixture.call("internal.GetSystemInfo", "dom0", "")
+}
+
+#[test]
+fn the_kept_answer_to_policy_is_sent_without_a_copy_and_waits_for_no_slow_caller() {
+    let fixture = Fixture::with_qubes(2_000);
+    let gateway = Gateway::of(&fixture);
+    let ask = || {
+        let mut slow = gateway.connect(SOCKETS[1]);
+        slow.write_all(INFO).unwrap();
+        slow.shutdown(std::net::Shutdown::Write).unwrap();
+        slow
+    };
+    // Nothing is kept yet.
+    let first = finish(ask());
+    let mut slow: Vec<UnixStream> = (0..64).map(|_| ask()).collect();
+    for caller in &mut slow {
+        // It is being sent, and there is more of it than the way to the caller takes in.
+        caller.read_exact(&mut [0; 1]).unwrap();
+    }
+    until("what made it has ended", || gateway.serving() == 0);
+    assert_eq!(said(&gateway, SOCKETS[0], LABEL), RED);
+    let mut one_more = ask();
+    one_more.read_exact(&mut [0; 1]).unwrap();
+    assert_eq!(gateway.serving(), 1, "only so many are answered at once");
+    assert!(finish(ask()) == first);
+    for caller in slow.into_iter().chain([one_more]) {
+        assert!(finish(caller) == first[1..]);
+    }
+    assert!(info(&fixture) == first);
+}
+
+#[test]
+fn other_requests_at_that_socket_are_calls() {
+    let fixture = Fixture::new();
+    let gateway = Gateway::of(&fixture);
+    let answer = info(&fixture);
+    let mut slow = gateway.connect(SOCKETS[1]);
+    slow.write_all(&INFO[..20]).unwrap();
+    until("the call is served", || gateway.serving() == 1);
+    slow.write_all(&INFO[20..]).unwrap();
+    assert_eq!(finish(slow), answer);
+    assert_eq!(gateway.ask(SOCKETS[1], b"internal.GetSystemInfo dom0 name dom0\0"), answer);
+    let with_payload = [INFO, b"x"].concat();
+    assert_eq!(said(&gateway, SOCKETS[1], &with_payload), "2·ProtocolError··unexpected payload·");
+    assert_eq!(said(&gateway, SOCKETS[1], &INFO[..INFO.len() - 1]), "");
+    let no_such = "2·ProtocolError··no such method: 'internal.GetSystemInfo'·";
+    for socket in [SOCKETS[0], SOCKETS[2]] {
+        assert_eq!(said(&gateway, socket, INFO), no_such);
+    }
+}
+
+#[test]
+fn policy_is_told_of_each_change_at_once_also_of_one_that_was_killed() {
+    let fixture = Fixture::new();
+    let gateway = Gateway::of(&fixture);
+    let told = || gateway.ask(SOCKETS[1], INFO);
+    for stop in (0..).step_by(5) {
+        let before = told();
+        assert_eq!(told(), before);
+        std::fs::write(fixture.path("/request"), format!("admin.vm.tag.Set+t{stop} dom0 name test-vm1\0"))
+            .unwrap();
+        let mut call = fixture.command("admin.vm.tag.Set");
+        call.stdin(File::open(fixture.path("/request")).unwrap());
+        let traced = run(call, Trouble::Kill(stop));
+        let (first, after) = (told(), info(&fixture));
+        assert_eq!(first, after, "killed at stop {stop}");
+        assert!(traced.met || after != before);
+        for state in ["Running", "Paused"] {
+            let _domain = fixture.domain("test-vm1", state);
+            assert!(readable(&told()).contains(&format!("\"power_state\": \"{state}\"")));
+        }
+        assert_eq!(told(), after);
+        if !traced.met {
+            return;
+        }
+    }
 }
 
 #[test]

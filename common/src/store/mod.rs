@@ -227,6 +227,16 @@ impl Store {
         View::new(self, None)
     }
 
+    /// Generation of the newest change, where that can be told without a lock: nothing is being changed or left unfinished,
+    /// and there is an index.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn generation_at_rest(&self) -> Result<Option<u64>, StoreError> {
+        // In this order: whatever has dropped its record by now is in the index.
+        if self.has_unfinished_change()? { Ok(None) } else { self.indexed_generation() }
+    }
+
     /// A write transaction, under the exclusive lock.
     ///
     /// # Errors

@@ -1,6 +1,9 @@
 //! The gateway: the sockets of the daemon whose place we take, where dom0's tools call (DESIGN §6, spec 50 §9).
 //!
 //! Each connection is served by a copy of this process, so no call waits for another, and none is lost with the gateway.
+//! What policy asks for all the time is answered without one.
+
+mod answer;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -22,6 +25,7 @@ use nix::unistd::{Group, chown, dup2_stdin, dup2_stdout};
 use services::FAMILIES;
 
 use super::out::Stop;
+use answer::Answer;
 
 /// The sockets, and how the names of the calls begin that each of them is for.
 pub(crate) const SOCKETS: [(&str, &str); 3] =
@@ -30,6 +34,8 @@ pub(crate) const SOCKETS: [(&str, &str); 3] =
 const IDLE: u32 = 60;
 /// How long to wait when the system has no room for another connection.
 const RETRY: Duration = Duration::from_millis(100);
+/// How many callers may be taking in an answer of our own; further ones get theirs from copies.
+const ANSWERED_AT_ONCE: usize = 64;
 
 /// Options of `gateway`.
 #[derive(Debug, clap::Args)]
@@ -52,6 +58,7 @@ struct Server {
     ended: SignalFd,
     /// How many copies are at work.
     serving: usize,
+    answers: Vec<Answer>,
     patience: PollTimeout,
 }
 
@@ -63,7 +70,7 @@ pub(super) fn run(options: &Gateway, root: &Root) -> Result<(), Stop> {
     };
     let idle = options.idle.or_else(|| options.dir.is_none().then_some(IDLE));
     // The copy has given up all that is the gateway's by then.
-    let next = Server::new(listeners, idle).and_then(Server::copy_for_connection);
+    let next = Server::new(listeners, idle).and_then(|server| server.copy_for_connection(root));
     match next.map_err(|error| error.to_string())? {
         Some((connection, prefix)) => exit(serve(&connection, prefix, root)),
         None => Ok(()),
@@ -93,16 +100,20 @@ impl Server {
         let patience = idle.map_or(PollTimeout::NONE, |seconds| {
             PollTimeout::try_from(milliseconds(seconds)).unwrap_or(PollTimeout::MAX)
         });
-        Ok(Self { listeners, ended, serving: 0, patience })
+        Ok(Self { listeners, ended, serving: 0, answers: Vec::new(), patience })
     }
 
     /// Comes back in a copy of this process for each connection, with that connection; in this process itself only when
     /// nobody has called for long.
-    fn copy_for_connection(mut self) -> io::Result<Option<(UnixStream, &'static str)>> {
+    fn copy_for_connection(mut self, root: &Root) -> io::Result<Option<(UnixStream, &'static str)>> {
         while self.wait()? {
             self.bury();
+            self.answers.retain_mut(Answer::send);
             for Listener { socket, prefix } in &self.listeners {
                 let Some(connection) = accept(socket) else { continue };
+                let Some(connection) = unanswered(connection, prefix, root, &mut self.answers) else {
+                    continue;
+                };
                 match run::copy() {
                     Ok(true) => return Ok(Some((connection, prefix))),
                     Ok(false) => self.serving = self.serving.saturating_add(1),
@@ -113,13 +124,15 @@ impl Server {
         Ok(None)
     }
 
-    /// Waits for a connection or the end of a copy; tells whether there is a reason to go on.
+    /// Waits for a connection, the end of a copy, or room for more of an answer; tells whether there is a reason to go on.
     fn wait(&self) -> io::Result<bool> {
         let descriptors = self.listeners.iter().map(|listener| listener.socket.as_fd());
         let descriptors = descriptors.chain([self.ended.as_fd()]);
-        let mut waited: Vec<PollFd<'_>> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let sent = self.answers.iter().map(|answer| PollFd::new(answer.as_fd(), PollFlags::POLLOUT));
+        let heard = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut waited: Vec<PollFd<'_>> = heard.chain(sent).collect();
         let ready = poll(&mut waited, self.patience)?;
-        Ok(ready > 0 || self.serving > 0)
+        Ok(ready > 0 || self.serving > 0 || !self.answers.is_empty())
     }
 
     /// Takes note of the copies that have ended.
@@ -132,6 +145,23 @@ impl Server {
             }
         }
     }
+}
+
+/// Begins to answer a connection ourselves where we can; gives it back otherwise.
+fn unanswered(
+    connection: UnixStream,
+    prefix: &str,
+    root: &Root,
+    answers: &mut Vec<Answer>,
+) -> Option<UnixStream> {
+    if answers.len() >= ANSWERED_AT_ONCE {
+        return Some(connection);
+    }
+    match Answer::to(connection, prefix, root) {
+        Ok(mut answer) => answers.extend(answer.send().then_some(answer)),
+        Err(connection) => return Some(connection),
+    }
+    None
 }
 
 /// The next connection, if there is one.
