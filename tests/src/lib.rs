@@ -28,6 +28,7 @@ pub mod preloaded;
 pub mod scenario;
 pub mod sim;
 pub mod startable;
+pub mod stepped;
 pub mod stepper;
 pub mod tool;
 pub mod users;

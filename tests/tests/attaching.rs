@@ -1,15 +1,21 @@
 //! Devices of running qubes: attached, detached, refused, and free again when somebody ends (spec 30 §2.6, §2.7, §4 to §7).
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
 
-use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use serde_json::{Value, json};
 use tests::Fixture;
 use tests::companions::{install, recorded, show, spoil};
 use tests::golden;
 use tests::startable::{behave, end, run_of, system, watcher};
+use tests::stepped::{from_file, stops};
 use tests::stepper::{Trouble, run};
 
 const ATTACH: &str = "admin.vm.device.block.Attach+";
@@ -481,23 +487,10 @@ fn a_rule_of_policy_holds_while_a_service_attaches_and_no_longer() {
     assert_eq!(std::fs::read_dir(fixture.path("/run/qubes/policy.d")).unwrap().count(), 0);
 }
 
-/// A call from a file, so that nobody has to write while it is traced.
-fn from_file(fixture: &Fixture, call: &str, qube: &str) -> Command {
-    std::fs::write(fixture.path("/request"), format!("{call} dom0 name {qube}\0")).unwrap();
-    let mut command = fixture.command(call.split('+').next().unwrap());
-    command.stdin(File::open(fixture.path("/request")).unwrap());
-    command
-}
-
 /// How often each of these was told of since then.
 fn counts<const N: usize>(fixture: &Fixture, before: usize, kinds: [&str; N]) -> [usize; N] {
     let events = fixture.events().split_off(before);
     kinds.map(|kind| events.iter().filter(|event| event.starts_with(&format!("work {kind}"))).count())
-}
-
-/// Every 23rd place, `EVERY=1` for all of them.
-fn stops() -> impl Iterator<Item = usize> {
-    (0..).step_by(if std::env::var_os("EVERY").is_some() { 1 } else { 23 })
 }
 
 const ATTACHES: &str = "device-attach:block device=dom0:sda:";
@@ -506,6 +499,7 @@ const DETACHES: &str = "device-detach:block port=dom0:sda";
 #[test]
 fn what_a_killed_call_attached_or_detached_is_told_of_once() {
     let fixture = running();
+    let mut kills = 0;
     for stop in stops() {
         let place = format!("killed at stop {stop}");
         let has_it = || fixture.ok(ATTACHED, "work", "").contains("dom0+sda:");
@@ -531,7 +525,9 @@ fn what_a_killed_call_attached_or_detached_is_told_of_once() {
             fixture.ok(&on(DETACH, "dom0+sda"), "work", "");
         }
         assert!(!fixture.path("/run/qubes/admin/attaching/work").exists(), "{place}");
+        kills += usize::from(attach.met) + usize::from(detach.met);
         if !attach.met && !detach.met {
+            println!("Attach and Detach of a disk: {kills} kills, 0 torn");
             assert!(stop > 100, "{stop}");
             return;
         }
@@ -551,6 +547,7 @@ fn the_end_of_a_run_ends_what_killed_calls_attached() {
         assert_eq!(attached, detached, "killed at stop {stop}");
         told += attached;
         if !attach.met {
+            println!("Attach, then the end of the run: up to stop {stop}, 0 torn");
             assert!(told > 1 && attached == 1, "{told}");
             return;
         }
@@ -582,6 +579,7 @@ fn a_killed_call_leaves_no_rule_of_policy() {
         }
         assert!(!rule.exists(), "killed at stop {stop}");
         if !traced.met {
+            println!("Attach by a service: up to stop {stop}, no rule left");
             assert!(left > 0);
             return;
         }

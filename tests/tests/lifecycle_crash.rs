@@ -9,15 +9,11 @@
     reason = "test code"
 )]
 
-use std::fs::File;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::Command;
-
+use tests::Fixture;
 use tests::fixture::{readable, refusal};
-use tests::startable::{STARTED, STOPPED, state, system, traces, until};
+use tests::startable::{STARTED, STOPPED, state, system, traces};
+use tests::stepped::{Stepped, from_file};
 use tests::stepper::{Trouble, run};
-use tests::{Fixture, executables};
 
 /// Kills on one system; looking at all that it ever told would take ever longer.
 const KILLS: usize = 40;
@@ -84,14 +80,6 @@ fn is_clean(fixture: &Fixture, place: &str) {
     assert_eq!(fixture.store().check().unwrap(), [], "{place}");
 }
 
-/// A call from a file, so that nobody has to write while it is traced.
-fn call(fixture: &Fixture, call: &str) -> Command {
-    std::fs::write(fixture.path("/request"), format!("{call} dom0 name net\0")).unwrap();
-    let mut command = fixture.command(call.split('+').next().unwrap());
-    command.stdin(File::open(fixture.path("/request")).unwrap());
-    command
-}
-
 /// Kills a call at its stops, most times on the system that the last one left: it must be as new. Gives the number of kills.
 fn kill_everywhere(method: &str, come_by: impl Fn(&Fixture, usize, bool, &str)) -> usize {
     let mut fixture = system();
@@ -105,7 +93,7 @@ fn kill_everywhere(method: &str, come_by: impl Fn(&Fixture, usize, bool, &str)) 
             fixture.ok("admin.vm.Start", "net", "");
         }
         let before = fixture.events().len();
-        let traced = run(call(&fixture, method), Trouble::Kill(stop));
+        let traced = run(from_file(&fixture, method, "net"), Trouble::Kill(stop));
         assert!(traced.output.is_empty() || traced.output == b"0\0", "{}", readable(&traced.output));
         come_by(&fixture, before, !traced.output.is_empty(), &place);
         is_clean(&fixture, &place);
@@ -159,49 +147,6 @@ fn a_killed_end_is_finished_by_whoever_comes_next() {
     }
 }
 
-/// Executables of which the watcher can be killed at a stop.
-struct Stepped(tempfile::TempDir);
-
-impl Stepped {
-    fn new() -> Self {
-        let real = executables::executable("qubes-domain").parent().unwrap().to_owned();
-        let folder = tempfile::tempdir_in(&real).unwrap();
-        for (name, place) in [
-            ("admin-vm-start", "admin-vm-start"),
-            ("admin-vm-lifecycle", "admin-vm-lifecycle"),
-            ("qubes-run", "qubes-run"),
-            ("qubes-domain", "qubes-domain-itself"),
-            ("killed-watcher", "qubes-domain"),
-        ] {
-            std::fs::hard_link(real.join(name), folder.path().join(place)).unwrap();
-        }
-        Self(folder)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Whether the watcher came as far as the stop, once that is known.
-    fn was_killed(&self) -> bool {
-        let told = self.path("met");
-        until("a watcher goes on", || told.exists());
-        let met = std::fs::read_to_string(&told).unwrap() == "true";
-        std::fs::remove_file(told).unwrap();
-        met
-    }
-
-    /// The answer of a call that is served by these executables.
-    fn call(&self, fixture: &Fixture, method: &str) -> Vec<u8> {
-        let service = executables::serving(method.split('+').next().unwrap());
-        let mut command = Command::new(self.path(service.file_name().unwrap().to_str().unwrap()));
-        std::fs::write(fixture.path("/request"), format!("{method} dom0 name net\0")).unwrap();
-        command.arg0(method.split('+').next().unwrap()).env_clear();
-        command.env("QUBES_ADMIN_ROOT", fixture.path("/"));
-        command.stdin(File::open(fixture.path("/request")).unwrap()).output().unwrap().stdout
-    }
-}
-
 #[test]
 fn a_watcher_that_is_killed_anywhere_costs_no_run_its_end() {
     let (stepped, mut fixture) = (Stepped::new(), system());
@@ -211,11 +156,11 @@ fn a_watcher_that_is_killed_anywhere_costs_no_run_its_end() {
         if kills % KILLS == KILLS - 1 {
             fixture = system();
         }
-        std::fs::write(stepped.path("stop"), stop.to_string()).unwrap();
+        stepped.kill_next(stop);
         let before = fixture.events().len();
-        let started = stepped.call(&fixture, "admin.vm.Start") == b"0\0";
+        let started = stepped.call(&fixture, "admin.vm.Start", "net") == b"0\0";
         let end = ["admin.vm.Kill", "admin.vm.Shutdown+wait"][kills % 2];
-        let has_ended = has_ended(&stepped.call(&fixture, end), &place);
+        let has_ended = has_ended(&stepped.call(&fixture, end, "net"), &place);
         assert_eq!(has_ended, started, "{place}: a run is lost, or one that failed goes on");
         assert_eq!(fixture.call("admin.vm.Start", "net", ""), b"0\0", "{place}");
         fixture.ok("admin.vm.Kill", "net", "");

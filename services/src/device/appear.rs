@@ -7,7 +7,6 @@ use std::time::Duration;
 use common::call::{Call, Content, Destination, Granted, Row, World};
 use common::event::Event;
 use common::failure::Failure;
-use common::hypervisor::{HotDevice, Request};
 use common::log;
 use common::model::{Device, Place, Qube};
 use common::names::{ANY, QubeName};
@@ -24,7 +23,6 @@ use super::class::{DeviceClass, is_served, running};
 use super::exposed::Exposed;
 use super::needed::most_specific;
 use super::{AUTO, CLASSES, ended};
-use crate::lifecycle;
 use crate::property::{Case, Context};
 
 const NAME: &str = "internal.WatchDevices";
@@ -178,11 +176,7 @@ impl Backend<'_> {
         if changes.are_none() {
             return;
         }
-        let freed = match class.name() {
-            "block" => self.freed_by(&changes),
-            _ => Vec::new(),
-        };
-        let told = self.told(class, &changes, freed).and_then(|txn| Ok(txn.commit()?));
+        let told = self.told(class, &changes).and_then(|txn| Ok(txn.commit()?));
         if let Err(failure) = told {
             log::line(&format!("devices of {} are not told of: {}", self.name, failure.into_text()));
         }
@@ -194,17 +188,18 @@ impl Backend<'_> {
         free.for_each(|device| self.hand_out(class, device));
     }
 
-    /// Tells listeners. Disks were taken from those who had them; of other devices the backend itself says who has them.
-    fn told(
-        &self,
-        class: &dyn DeviceClass,
-        changes: &Changes<'_>,
-        freed: Vec<(QubeName, Place)>,
-    ) -> Result<Txn<'_>, Failure> {
+    /// Tells listeners. Disks are taken from those who had them; of other devices the backend itself says who has them.
+    fn told(&self, class: &dyn DeviceClass, changes: &Changes<'_>) -> Result<Txn<'_>, Failure> {
+        let disks: Vec<_> = changes.gone.iter().filter(|device| device.class == "block").collect();
+        let users: Vec<_> = disks.iter().flat_map(|device| ended::users_of(self.context, device)).collect();
+        ended::take(self.store, self.context, &users)?;
         let event = |kind: &str| Event::on(self.name, format!("{kind}:{}", class.name()));
         let mut txn = self.store.write()?;
         txn.event(event("device-list-change"));
-        freed.iter().for_each(|(frontend, place)| txn.event(book::detached(place, frontend)));
+        let is_gone = |known: &Place| disks.iter().any(|device| place(device) == *known);
+        for (frontend, place) in ended::freed(&mut txn, self.context.hypervisor, is_gone)? {
+            txn.event(book::detached(&place, &frontend));
+        }
         for (frontend, device) in &changes.lost {
             let place = place(device);
             book::follow(&mut txn, frontend, &place, false, book::detached(&place, frontend))?;
@@ -246,7 +241,7 @@ impl Backend<'_> {
         if changes.are_none() {
             return Ok(());
         }
-        let mut txn = self.told(class, &changes, self.freed_by(&changes))?;
+        let mut txn = self.told(class, &changes)?;
         let known: String =
             now.iter().map(|(port, device)| format!("{port} {}\n", device.identity)).collect();
         txn.note(Note::Exposed, self.name, &known);
@@ -254,23 +249,6 @@ impl Backend<'_> {
         drop(turn);
         self.hand_out_all(class, &changes);
         Ok(())
-    }
-
-    /// Takes disks that are gone from the qubes that used them.
-    fn freed_by(&self, changes: &Changes<'_>) -> Vec<(QubeName, Place)> {
-        changes.gone.iter().flat_map(|device| self.freed(device)).collect()
-    }
-
-    /// Takes a disk that is gone from the qubes that used it.
-    fn freed(&self, device: &Exposed) -> Vec<(QubeName, Place)> {
-        let disks = ended::users_of(self.context, device);
-        for (frontend, disk) in &disks {
-            let detach = Request::Detach(Box::new(HotDevice::Disk(disk.clone())));
-            if let Err(failure) = lifecycle::ask_held(self.context.root, frontend, &detach) {
-                log::line(&format!("{} stays with {frontend}: {}", device.name(), failure.into_text()));
-            }
-        }
-        disks.into_iter().map(|(frontend, _)| (frontend, place(device))).collect()
     }
 
     /// Gives a new device to the one who waits for it; who of several, the user says.

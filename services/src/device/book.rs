@@ -1,5 +1,5 @@
-//! The devices that a qube has by the word of services, and not from its watcher: a note in `/run` that changes together with
-//! what is told of them.
+//! The devices that a qube has by the word of services, and not from its watcher, and disks that are being taken from it: a note
+//! in `/run` that changes together with what is told of them.
 
 use common::event::Event;
 use common::failure::Failure;

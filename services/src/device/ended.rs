@@ -4,7 +4,7 @@ use common::event::Event;
 use common::failure::Failure;
 use common::hypervisor::{Disk, Domain, HotDevice, Hypervisor, Request};
 use common::log;
-use common::model::Qube;
+use common::model::{Place, Qube};
 use common::names::QubeName;
 use common::store::{Note, Store, Txn};
 
@@ -15,46 +15,78 @@ use super::exposed::Exposed;
 use crate::lifecycle;
 use crate::property::{Case, Context};
 
-fn told(name: &QubeName, kind: &str, backend: &QubeName, port: &str) -> Event {
-    Event::on(name, format!("{kind}:block")).with("port", format!("{backend}:{port}"))
-}
-
-/// What listeners hear of the disks that a qube had from others.
+/// What listeners hear of the disks that a qube had from others when its run ended.
 ///
 /// # Errors
 /// What the store says.
-pub fn of_frontend(case: &Case<'_>, qube: &Qube, ended: &Domain) -> Result<Vec<Event>, Failure> {
+pub fn of_frontend(
+    txn: &Txn<'_>,
+    context: Context<'_>,
+    qube: &Qube,
+    ended: &Domain,
+) -> Result<Vec<Event>, Failure> {
+    let case = Case { view: txn, context, qube: Some(qube) };
+    let entered = book::of(txn, &qube.name)?;
     let mut events = Vec::new();
     for disk in &ended.devices().disks {
-        if let Some(port) = port_of(&disk.path).filter(|port| is_name(port))
-            && !is_own(case, disk)?
+        let place = place_of(disk).filter(|place| !entered.contains(place));
+        if let Some(place) = place
+            && !is_own(&case, disk)?
         {
-            let backend = disk.backend.clone().unwrap_or_else(QubeName::dom0);
-            events.push(told(&qube.name, "device-detach", &backend, &port));
+            events.push(book::detached(&place, &qube.name));
         }
     }
     Ok(events)
 }
 
-/// Tells of the devices that a qube had by the word of services, and of those that others had from it.
+/// Tells of the devices that are entered for a qube, and of those of its own that are entered for others.
 ///
 /// # Errors
 /// What the store says.
-pub fn of_services(txn: &mut Txn<'_>, hypervisor: &dyn Hypervisor, qube: &QubeName) -> Result<(), Failure> {
+pub fn of_entered(txn: &mut Txn<'_>, hypervisor: &dyn Hypervisor, qube: &QubeName) -> Result<(), Failure> {
     for place in book::of(txn, qube)? {
         txn.event(book::detached(&place, qube));
         txn.note(Note::Attached, qube, "");
     }
-    let running = hypervisor.running().into_iter().filter_map(|name| QubeName::parse(&name).ok());
-    for frontend in running.filter(|frontend| frontend != qube) {
-        for place in book::of(txn, &frontend)?.iter().filter(|place| place.backend == qube.as_str()) {
-            let removed = Event::on(qube, format!("device-removed:{}", place.class));
-            txn.event(book::detached(place, &frontend));
-            txn.event(removed.with("port", place.to_string()));
-            book::enter(txn, &frontend, place, false)?;
-        }
+    for (frontend, place) in freed(txn, hypervisor, |place| place.backend == qube.as_str())? {
+        let removed = Event::on(qube, format!("device-removed:{}", place.class));
+        txn.event(book::detached(&place, &frontend));
+        txn.event(removed.with("port", place.to_string()));
     }
     Ok(())
+}
+
+/// Strikes out what is gone for all running qubes, and gives those who have it no more.
+///
+/// # Errors
+/// What the store says.
+pub(super) fn freed(
+    txn: &mut Txn<'_>,
+    hypervisor: &dyn Hypervisor,
+    is_gone: impl Fn(&Place) -> bool,
+) -> Result<Vec<(QubeName, Place)>, Failure> {
+    let mut freed = Vec::new();
+    for frontend in hypervisor.running().iter().filter_map(|name| QubeName::parse(name).ok()) {
+        let disks = disks_of(hypervisor, &frontend);
+        for place in book::of(txn, &frontend)?.into_iter().filter(&is_gone) {
+            book::enter(txn, &frontend, &place, false)?;
+            if !disks.contains(&place) {
+                freed.push((frontend.clone(), place));
+            }
+        }
+    }
+    Ok(freed)
+}
+
+fn place_of(disk: &Disk) -> Option<Place> {
+    let backend = disk.backend.as_ref().map_or("dom0", QubeName::as_str).to_owned();
+    let port = port_of(&disk.path).filter(|port| is_name(port))?;
+    Some(Place { class: "block".to_owned(), backend, port })
+}
+
+fn disks_of(hypervisor: &dyn Hypervisor, qube: &QubeName) -> Vec<Place> {
+    let disks = hypervisor.domain(qube).into_iter().flat_map(|domain| domain.devices().disks);
+    disks.filter_map(|disk| place_of(&disk)).collect()
 }
 
 /// The qubes that use a device as a disk now, and that disk.
@@ -69,24 +101,40 @@ pub(super) fn users_of(context: Context<'_>, device: &Exposed) -> Vec<(QubeName,
     running.filter_map(disk).collect()
 }
 
-/// Takes the disks of a qube away from those that use them, and tells what listeners hear of that. What cannot be done is
-/// logged.
-pub fn of_backend(store: &Store, context: Context<'_>, backend: &QubeName) -> Vec<Event> {
-    let used = used(store, context, backend).unwrap_or_else(|failure| {
+/// Takes the disks of a qube whose run has ended away from those that use them. What cannot be done is logged.
+pub fn take_disks(store: &Store, context: Context<'_>, backend: &QubeName) {
+    let taken = used(store, context, backend).and_then(|used| take(store, context, &used));
+    if let Err(failure) = taken {
         log::line(&format!("devices of {backend} stay attached: {}", failure.into_text()));
-        Vec::new()
-    });
-    let mut events = Vec::new();
-    for (frontend, disk) in used {
-        let Some(port) = port_of(&disk.path) else { continue };
-        let detach = Request::Detach(Box::new(HotDevice::Disk(disk)));
-        if let Err(failure) = lifecycle::ask_held(context.root, &frontend, &detach) {
-            log::line(&format!("{backend}:{port} stays attached to {frontend}: {}", failure.into_text()));
-        }
-        events.push(told(&frontend, "device-detach", backend, &port));
-        events.push(told(backend, "device-removed", backend, &port));
     }
-    events
+}
+
+/// Takes disks away from those that use them. They are entered for those before, so that whoever tells why they are gone tells
+/// of them once, also where this is killed half-way. What cannot be taken away is logged.
+///
+/// # Errors
+/// What the store says: nothing is taken away then.
+pub(super) fn take(store: &Store, context: Context<'_>, used: &[(QubeName, Disk)]) -> Result<(), Failure> {
+    if used.is_empty() {
+        return Ok(());
+    }
+    let mut txn = store.write()?;
+    for (frontend, disk) in used {
+        // A run that has ended since has told of it.
+        let still = disks_of(context.hypervisor, frontend);
+        if let Some(place) = place_of(disk).filter(|place| still.contains(place)) {
+            book::enter(&mut txn, frontend, &place, true)?;
+        }
+    }
+    txn.commit()?;
+    for (frontend, disk) in used {
+        let detach = Request::Detach(Box::new(HotDevice::Disk(disk.clone())));
+        if let Err(failure) = lifecycle::ask_held(context.root, frontend, &detach) {
+            let (node, failure) = (disk.path.display(), failure.into_text());
+            log::line(&format!("{node} stays attached to {frontend}: {failure}"));
+        }
+    }
+    Ok(())
 }
 
 fn used(store: &Store, context: Context<'_>, backend: &QubeName) -> Result<Vec<(QubeName, Disk)>, Failure> {

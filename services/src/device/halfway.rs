@@ -37,7 +37,8 @@ pub(super) fn tell(store: &Store, qube: &QubeName, halfway: &Halfway) -> Result<
     let mut txn = store.write()?;
     txn.note(Note::Halfway, qube, "");
     txn.event(halfway.event.clone());
-    if halfway.hot.is_none() {
+    // What a watcher gives is told from its own word; it may be entered as one that was to be taken away.
+    if halfway.hot.is_none() || !halfway.is_attach {
         book::enter(&mut txn, qube, &halfway.place, halfway.is_attach)?;
     }
     Ok(txn.commit()?)
@@ -107,10 +108,13 @@ pub fn withdraw(store: &Store, root: &Root, qube: &QubeName) {
 pub fn of_ended(txn: &mut Txn<'_>, qube: &QubeName, ended: &Domain) -> Result<(), Failure> {
     let Some(note) = txn.noted(Note::Halfway, qube)? else { return Ok(()) };
     txn.note(Note::Halfway, qube, "");
-    if let Some(Halfway { hot: Some(hot), is_attach, event, .. }) = of(Some(note))
+    if let Some(Halfway { hot: Some(hot), is_attach, event, place, .. }) = of(Some(note))
         && ended.devices().has(&hot) == is_attach
     {
         txn.event(event);
+        if !is_attach {
+            book::enter(txn, qube, &place, false)?;
+        }
     }
     Ok(())
 }

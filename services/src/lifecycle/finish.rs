@@ -11,7 +11,7 @@ use common::store::{Store, Txn};
 
 use super::{changed_numbers, network, volumes};
 use crate::device::{ended, halfway};
-use crate::property::{self, Case, Context, DEFERRED_NETVM};
+use crate::property::{self, Context, DEFERRED_NETVM};
 use crate::{companion, preload, vm};
 
 /// Why a start failed that nobody could tell about.
@@ -35,10 +35,9 @@ fn finish(store: &Store, root: &Root, name: &QubeName, ended: &Domain) -> Result
     let context = Context { hypervisor: &hypervisor, root };
     companion::stop(root, name);
     halfway::withdraw(store, root, name);
-    let mut freed = Vec::new();
     if ended.has_been() {
         network::disconnect_clients(store, context, name);
-        freed = ended::of_backend(store, context, name);
+        ended::take_disks(store, context, name);
     }
     volumes::stop(store, root, name)?;
     let mut txn = store.write()?;
@@ -46,11 +45,10 @@ fn finish(store: &Store, root: &Root, name: &QubeName, ended: &Domain) -> Result
     let qube = txn.qube(name)?;
     halfway::of_ended(&mut txn, name, ended)?;
     if let Some(qube) = &qube {
-        let used = ended::of_frontend(&Case { view: &txn, context, qube: Some(qube) }, qube, ended)?;
+        let used = ended::of_frontend(&txn, context, qube, ended)?;
         used.into_iter().for_each(|event| txn.event(event));
     }
-    ended::of_services(&mut txn, &hypervisor, name)?;
-    freed.into_iter().for_each(|event| txn.event(event));
+    ended::of_entered(&mut txn, &hypervisor, name)?;
     let leaves = match &qube {
         Some(qube) => forget(&mut txn, store, &context, qube)?,
         None => false,
