@@ -437,6 +437,11 @@ impl<'s> World<'s> {
         self.judge
     }
 
+    /// Whether the call is made to look at its change only, which [`World::change`] does not make then.
+    pub fn is_trial(&self) -> bool {
+        self.judge.is_trial()
+    }
+
     /// Where things lie.
     pub fn root(&self) -> &'s Root {
         self.root

@@ -46,6 +46,11 @@ pub trait Judge {
     /// `PermissionDenied`.
     fn judge(&self, facts: &Facts<'_>) -> Result<Quota, Refusal>;
 
+    /// Whether calls are made to look at their change only: they leave out then what is no part of it and lasts, as files.
+    fn is_trial(&self) -> bool {
+        false
+    }
+
     /// Looks at a change before it takes effect, and tells whether that was all that is wanted: then it does not, and
     /// nobody hears of it.
     fn only_looks(&self, _change: &Txn<'_>) -> bool {

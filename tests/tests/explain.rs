@@ -5,8 +5,8 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use tests::Fixture;
 use tests::tool::{command, error, install, text, tool};
+use tests::{Fixture, startable};
 
 const FOLDER: &str = "/etc/qubes/admin-constraints.d";
 
@@ -185,6 +185,52 @@ fn a_dry_run_tells_what_the_call_then_does() {
         let expected: Vec<String> = changes.chain(told(&events)).collect();
         assert_eq!(lines.get(4..).unwrap(), expected, "{call}");
     }
+}
+
+#[test]
+fn a_dry_run_tells_of_qubes_volumes_and_assignments_as_they_would_be() {
+    let fixture = startable::system();
+    install(&fixture);
+    let assign = "admin.vm.device.block.Assign+dom0+sda";
+    let create = "admin.vm.Create.AppVM+test-template";
+    let new = [
+        "change qubes/new.json class: nothing becomes \"AppVM\"",
+        "change qubes/new.json properties label: nothing becomes \"blue\"",
+        "change qubes/new.json properties template: nothing becomes \"test-template\"",
+        "change qubes/new.json tags: with \"created-by-dom0\"",
+    ];
+    for (destination, call, payload, changes) in [
+        ("dom0", create, "name=new label=blue", &new[..]),
+        ("new", assign, "mode='required'", &["change qubes/new.json devices: with "]),
+        ("new", "admin.vm.device.block.Set.assignment+dom0+sda", "auto-attach", &new[..0]),
+        ("new", "admin.vm.device.block.Unassign+dom0+sda", "", &["change qubes/new.json devices: without "]),
+        (
+            "new",
+            "admin.vm.volume.Set.revisions_to_keep+private",
+            "4",
+            &["change qubes/new.json volumes: with "],
+        ),
+        ("new", "admin.vm.Remove", "", &["change qubes/new.json: removed"]),
+    ] {
+        let (lines, errors) = tried(&fixture, "dom0", destination, call, payload);
+        assert_eq!(errors, "", "{call}");
+        for change in changes {
+            assert!(lines.iter().any(|line| line.starts_with(change)), "{call}: {change}: {lines:#?}");
+        }
+        let events = fixture.events_of(|fixture| drop(fixture.ok(call, destination, payload)));
+        let told_events: Vec<&String> = lines.iter().filter(|line| line.starts_with("event ")).collect();
+        assert_eq!(told_events, told(&events).iter().collect::<Vec<_>>(), "{call}");
+    }
+    let refused =
+        |destination: &str, call: &str, payload: &str| tried(&fixture, "dom0", destination, call, payload).1;
+    let exists = "qubes-admin: Qube already exists: work\n";
+    assert_eq!(refused("dom0", create, "name=work label=red"), exists);
+    assert!(refused("dom0", create, "name=new label=nosuch").starts_with("qubes-admin: "));
+    let in_pool = "admin.vm.CreateInPool.AppVM+test-template";
+    assert!(
+        refused("dom0", in_pool, "name=new label=red pool=nosuch").contains("Unknown storage pool nosuch")
+    );
+    assert!(refused("net", "admin.vm.Remove", "").contains("Domain is in use: 'net'"));
 }
 
 #[test]

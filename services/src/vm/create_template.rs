@@ -43,7 +43,7 @@ impl Call for CreateTemplate {
         granted.check_growth(0, u64::MAX)?;
         let _lifecycle = store.lock_lifecycle(&wish.name)?;
         let caller = granted.caller();
-        let made = make(store, &context, caller, wish, &mut |change| world.change(&granted, change))?;
+        let made = make(store, &context, caller, wish, false, &mut |change| world.change(&granted, change))?;
         Ok(Reply::Ended(made.map(|_| Content::new())))
     }
 }

@@ -99,7 +99,7 @@ fn make_now(
     let has_gap = preload::has_room(&store.read()?, template)?;
     let gap = has_gap.then(|| preload::start_event(&template.name, "there is a gap"));
     let wish = wish(name, template, Purpose::Use(number))?;
-    let uuid = make(store, &context, granted.caller(), &wish, &mut |change| {
+    let uuid = make(store, &context, granted.caller(), &wish, false, &mut |change| {
         world.change(granted, |txn| {
             gap.iter().for_each(|event| txn.event(event.clone()));
             change(txn)

@@ -1,5 +1,6 @@
 //! Making a qube, for every call that does: what is asked for, and the way from there into the store.
 
+use common::call::NOT_MADE;
 use common::failure::Failure;
 use common::model::Class;
 use common::names::{Ascii, NewLabelName, QubeName, QubeUuid, VolumeName};
@@ -61,14 +62,20 @@ type Change<'a> = &'a mut dyn FnMut(&mut Txn<'_>) -> Result<(), Failure>;
 /// Makes the qube, whose lifecycle lock is held. Files first, outside the store's lock; then the qube appears in one
 /// change, or the files go again. What cannot be cleared away then is logged, and left to the next call of that name.
 /// One function for all calls, which hand in their own transaction. Gives the new qube's UUID; the inner error is one of
-/// a qube whose making had begun.
+/// a qube whose making had begun. In a trial nothing is made but the change, for a look.
 pub(super) fn make(
     store: &Store,
     context: &Context<'_>,
     caller: &QubeName,
     wish: &Wish,
+    is_trial: bool,
     change: &mut dyn FnMut(Change<'_>) -> Result<(), Failure>,
 ) -> Result<Result<QubeUuid, Failure>, Failure> {
+    if is_trial {
+        Plan::make(&store.read()?, context, wish)?.check_files(context.root)?;
+        let looked = change(&mut |txn| Plan::make(txn, context, wish)?.insert(txn, context, caller));
+        return looked.and(Err(NOT_MADE));
+    }
     unfinished::settle(store, context.root, &wish.name)?;
     let mut draft = Plan::make(&store.read()?, context, wish)?;
     let made = draft.make_files(store, context, wish);

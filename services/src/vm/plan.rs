@@ -62,6 +62,12 @@ impl Plan {
         Ok(Self { qube, template, private, pools, purpose: wish.purpose, moved })
     }
 
+    /// Refuses where its volumes cannot be made, or may be somebody's already.
+    pub(super) fn check_files(&self, root: &Root) -> Result<(), Failure> {
+        self.moved.clone()?;
+        Ok(storage::check_new(root, &self.pools, &self.qube)?)
+    }
+
     /// Makes the home directory and the volumes; a record tells of them until the qube is in the store.
     pub(super) fn make_files(
         &mut self,
@@ -69,8 +75,7 @@ impl Plan {
         context: &Context<'_>,
         wish: &Wish,
     ) -> Result<(), Failure> {
-        self.moved.clone()?;
-        storage::check_new(context.root, &self.pools, &self.qube)?;
+        self.check_files(context.root)?;
         unfinished::begin(store, context.root, &self.qube, &self.pools)?;
         storage::create_all(context.root, &self.pools, &self.qube)?;
         self.fill_private(store, context)?;
