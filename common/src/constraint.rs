@@ -79,11 +79,28 @@ pub fn verdict(root: &Root, facts: &Facts<'_>) -> Result<Quota, Refusal> {
     })
 }
 
+/// Those of a policy's words for qubes that name none which is not there for a caller's call. Where the program fails, there
+/// are none.
+pub fn seen(root: &Root, caller: &QubeName, method: &str, words: &[&str]) -> Vec<String> {
+    let told = [&[caller.as_str(), method], words].concat().join("\0");
+    match answer(root, "seen", &told) {
+        Ok(seen) => seen.split('\0').map(str::to_owned).collect(),
+        Err(said) => {
+            log::line(&said);
+            Vec::new()
+        }
+    }
+}
+
 /// The program's answer; what it says of itself where it fails.
 fn ask(root: &Root, what: &str, told: &str) -> String {
+    answer(root, what, told).unwrap_or_else(|said| said)
+}
+
+fn answer(root: &Root, what: &str, told: &str) -> Result<String, String> {
     match run::of_ours_told(root, PROGRAM, &[what], told, DEADLINE) {
-        Ok(finished) if finished.is_success() => String::from_utf8_lossy(finished.output()).into_owned(),
-        Ok(finished) => finished.errors(),
-        Err(error) => error.to_string(),
+        Ok(finished) if finished.is_success() => Ok(String::from_utf8_lossy(finished.output()).into_owned()),
+        Ok(finished) => Err(finished.errors()),
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -123,6 +123,67 @@ fn callers_are_told_by_name_tag_and_type_and_dom0_is_none() {
 }
 
 #[test]
+fn who_has_some_qubes_learns_of_no_others_from_policy() {
+    let fixture = system();
+    fixture.policy(
+        "20-svc.policy",
+        "svc +ask work @anyvm ask default_target=other\nsvc +to work sys-net allow target=other\nsvc * * * deny\n",
+    );
+    let ask = |caller: &str, call: &str, ends: &str| {
+        let reply = fixture.call_as(caller, call, "dom0", ends);
+        reply.strip_prefix(b"0\0").map(|content| String::from_utf8(content.to_vec()).unwrap())
+    };
+    let rule = |line: usize| format!("rule=/etc/qubes/policy.d/20-svc.policy:{line}\n");
+    let all = ask("mgmt", "policy.Eval+svc+ask", "work\0sys-net").unwrap();
+    assert!(all.contains("other-net") && all.contains("default_target=other\n"), "{all}");
+    let qubes = "[[constraint]]\ncallers = [\"mgmt\"]\nqubes = [\"@created\", \"sys-net\"]\n";
+    constrain(&fixture, "a.toml", qubes);
+    let seen = ask("mgmt", "policy.Eval+svc+ask", "work\0sys-net").unwrap();
+    assert_eq!(seen, format!("result=ask\ncandidates=sys-net\n{}", rule(1)));
+    let sent = ask("mgmt", "policy.Eval+svc+to", "work\0sys-net").unwrap();
+    assert_eq!(sent, format!("result=allow\n{}", rule(2)));
+    for (ends, is_answered) in [
+        ("work\0@default", true),
+        ("work\0@adminvm", true),
+        ("work\0dom0", true),
+        ("work\0@dispvm:sys-net", true),
+        ("work\0other", false),
+        ("work\0nobody", false),
+        ("other\0work", false),
+        ("work\0@dispvm:other", false),
+        ("work\0sys-net\0other", false),
+    ] {
+        for call in ["policy.Eval+svc", "policy.EvalSimple+svc"] {
+            // The simple questions know no relay.
+            if call == "policy.Eval+svc" || ends.split('\0').count() == 2 {
+                assert_eq!(ask("mgmt", call, ends).is_some(), is_answered, "{call} {ends:?}");
+                assert!(ask("other", call, ends).is_some() || ends.contains("dispvm"), "{call} {ends:?}");
+            }
+        }
+    }
+    for (call, file, include) in [
+        ("policy.Get+30-all", true, false),
+        ("policy.Get+20-svc", false, false),
+        ("policy.include.Get+x", false, true),
+    ] {
+        constrain(&fixture, "a.toml", qubes);
+        assert!(is_denied(&fixture, "mgmt", call, "dom0", ""), "{call}");
+        for (key, is_allowed) in [("file = [\"30-*\"]", file), ("include = [\"x\"]", include)] {
+            constrain(&fixture, "a.toml", &format!("{qubes}policy.{key}\n"));
+            let reply = fixture.call_as("mgmt", call, "dom0", "");
+            assert_eq!(refusal_of(&reply) != Some(DENIED.to_owned()), is_allowed, "{call} {key}");
+        }
+    }
+    constrain(&fixture, "a.toml", &format!("{qubes}policy.files = [\"x\"]\n"));
+    assert!(is_denied(&fixture, "mgmt", "admin.label.List", "dom0", ""), "an unknown kind of file");
+}
+
+/// What a reply refuses, if it does.
+fn refusal_of(reply: &[u8]) -> Option<String> {
+    reply.starts_with(b"2\0").then(|| refusal(reply))
+}
+
+#[test]
 fn a_remote_qube_calls_and_is_called_within_constraints() {
     let fixture = system();
     fixture.ok("admin.vm.Create.RemoteVM", "dom0", "name=far label=red");

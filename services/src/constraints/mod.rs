@@ -21,6 +21,7 @@ use common::store::{Entry, Index, StoreError, View};
 
 use constraint::{Constraint, Listed, Rule};
 use pattern::Pattern;
+use sets::POLICY;
 use who::Who;
 
 /// A call as constraints see it: sanitised values only.
@@ -170,6 +171,7 @@ impl Constraints {
                 return Err(reason(constraint, error.line, format!("it is broken: {}", error.text)));
             }
             if let Some(qubes) = &constraint.qubes {
+                check_policy_files(constraint, qubes.line, ask)?;
                 let refused = check_qubes(qubes, caller, ask, view).map_err(|error| error.to_string());
                 refused
                     .unwrap_or_else(Some)
@@ -188,6 +190,16 @@ fn meaning(file: &str, bytes: &[u8]) -> impl Iterator<Item = Constraint> {
 
 fn reason(constraint: &Constraint, line: usize, text: String) -> Reason {
     Reason { place: format!("{}:{line}", constraint.file), text }
+}
+
+/// Policy files tell of all qubes and decide on all of them: whoever has only some gets those that the constraint allows.
+fn check_policy_files(constraint: &Constraint, line: usize, ask: &Ask<'_>) -> Result<(), Reason> {
+    let mut files = (POLICY.of)(ask).into_iter();
+    if files.all(|(name, _)| constraint.rule_on(&POLICY, name).is_some()) {
+        return Ok(());
+    }
+    let text = "policy files tell of all qubes, and it allows none of this kind";
+    Err(reason(constraint, line, text.to_owned()))
 }
 
 fn is_among(qubes: &Listed<Who>, caller: &Entry, qube: &Entry) -> bool {

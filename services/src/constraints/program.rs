@@ -7,6 +7,7 @@ use common::root::Root;
 use common::store::{Entry, Store, View};
 use common::{environment, log, standard};
 
+use super::sets::qube_in;
 use super::{Ask, Constraints};
 
 /// Answers the one question of this process: what is asked is an argument, about whom comes by standard input.
@@ -37,6 +38,15 @@ fn answer(constraints: &Constraints, what: &str, words: &[&str], view: &View<'_>
                 *destination == "dom0" || constraints.shows(&caller, method, &entry(destination, view)?);
             Ok(if is_seen { "constrained" } else { "unseen" }.to_owned())
         }
+        ("seen", [caller, method, words @ ..]) => {
+            let caller = entry(caller, view)?;
+            let is_seen = |word: &str| match qube_in(word) {
+                None | Some("dom0") => true,
+                Some(name) => entry(name, view).is_ok_and(|qube| constraints.shows(&caller, method, &qube)),
+            };
+            let seen: Vec<&str> = words.iter().copied().filter(|word| is_seen(word)).collect();
+            Ok(seen.join("\0"))
+        }
         ("verdict", [caller, method, destination, scope, argument, values @ ..]) => {
             let (pairs, rest) = values.as_chunks::<2>();
             let values = pairs.iter().map(|[name, value]| (*name, *value)).collect();
@@ -49,7 +59,7 @@ fn answer(constraints: &Constraints, what: &str, words: &[&str], view: &View<'_>
                 Err(reason) => format!("denied {}: {}", reason.place, reason.text),
             })
         }
-        _ => Err("neither a standing nor a verdict".to_owned()),
+        _ => Err("an unknown question".to_owned()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What calls set, by the keys that constraints have for it: one row a key.
 
 use super::Ask;
+use crate::policy::REGISTERED;
 use crate::property::names_a_qube;
 
 /// What stands for a value that the call leaves to the system: a reset, a removal, or none given.
@@ -25,7 +26,7 @@ const fn any(_: &str) -> bool {
 }
 
 /// All of them.
-pub(super) static KINDS: [Kind; 6] = [
+pub(super) static KINDS: [Kind; 7] = [
     Kind { key: "property", is_named: true, exists: |name| names_a_qube(name).is_some(), of: properties },
     Kind { key: "feature", is_named: true, exists: any, of: features },
     Kind { key: "device", is_named: true, exists: any, of: devices },
@@ -37,7 +38,16 @@ pub(super) static KINDS: [Kind; 6] = [
         of: |ask| class(ask).map(|class| ("", class)).into_iter().collect(),
     },
     Kind { key: "pool", is_named: false, exists: any, of: pools },
+    POLICY,
 ];
+
+/// Policy files, and those to include.
+pub(super) const POLICY: Kind = Kind {
+    key: "policy",
+    is_named: true,
+    exists: |name| matches!(name, "file" | "include"),
+    of: policy_files,
+};
 
 /// The class of a new qube.
 fn class<'a>(ask: &Ask<'a>) -> Option<&'a str> {
@@ -121,10 +131,35 @@ fn pools<'a>(ask: &Ask<'a>) -> Vec<Set<'a>> {
     }
 }
 
+/// The policy file that a call reads or changes.
+fn policy_files<'a>(ask: &Ask<'a>) -> Vec<Set<'a>> {
+    match ask.method {
+        "policy.Get" | "policy.Replace" | "policy.Remove" => vec![("file", ask.argument)],
+        "policy.include.Get" | "policy.include.Replace" | "policy.include.Remove" => {
+            vec![("include", ask.argument)]
+        }
+        "policy.RegisterArgument" => vec![("file", REGISTERED)],
+        _ => Vec::new(),
+    }
+}
+
+/// Qubes that a question to policy is about: dom0 is no secret, nor are words that stand for qubes.
+fn asked_about<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a str> {
+    let ends = ask.method.starts_with("policy.Eval").then_some(["source", "target", "relay"]);
+    let named = ends.into_iter().flatten().filter_map(|end| qube_in(ask.value(end)));
+    named.filter(|name| *name != "dom0")
+}
+
+/// The qube that a word of policy names.
+pub(super) fn qube_in(word: &str) -> Option<&str> {
+    let name = word.strip_prefix("@dispvm:").unwrap_or(word);
+    Some(name).filter(|name| !name.is_empty() && !name.starts_with('@'))
+}
+
 /// Qubes that a call names besides its destination.
 pub(super) fn named<'a>(ask: &Ask<'a>) -> Vec<&'a str> {
     let properties = properties(ask).into_iter().filter(|(name, _)| names_a_qube(name) == Some(true));
     let backends = devices(ask).into_iter().filter_map(|(_, device)| device.split('+').next());
-    let named = properties.map(|(_, value)| value).chain(backends);
+    let named = properties.map(|(_, value)| value).chain(backends).chain(asked_about(ask));
     named.filter(|name| !matches!(*name, DEFAULT | "none" | "")).collect()
 }

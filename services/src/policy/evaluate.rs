@@ -1,10 +1,12 @@
 //! `policy.Eval`, `EvalSimple` and `EvalGUI`: what policy would decide.
 
 use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
+use common::constraint;
 use common::failure::{Failure, Refusal};
 use common::log;
-use common::names::{Endpoints, ServiceCall};
+use common::names::{Endpoints, QubeName, ServiceCall};
 use common::policy::{IndexedSystem, Policy, Question, SystemInfo, canonical};
+use common::root::Root;
 
 use super::read::loaded;
 use crate::{input, listing};
@@ -33,7 +35,10 @@ impl Asked {
     fn values(&self) -> Values {
         let call = format!("{}{}", self.call.service, self.call.argument);
         let ends = &self.ends;
-        Values::argument(call).with("source", ends.source.as_str()).with("target", ends.target.as_str())
+        let ends =
+            [("source", Some(&ends.source)), ("target", Some(&ends.target)), ("relay", ends.relay.as_ref())];
+        let told = ends.into_iter().filter_map(|(name, end)| Some((name, end?)));
+        told.fold(Values::argument(call), |values, (name, end)| values.with(name, end.as_str()))
     }
 }
 
@@ -60,8 +65,25 @@ impl Call for Eval {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let policy = loaded(world.root())?;
         let system = IndexedSystem::of(world.view(), world.hypervisor())?;
-        Ok(listing::pairs(&policy.decide(&system, &granted.input().question()).pairs()))
+        let mut told = policy.decide(&system, &granted.input().question()).pairs();
+        if granted.parties().is_constrained {
+            narrow(&mut told, granted.caller(), world.root());
+        }
+        Ok(listing::pairs(&told))
     }
+}
+
+/// Leaves out what names qubes that are not there for the caller.
+fn narrow(told: &mut Vec<(&'static str, String)>, caller: &QubeName, root: &Root) {
+    const OF_QUBES: [&str; 4] = ["target", "relay", "candidates", "default_target"];
+    let of_qubes = told.iter().filter(|(key, _)| OF_QUBES.contains(key));
+    let words: Vec<&str> = of_qubes.flat_map(|(_, value)| value.split(',')).collect();
+    let seen = constraint::seen(root, caller, Eval::ROW.name, &words);
+    let is_seen = |word: &&str| seen.iter().any(|seen| seen == word);
+    for (_, value) in told.iter_mut().filter(|(key, _)| OF_QUBES.contains(key)) {
+        *value = value.split(',').filter(is_seen).collect::<Vec<_>>().join(",");
+    }
+    told.retain(|(key, value)| !value.is_empty() || !OF_QUBES.contains(key) || *key == "candidates");
 }
 
 /// Declares a call that answers a question in one word. What cannot be understood gets no word (spec 50 §15.2).

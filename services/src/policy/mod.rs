@@ -7,6 +7,8 @@ mod journal;
 mod read;
 mod register;
 
+pub(crate) use register::FILE as REGISTERED;
+
 use common::call::{Family, entry};
 
 /// The family.

@@ -11,7 +11,7 @@ use super::journal::noted;
 use crate::input;
 
 /// The file of all such rules, without its ending.
-const FILE: &str = "60-registered-arguments";
+pub(crate) const FILE: &str = "60-registered-arguments";
 
 pub(super) struct RegisterArgument;
 
