@@ -20,6 +20,8 @@ mod lists;
 mod mic;
 mod needed;
 mod pci;
+#[cfg(feature = "testclass")]
+mod testclass;
 mod usb;
 mod webcam;
 mod work;
@@ -33,6 +35,8 @@ use block::Block;
 use class::{DeviceClass, is_served};
 use mic::Mic;
 use pci::Pci;
+#[cfg(feature = "testclass")]
+use testclass::TestClass;
 use usb::Usb;
 use webcam::Webcam;
 
@@ -82,15 +86,14 @@ macro_rules! classes {
                 set_required: concat!("admin.vm.device.", $name, ".Set.required"),
             };
         })+
+    };
+}
 
-        /// All classes in the order of lists.
-        const CLASSES: &[&dyn DeviceClass] = &[$($class::CLASS),+];
-
-        const CALLS: &[Entry] = &[
-            entry::<lists::Classes>(),
-            entry::<denied::List>(),
-            entry::<denied::Add>(),
-            entry::<denied::Remove>(),
+/// Some calls, then those of classes that do not touch what runs.
+macro_rules! calls {
+    ($($other:ty),+; $($class:ident),+) => {
+        &[
+            $(entry::<$other>(),)+
             $(
                 entry::<lists::Available<$class>>(),
                 entry::<lists::Assigned<$class>>(),
@@ -101,15 +104,35 @@ macro_rules! classes {
                 entry::<assign::SetAssignment<$class>>(),
                 entry::<assign::SetRequired<$class>>(),
             )+
-        ];
+        ]
+    };
+}
 
-        const HOT_CALLS: &[Entry] = &[
-            $(entry::<attach::Attach<$class>>(), entry::<attach::Detach<$class>>(),)+
-        ];
+macro_rules! hot_calls {
+    ($($class:ident),+) => {
+        &[$(entry::<attach::Attach<$class>>(), entry::<attach::Detach<$class>>(),)+]
     };
 }
 
 classes!(Block "block", Mic "mic", Pci "pci", Usb "usb", Webcam "webcam");
+
+/// All classes in the order of lists.
+const CLASSES: &[&dyn DeviceClass] = &[&Block, &Mic, &Pci, &Usb, &Webcam];
+
+const CALLS: &[Entry] =
+    calls!(lists::Classes, denied::List, denied::Add, denied::Remove; Block, Mic, Pci, Usb, Webcam);
+
+const HOT_CALLS: &[Entry] = hot_calls!(Block, Mic, Pci, Usb, Webcam);
+
+#[cfg(feature = "testclass")]
+classes!(TestClass "testclass");
+
+/// The family of a class that tests ask for, and nothing installs.
+#[cfg(feature = "testclass")]
+pub const TEST: Family = Family {
+    name: "admin-testclass",
+    calls: calls!(attach::Attach<TestClass>, attach::Detach<TestClass>; TestClass),
+};
 
 /// The family of lists and assignments.
 pub const FAMILY: Family = Family { name: "admin-vm-device", calls: CALLS };
