@@ -2,6 +2,7 @@
 
 mod constraints;
 mod devices;
+mod expectations;
 mod frame;
 mod input;
 mod names;
@@ -24,13 +25,14 @@ pub enum Target {
 }
 
 /// Every parser, in as many groups as there is time for.
-const PARSERS: [Target; 9] = [
+const PARSERS: [Target; 10] = [
     Target::Parsers("names", |bytes| {
         names::check(bytes);
         input::check(bytes);
     }),
     Target::Parsers("constraints", constraints::check),
     Target::Parsers("devices", devices::check),
+    Target::Parsers("expectations", expectations::check),
     Target::Parsers("frame", frame::check),
     Target::Parsers("policy", policy::check),
     Target::Parsers("rules", rules::check),

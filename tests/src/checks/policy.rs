@@ -12,7 +12,7 @@ use common::untrusted::Untrusted;
 use super::names::{accepted, is_path_component, is_word};
 
 /// The bytes are up to three files: a complete one, one to include, and one of the 4.0 format.
-const FILES: [&str; 3] =
+pub(super) const FILES: [&str; 3] =
     ["etc/qubes/policy.d/30-main.policy", "etc/qubes/policy.d/include/more", "etc/qubes-rpc/policy/svc+arg"];
 const SEPARATOR: char = '\x1c';
 
@@ -60,7 +60,7 @@ fn check_words(bytes: &[u8]) {
     }
 }
 
-fn new_folder() -> tempfile::TempDir {
+pub(super) fn new_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["run/qubes/policy.d", "etc/qubes/policy.d/include", "etc/qubes-rpc/policy"] {
         std::fs::create_dir_all(folder.path().join(name)).unwrap();
@@ -137,7 +137,7 @@ fn check_decision(policy: &Policy, question: &Question<'_>) {
 }
 
 /// A system of dom0, `work` with the tag `t` and UUID 2, and `base`, a template of disposables.
-struct Three;
+pub(super) struct Three;
 
 impl SystemInfo for Three {
     fn names(&self) -> Vec<String> {

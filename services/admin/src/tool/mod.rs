@@ -39,6 +39,7 @@ use common::{environment, opened};
 
 pub(crate) use gateway::SOCKETS;
 use out::Stop;
+pub use policy::Table;
 
 const NAME: &str = "qubes-admin";
 

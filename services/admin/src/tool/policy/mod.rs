@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use common::root::Root;
 
 use super::out::Stop;
+pub use table::Table;
 
 /// What to do with the policy.
 #[derive(Args)]

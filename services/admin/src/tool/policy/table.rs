@@ -1,23 +1,20 @@
 //! A table of expectations: one decision a line, and the qubes it is about.
 
-use common::policy::{Action, Decision, Question, Verdict};
+use common::policy::{Action, Decision, Policy, Question, SystemInfo, Verdict};
 
 use super::declared::Declared;
 
 /// What a table says.
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    /// Its own qubes, if it declares any.
-    pub(super) system: Option<Declared>,
-    /// Its expectations.
-    pub(super) expectations: Vec<Expectation>,
+pub struct Table {
+    system: Option<Declared>,
+    expectations: Vec<Expectation>,
 }
 
 /// One decision as it shall be.
 #[derive(Debug)]
-pub(super) struct Expectation {
-    /// Its line, from 1.
-    pub(super) line: usize,
+struct Expectation {
+    line: usize,
     service: String,
     argument: String,
     source: String,
@@ -33,14 +30,42 @@ pub(super) struct Expectation {
 const KEYS: [&str; 7] = ["target", "candidates", "default_target", "relay", "service", "rule", "via"];
 
 impl Table {
-    /// Reads a table; an error names the line.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a table.
+    ///
+    /// # Errors
+    /// The first line that means nothing, and why.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let mut table = Self::default();
         for (number, line) in text.lines().enumerate() {
             let number = number.saturating_add(1);
             table.take(number, line).map_err(|text| format!("{number}: {text}"))?;
         }
         Ok(table)
+    }
+
+    /// Whether it declares qubes of its own.
+    pub fn has_qubes(&self) -> bool {
+        self.system.is_some()
+    }
+
+    /// How many decisions it expects.
+    pub fn len(&self) -> usize {
+        self.expectations.len()
+    }
+
+    /// Whether it expects none.
+    pub fn is_empty(&self) -> bool {
+        self.expectations.is_empty()
+    }
+
+    /// The lines whose decision is another one, and which. Its own qubes come before those of the system.
+    pub fn differing(&self, policy: &Policy, system: &dyn SystemInfo) -> Vec<(usize, String)> {
+        let system = self.system.as_ref().map_or(system, |own| own as &dyn SystemInfo);
+        let differing = |expectation: &Expectation| {
+            let text = expectation.differs(&policy.decide(system, &expectation.question()))?;
+            Some((expectation.line, format!("{expectation}: {text}")))
+        };
+        self.expectations.iter().filter_map(differing).collect()
     }
 
     fn take(&mut self, number: usize, line: &str) -> Result<(), String> {
@@ -79,7 +104,7 @@ impl Expectation {
     }
 
     /// The question it answers.
-    pub(super) fn question(&self) -> Question<'_> {
+    fn question(&self) -> Question<'_> {
         Question {
             service: &self.service,
             argument: &self.argument,
@@ -90,7 +115,7 @@ impl Expectation {
     }
 
     /// What was decided otherwise than expected.
-    pub(super) fn differs(&self, decision: &Decision<'_>) -> Option<String> {
+    fn differs(&self, decision: &Decision<'_>) -> Option<String> {
         let action = action(&decision.verdict);
         if action != self.action {
             return Some(format!("expected {}, but {}", self.action.as_str(), told(decision)));

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use common::files;
 use common::hypervisor::Published;
-use common::policy::{IndexedSystem, SystemInfo};
+use common::policy::IndexedSystem;
 use common::root::Root;
 use common::store::Store;
 
 use super::super::out::{self, Stop};
+use super::declared::Declared;
 use super::files::{Proposed, unreadable};
 use super::table::Table;
 
@@ -30,21 +31,15 @@ pub(super) fn run(test: &Test, root: &Root) -> Result<(), Stop> {
     let table = Table::parse(&String::from_utf8_lossy(&bytes)).map_err(|text| format!("{name}:{text}"))?;
     let policy = test.proposed.load(root)?;
     let (store, hypervisor) = (Store::at(root), Published::at(root));
-    let stored = match table.system {
-        Some(_) => None,
-        None => Some(IndexedSystem::of(&store.read()?, &hypervisor)?),
+    let differing = if table.has_qubes() {
+        table.differing(&policy, &Declared::new())
+    } else {
+        table.differing(&policy, &IndexedSystem::of(&store.read()?, &hypervisor)?)
     };
-    let declared = table.system.as_ref().map(|system| system as &dyn SystemInfo);
-    let system = declared.or(stored.as_ref().map(|system| system as &dyn SystemInfo));
-    let mut failed: usize = 0;
-    for expectation in &table.expectations {
-        let decision = system.map(|system| policy.decide(system, &expectation.question()));
-        if let Some(text) = decision.and_then(|decision| expectation.differs(&decision)) {
-            failed = failed.saturating_add(1);
-            out::line(&format!("{name}:{}: {expectation}: {text}", expectation.line))?;
-        }
+    for (line, text) in &differing {
+        out::line(&format!("{name}:{line}: {text}"))?;
     }
-    match (failed, table.expectations.len()) {
+    match (differing.len(), table.len()) {
         (_, 0) => Err(format!("{name} expects nothing").into()),
         (0, all) => out::line(&format!("{all} decisions as expected")),
         (failed, all) => Err(format!("{failed} of {all} decisions not as expected").into()),
