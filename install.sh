@@ -15,10 +15,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=${DESTDIR:-}
 . "$here/rpc-config/setup.sh"
 manifest=$libexec/manifest
-units=/usr/lib/systemd/system
 # Which target starts which unit.
 wanted="sysinit.target/qubes-admin-boot.service multi-user.target/qubes-admin-qubes.service \
 multi-user.target/qubes-admin-preload.service sleep.target/qubes-admin-sleep.service"
+# The unit that starts a qube; where qubesd has one of its own, ours is led to by `qubes-admin switch to`.
+starter=qubes-vm@.service
 # What only executables of ours start.
 internal="qubes-run qubes-constraints admin-suspend admin-system-info admin-vm-auto-attach admin-vm-preload"
 built=
@@ -107,8 +108,9 @@ install_files() {
     place "$config/sysctl.d/qubes-admin.conf" /usr/lib/sysctl.d/qubes-admin.conf 0644
     place "$config/logrotate.d/qubes-admin" /etc/logrotate.d/qubes-admin 0644
     place "$config/udev/90-qubes-admin-block.rules" /usr/lib/udev/rules.d/90-qubes-admin-block.rules 0644
+    place "$config/systemd/$starter" "$libexec/$starter" 0644
     for unit in "$config"/systemd/*; do
-        place "$unit" "$units/${unit##*/}" 0644
+        [ "${unit##*/}" = "$starter" ] && has_qubesd || place "$unit" "$units/${unit##*/}" 0644
     done
     for link in $wanted; do
         mkdir -p "$root$units/${link%/*}.wants"
@@ -134,7 +136,7 @@ install_files() {
     "$tool" completions fish >"$stage/fish"
     place "$stage/fish" /usr/share/fish/vendor_completions.d/qubes-admin.fish 0644
     place "$tool" /usr/bin/qubes-admin 0755
-    make_links
+    is_qubesds || make_links
     install -m 0644 "$stage/manifest" "$root$manifest"
 }
 
@@ -147,7 +149,9 @@ install_system() {
     install_files
     prepare_state
     [ -n "$root" ] || sysctl -qp /usr/lib/sysctl.d/qubes-admin.conf
-    echo "installed below ${root:-/}; next: qubes-admin import /var/lib/qubes/qubes.xml, or qubes-admin init"
+    next="qubes-admin import /var/lib/qubes/qubes.xml, or qubes-admin init"
+    ! is_qubesds || next="qubes-admin switch to; until then qubesd serves all calls"
+    echo "installed below ${root:-/}; next: $next"
 }
 
 # Makes a package of what would be installed. That goes away again, so that none is ever made of an old state.
@@ -228,7 +232,7 @@ check() {
     check_contents
     check_modes
     if methods >"$stage/methods" 2>/dev/null; then
-        check_methods
+        is_qubesds || check_methods
     else
         wrong "does not run: $root/usr/bin/qubes-admin"
     fi
@@ -245,6 +249,7 @@ check() {
 
 uninstall() {
     [ -e "$root$manifest" ] || fail "nothing is installed below ${root:-/}"
+    ! is_switched || fail "qubesd is switched off; first: qubes-admin switch back"
     remove_links
     for link in $wanted; do rm -f "$root$(want "$link")"; done
     # An include file without rules of the administrator goes too.

@@ -5,6 +5,21 @@ rpc=/etc/qubes-rpc
 settings=/etc/qubes/rpc-config
 tmpfiles=/usr/lib/tmpfiles.d/qubes-admin.conf
 
+units=/usr/lib/systemd/system
+
+# Whether qubesd serves the calls: it is installed, and `qubes-admin switch to` was not run.
+is_qubesds() {
+    has_qubesd && ! is_switched
+}
+
+has_qubesd() {
+    [ -e "$root$units/qubesd.service" ]
+}
+
+is_switched() {
+    [ -e "$root/etc/qubes/admin-switch/record.json" ]
+}
+
 # Every call and the executable that serves it, one pair a line.
 methods() {
     "$root/usr/bin/qubes-admin" methods

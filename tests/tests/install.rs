@@ -422,6 +422,37 @@ fn the_files_for_qubes_go_into_a_template_or_into_what_an_app_qube_keeps() {
 }
 
 #[test]
+fn what_is_qubesds_stays_its_own_until_the_switch() {
+    let place = Place::new();
+    let root = place.path("root");
+    let units = root.join("usr/lib/systemd/system");
+    let record = root.join("etc/qubes/admin-switch/record.json");
+    for folder in [&units, record.parent().unwrap(), &root.join("etc/qubes-rpc")] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    for unit in ["qubesd.service", "qubes-vm@.service"] {
+        std::fs::write(units.join(unit), "qubesd's").unwrap();
+    }
+    let call = root.join("etc/qubes-rpc/admin.vm.List");
+    symlink("../../var/run/qubesd.sock", &call).unwrap();
+    let before = files_below(&root);
+    assert!(place.done(&[]).contains("next: qubes-admin switch to; until then qubesd serves all calls"));
+    assert!(place.done(&["--check"]).contains("as it should be"));
+    assert_eq!(std::fs::read_link(&call).unwrap(), Path::new("../../var/run/qubesd.sock"));
+    assert_eq!(files_below(&root.join("etc/qubes-rpc")), ["admin.vm.List"]);
+    std::fs::write(&record, "{}").unwrap();
+    place.done(&[]);
+    assert!(place.done(&["--check"]).contains("as it should be"));
+    assert!(std::fs::read_link(&call).unwrap().ends_with("admin-vm-list"));
+    assert_eq!(std::fs::read_to_string(units.join("qubes-vm@.service")).unwrap(), "qubesd's");
+    assert!(root.join("usr/lib/qubes/admin/qubes-vm@.service").exists());
+    assert!(place.refused(&["--uninstall"]).contains("first: qubes-admin switch back"));
+    std::fs::remove_file(&record).unwrap();
+    place.done(&["--uninstall"]);
+    assert_eq!(files_below(&root), before);
+}
+
+#[test]
 fn a_missing_or_old_toolchain_is_named() {
     let place = Place::new();
     place.program("cargo", "echo cargo 1.63.0");

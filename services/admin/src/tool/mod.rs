@@ -23,6 +23,7 @@ mod service;
 mod show;
 mod shutdown_all;
 mod status;
+mod switch;
 mod table;
 mod transfer;
 mod tree;
@@ -156,6 +157,9 @@ enum Command {
     /// Only while what it changed is as it left it; else it is told what changed since. The calls that anybody would make are
     /// made, in dom0's name.
     Undo(history::Undo),
+    /// Have the calls served by us instead of qubesd, and back.
+    #[command(subcommand)]
+    Switch(switch::Switch),
     /// Test and check the policy of qrexec.
     Policy(policy::Policy),
     /// Print changes as they happen.
@@ -215,6 +219,7 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::History(history) => history::run(history, root),
         Command::Undo(undo) => history::undo(undo, root),
         Command::Log(log) => log::run(log, root),
+        Command::Switch(switch) => switch::run(switch, root),
         Command::Policy(policy) => policy::run(policy, root),
         Command::Events(events) => events::run(events, root),
         Command::Methods => methods(),

@@ -234,6 +234,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     fn start(&mut self, name: &str, attributes: &[(&str, &str)]) {
         self.text.push_str(&"  ".repeat(self.depth));
         self.text.push('<');

@@ -1,12 +1,15 @@
 //! Firewall rules as XML: the `firewall.xml` of existing systems, in both its versions, which our `qubes.xml` holds
 //! inside its domains (spec 30 §10).
 
+use std::io;
 use std::net::IpAddr;
 
+use common::failure::{Exception, Failure};
 use common::files;
 use common::model::Qube;
 use common::names::Rule;
 use common::root::Root;
+use common::store::View;
 
 use super::ImportError;
 use super::export::Writer;
@@ -15,6 +18,9 @@ use super::tree::{Element, parse};
 /// The root element.
 pub(super) const ELEMENT: &str = "firewall";
 
+/// Where existing systems keep it, in the home directory of a qube.
+const FILE: &str = "firewall.xml";
+
 /// Properties of a rule in the order of today's writer.
 const PROPERTIES: [&str; 8] =
     ["action", "comment", "expire", "dsthost", "proto", "specialtarget", "dstports", "icmptype"];
@@ -22,7 +28,7 @@ const PROPERTIES: [&str; 8] =
 /// The qube with the rules of its home directory, unless it has some.
 pub(super) fn of_home(root: &Root, mut qube: Qube) -> Result<Qube, ImportError> {
     let Some(home) = qube.home().filter(|_| qube.firewall.is_none()) else { return Ok(qube) };
-    let path = root.lib().join(home).join("firewall.xml");
+    let path = root.lib().join(home).join(FILE);
     let refused = |text: String| ImportError::Refused(format!("{}: {text}", path.display()));
     let bytes = files::read_if_present(&path).map_err(|error| refused(error.to_string()))?;
     if let Some(bytes) = bytes {
@@ -31,6 +37,33 @@ pub(super) fn of_home(root: &Root, mut qube: Qube) -> Result<Qube, ImportError> 
         qube.firewall = Some(rules.map_err(|error| refused(error.to_string()))?);
     }
     Ok(qube)
+}
+
+/// Writes the rules of all qubes into their home directories, where they differ from what is there.
+///
+/// # Errors
+/// What the store or the file system says.
+pub fn to_homes(view: &View<'_>, root: &Root) -> Result<(), Failure> {
+    for name in view.names()? {
+        if let Some(qube) = view.qube(&name)? {
+            to_home(root, &qube).map_err(|error| {
+                Failure::new(Exception::QubesException, format!("firewall of {name}: {error}"))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn to_home(root: &Root, qube: &Qube) -> io::Result<()> {
+    let (Some(rules), Some(home)) = (&qube.firewall, qube.home()) else { return Ok(()) };
+    let folder = root.lib().join(home);
+    let before = of_home(root, Qube { firewall: None, ..qube.clone() });
+    if !folder.is_dir() || before.is_ok_and(|before| before.firewall.as_ref() == Some(rules)) {
+        return Ok(());
+    }
+    let mut out = Writer::default();
+    write(&mut out, rules);
+    files::replace_for_group(&folder.join(FILE), out.text().as_bytes(), 0o660)
 }
 
 /// The rules of a root element.

@@ -58,6 +58,11 @@ pub fn import(text: &str) -> Result<Imported, ImportError> {
 }
 
 impl Imported {
+    /// How many qubes there are.
+    pub fn count(&self) -> usize {
+        self.qubes.len()
+    }
+
     /// Fills an empty store, in one change.
     ///
     /// # Errors
@@ -67,7 +72,7 @@ impl Imported {
         if !txn.index()?.entries().is_empty() {
             return Err(ImportError::NotEmpty);
         }
-        let count = self.qubes.len();
+        let count = self.count();
         txn.put_labels(self.labels);
         txn.put_pools(self.pools);
         txn.put_system(self.system);

@@ -8,6 +8,7 @@ mod migrate;
 mod tree;
 
 pub use export::export;
+pub use firewall::to_homes as firewall_to_homes;
 pub use import::{Imported, import};
 
 use common::failure::Failure;
