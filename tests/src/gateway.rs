@@ -69,6 +69,13 @@ impl Gateway {
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
         children.split_ascii_whitespace().count()
     }
+
+    /// Page faults of all copies that have ended: no process is without any.
+    pub fn faults_of_ended_copies(&self) -> u64 {
+        let line = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let (_, fields) = line.rsplit_once(") ").unwrap();
+        fields.split(' ').nth(8).unwrap().parse().unwrap()
+    }
 }
 
 /// Ends a request, and reads the answer to its end.

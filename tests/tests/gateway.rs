@@ -104,30 +104,41 @@ fn info(fixture: &Fixture) -> Vec<u8> {
 }
 
 #[test]
-fn the_kept_answer_to_policy_is_sent_without_a_copy_and_waits_for_no_slow_caller() {
-    let fixture = Fixture::with_qubes(2_000);
+fn the_kept_answer_to_policy_is_sent_without_a_copy() {
+    let fixture = Fixture::new();
     let gateway = Gateway::of(&fixture);
-    let ask = || {
+    // Nothing is kept yet.
+    let first = gateway.ask(SOCKETS[1], INFO);
+    until("what made it has ended", || gateway.serving() == 0);
+    let before = gateway.faults_of_ended_copies();
+    for _ in 0..20 {
+        assert!(gateway.ask(SOCKETS[1], INFO) == first);
+    }
+    assert_eq!(gateway.faults_of_ended_copies(), before, "there was a copy");
+    assert_eq!(said(&gateway, SOCKETS[0], LABEL), RED);
+    until("a copy is noticed", || gateway.faults_of_ended_copies() > before);
+    assert!(info(&fixture) == first);
+}
+
+#[test]
+fn an_answer_for_which_a_slow_caller_has_no_room_keeps_nobody_waiting_and_outlives_the_gateway() {
+    let fixture = Fixture::with_qubes(2_000);
+    let mut gateway = Gateway::of(&fixture);
+    let ask = |gateway: &Gateway| {
         let mut slow = gateway.connect(SOCKETS[1]);
         slow.write_all(INFO).unwrap();
         slow.shutdown(std::net::Shutdown::Write).unwrap();
         slow
     };
-    // Nothing is kept yet.
-    let first = finish(ask());
-    let mut slow: Vec<UnixStream> = (0..64).map(|_| ask()).collect();
-    for caller in &mut slow {
-        // It is being sent, and there is more of it than the way to the caller takes in.
-        caller.read_exact(&mut [0; 1]).unwrap();
-    }
+    let first = finish(ask(&gateway));
     until("what made it has ended", || gateway.serving() == 0);
+    let slow: Vec<UnixStream> = (0..8).map(|_| ask(&gateway)).collect();
+    until("each is sent the rest by a copy", || gateway.serving() == 8);
     assert_eq!(said(&gateway, SOCKETS[0], LABEL), RED);
-    let mut one_more = ask();
-    one_more.read_exact(&mut [0; 1]).unwrap();
-    until("only so many are answered at once", || gateway.serving() == 1);
-    assert!(finish(ask()) == first);
-    for caller in slow.into_iter().chain([one_more]) {
-        assert!(finish(caller) == first[1..]);
+    assert!(finish(ask(&gateway)) == first);
+    gateway.kill();
+    for caller in slow {
+        assert!(finish(caller) == first);
     }
     assert!(info(&fixture) == first);
 }

@@ -2,7 +2,7 @@
 //! the machine asks. It needs no copy of the process, and no thought.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
 use common::root::Root;
@@ -19,7 +19,7 @@ const PATIENCE: u8 = 1;
 /// How much the system is asked to send, which is more than a caller has room for.
 const AT_ONCE: usize = 1 << 24;
 
-/// An answer on its way to a caller who takes it in at their own pace.
+/// An answer on its way to a caller.
 pub(super) struct Answer {
     caller: UnixStream,
     kept: File,
@@ -36,6 +36,11 @@ impl Answer {
         }
     }
 
+    /// Sends the rest as the caller takes it in; gives the exit status.
+    pub(super) fn finish(mut self) -> i32 {
+        i32::from(self.caller.set_nonblocking(false).is_err() || self.send())
+    }
+
     /// Sends as much as the caller has room for. Tells whether there is more to send: a caller who is gone gets no more.
     pub(super) fn send(&mut self) -> bool {
         loop {
@@ -45,12 +50,6 @@ impl Answer {
                 outcome => return outcome == Err(Errno::EAGAIN),
             }
         }
-    }
-}
-
-impl AsFd for Answer {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.caller.as_fd()
     }
 }
 

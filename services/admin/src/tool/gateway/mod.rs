@@ -34,8 +34,6 @@ pub(crate) const SOCKETS: [(&str, &str); 3] =
 const IDLE: u32 = 60;
 /// How long to wait when the system has no room for another connection.
 const RETRY: Duration = Duration::from_millis(100);
-/// How many callers may be taking in an answer of our own; further ones get theirs from copies.
-const ANSWERED_AT_ONCE: usize = 64;
 
 /// Options of `gateway`.
 #[derive(Debug, clap::Args)]
@@ -53,12 +51,19 @@ struct Listener {
     prefix: &'static str,
 }
 
+/// What a copy does.
+enum Task {
+    /// Serves a call whose name begins like this.
+    Serve(UnixStream, &'static str),
+    /// Sends the rest of an answer for which its caller had no room at once.
+    Finish(Answer),
+}
+
 struct Server {
     listeners: Vec<Listener>,
     ended: SignalFd,
     /// How many copies are at work.
     serving: usize,
-    answers: Vec<Answer>,
     patience: PollTimeout,
 }
 
@@ -72,7 +77,8 @@ pub(super) fn run(options: &Gateway, root: &Root) -> Result<(), Stop> {
     // The copy has given up all that is the gateway's by then.
     let next = Server::new(listeners, idle).and_then(|server| server.copy_for_connection(root));
     match next.map_err(|error| error.to_string())? {
-        Some((connection, prefix)) => exit(serve(&connection, prefix, root)),
+        Some(Task::Serve(connection, prefix)) => exit(serve(&connection, prefix, root)),
+        Some(Task::Finish(answer)) => exit(answer.finish()),
         None => Ok(()),
     }
 }
@@ -100,22 +106,19 @@ impl Server {
         let patience = idle.map_or(PollTimeout::NONE, |seconds| {
             PollTimeout::try_from(milliseconds(seconds)).unwrap_or(PollTimeout::MAX)
         });
-        Ok(Self { listeners, ended, serving: 0, answers: Vec::new(), patience })
+        Ok(Self { listeners, ended, serving: 0, patience })
     }
 
-    /// Comes back in a copy of this process for each connection, with that connection; in this process itself only when
-    /// nobody has called for long.
-    fn copy_for_connection(mut self, root: &Root) -> io::Result<Option<(UnixStream, &'static str)>> {
+    /// Comes back in a copy of this process for each connection, with what is to be done there; in this process itself only
+    /// when nobody has called for long.
+    fn copy_for_connection(mut self, root: &Root) -> io::Result<Option<Task>> {
         while self.wait()? {
             self.bury();
-            self.answers.retain_mut(Answer::send);
             for Listener { socket, prefix } in &self.listeners {
                 let Some(connection) = accept(socket) else { continue };
-                let Some(connection) = unanswered(connection, prefix, root, &mut self.answers) else {
-                    continue;
-                };
+                let Some(task) = task(connection, prefix, root) else { continue };
                 match run::copy() {
-                    Ok(true) => return Ok(Some((connection, prefix))),
+                    Ok(true) => return Ok(Some(task)),
                     Ok(false) => self.serving = self.serving.saturating_add(1),
                     Err(error) => log::line(&format!("a connection is given up: {error}")),
                 }
@@ -124,15 +127,13 @@ impl Server {
         Ok(None)
     }
 
-    /// Waits for a connection, the end of a copy, or room for more of an answer; tells whether there is a reason to go on.
+    /// Waits for a connection or the end of a copy; tells whether there is a reason to go on.
     fn wait(&self) -> io::Result<bool> {
         let descriptors = self.listeners.iter().map(|listener| listener.socket.as_fd());
         let descriptors = descriptors.chain([self.ended.as_fd()]);
-        let sent = self.answers.iter().map(|answer| PollFd::new(answer.as_fd(), PollFlags::POLLOUT));
-        let heard = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        let mut waited: Vec<PollFd<'_>> = heard.chain(sent).collect();
+        let mut waited: Vec<PollFd<'_>> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let ready = poll(&mut waited, self.patience)?;
-        Ok(ready > 0 || self.serving > 0 || !self.answers.is_empty())
+        Ok(ready > 0 || self.serving > 0)
     }
 
     /// Takes note of the copies that have ended.
@@ -147,21 +148,12 @@ impl Server {
     }
 }
 
-/// Begins to answer a connection ourselves where we can; gives it back otherwise.
-fn unanswered(
-    connection: UnixStream,
-    prefix: &str,
-    root: &Root,
-    answers: &mut Vec<Answer>,
-) -> Option<UnixStream> {
-    if answers.len() >= ANSWERED_AT_ONCE {
-        return Some(connection);
-    }
+/// What is left to do for a connection once we have answered what we can.
+fn task(connection: UnixStream, prefix: &'static str, root: &Root) -> Option<Task> {
     match Answer::to(connection, prefix, root) {
-        Ok(mut answer) => answers.extend(answer.send().then_some(answer)),
-        Err(connection) => return Some(connection),
+        Ok(mut answer) => answer.send().then_some(Task::Finish(answer)),
+        Err(connection) => Some(Task::Serve(connection, prefix)),
     }
-    None
 }
 
 /// The next connection, if there is one.
