@@ -6,7 +6,9 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
-use std::os::unix::net::UnixDatagram;
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, sendto, socket};
 
 use crate::call::{Access, Reply, Row};
 use crate::clock;
@@ -147,10 +149,10 @@ fn to_the_journal(root: &Root, line: &Line) -> io::Result<()> {
     for (field, value) in FIELDS.iter().zip(line) {
         entry.push_str(&[PREFIX, &field.to_ascii_uppercase(), "=", value, "\n"].concat());
     }
-    let socket = UnixDatagram::unbound()?;
+    let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let (journal, entry) = (UnixAddr::new(&root.path(JOURNAL))?, entry.as_bytes());
     // One that stands still keeps no call waiting.
-    socket.set_nonblocking(true)?;
-    socket.send_to(entry.as_bytes(), root.path(JOURNAL)).map(drop)
+    Ok(sendto(socket.as_raw_fd(), entry, &journal, MsgFlags::MSG_DONTWAIT).map(drop)?)
 }
 
 /// Adds the line by one write, as one object of JSON.

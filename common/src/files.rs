@@ -23,7 +23,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-/// The beginning of a file, as far as one read gives it: for files of the kernel's that are shorter than a page.
+/// The beginning of a file, as far as one read gives it: for files that are shorter than a page.
 ///
 /// # Errors
 /// What the system says.

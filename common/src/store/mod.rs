@@ -339,6 +339,9 @@ impl Store {
 
     /// Makes the directories below `/run` where a boot emptied it.
     fn prepare_run_time(&self) -> Result<(), StoreError> {
+        if self.newest.get().is_some() {
+            return Ok(());
+        }
         let there = self.vfs.exists(&self.run.join(events::FOLDER));
         if there.map_err(StoreError::io("looking for the event log"))? { Ok(()) } else { self.prepare() }
     }

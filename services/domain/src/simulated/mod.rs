@@ -100,7 +100,7 @@ impl Simulated {
     }
 
     fn state(&self, domid: Domid) -> Option<State> {
-        serde_json::from_slice(&files::read_if_present(&self.file(domid)).ok()??).ok()
+        serde_json::from_slice(&files::read_once(&self.file(domid)).ok()?).ok()
     }
 
     /// Whether the process is there: its number may be another's by now, but not its descriptor nor its file's lock.
