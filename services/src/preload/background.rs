@@ -9,6 +9,7 @@ use common::names::{Ascii, QubeName};
 use common::root::Root;
 use common::{log, reply, run};
 
+use super::hand_out::HandOut;
 use super::keep_up;
 use crate::property::Context;
 
@@ -18,7 +19,8 @@ const DEADLINE: Duration = Duration::from_secs(3600);
 const NAME: &str = "internal.PreloadDisposables";
 
 /// The family of the process.
-pub const FAMILY: Family = Family { name: "admin-vm-preload", calls: &[entry::<Refill>()] };
+pub const FAMILY: Family =
+    Family { name: "admin-vm-preload", calls: &[entry::<Refill>(), entry::<HandOut>()] };
 
 /// `internal.PreloadDisposables`: [`keep_up`] after so many milliseconds.
 struct Refill;

@@ -1,39 +1,56 @@
-//! Giving a disposable that was made in advance to whoever asks.
+//! Giving a disposable that was made in advance to whoever asks, for the call that makes disposables: it stays small without
+//! what ends and lets go on.
 
 use std::rc::Rc;
 
+use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
 use common::event::Event;
-use common::failure::Failure;
+use common::failure::{Failure, Refusal};
 use common::log;
 use common::model::Qube;
-use common::names::{QubeName, QubeUuid};
+use common::names::{Ascii, QubeName};
 use common::store::{Store, Txn};
 
+use super::calls::HAND_OUT;
 use super::keep::is_ready;
 use super::outdated::Compared;
 use super::{IN_PROGRESS, INTERNAL, change, delay, listed, unlist};
 use crate::property::{Case, Context};
 use crate::{feature, lifecycle, vm};
 
-/// A disposable that was handed out.
-pub struct Taken {
-    /// Its name.
-    pub name: QubeName,
-    /// Its UUID.
-    pub uuid: QubeUuid,
+/// `internal.HandOutDisposable`: one of the template's list, told by name and UUID, for the qube that the payload names.
+pub(super) struct HandOut;
+
+impl Call for HandOut {
+    const ROW: Row =
+        Row::write(HAND_OUT, "Hands out a disposable that was made in advance, if there is one.")
+            .payload(Presence::Required)
+            .internal();
+    type Input = QubeName;
+
+    fn sanitise(received: &Received) -> Result<QubeName, Refusal> {
+        Ok(QubeName::parse(received.payload.sanitise::<Ascii>()?.as_str())?)
+    }
+
+    fn facts(user: &QubeName) -> Values {
+        Values::default().with("user", user.as_str())
+    }
+
+    fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let context = Context::of(world);
+        let taken = take(world.store(), &context, granted.destination(), granted.input())?;
+        Ok(taken.map(|qube| format!("{} {}", qube.name, qube.uuid).into_bytes()).unwrap_or_default())
+    }
 }
 
 /// Takes the first good one of a template's list for a caller, with its tags; nothing if there is none. One that does not
 /// go on is left to those who clear away.
-///
-/// # Errors
-/// What the store says, and those of the tags.
-pub fn take(
+fn take(
     store: &Store,
     context: &Context<'_>,
     template: &QubeName,
     caller: &QubeName,
-) -> Result<Option<Taken>, Failure> {
+) -> Result<Option<Rc<Qube>>, Failure> {
     for (qube, compared) in candidates(store, context, template)? {
         let name = &qube.name;
         if store.is_busy(name) || compared.is_outdated(context.root) {
@@ -48,7 +65,7 @@ pub fn take(
             continue;
         }
         change(store, &mut |txn| deliver(txn, context, &qube, template, caller).map(|()| true))?;
-        return Ok(Some(Taken { name: name.clone(), uuid: qube.uuid.clone() }));
+        return Ok(Some(qube));
     }
     Ok(None)
 }

@@ -25,8 +25,7 @@ use crate::feature;
 use crate::property::Case;
 
 pub use background::{FAMILY, run_now, start};
-pub use calls::MAKE;
-pub use hand_out::{Taken, take};
+pub use calls::{MAKE, hand_out};
 use keep::keep_up;
 pub use keep::{put_all_away, remove as put_away};
 pub use refresh::refresh;

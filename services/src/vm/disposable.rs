@@ -82,10 +82,9 @@ fn hand_out(
     if granted.quota().is_limited() || preload::listed(template).next().is_none() {
         return Ok(None);
     }
-    let (store, context) = (world.store(), Context::of(world));
-    let taken = preload::take(store, &context, &template.name, granted.caller());
-    preload::fill_gap(store, context.root, &template.name);
-    Ok(taken?.map(|taken| (taken.name, taken.uuid)))
+    let taken = preload::hand_out(world.root(), &template.name, granted.caller());
+    preload::fill_gap(world.store(), world.root(), &template.name);
+    taken
 }
 
 /// A new one. Where others shall be made in advance and are not, that begins, too.
