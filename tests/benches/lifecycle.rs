@@ -13,9 +13,11 @@
 )]
 
 use std::fs::File;
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::audit::JOURNAL;
 use nix::unistd::Pid;
 use tests::Fixture;
 use tests::measure::children_cpu;
@@ -32,6 +34,7 @@ const IDLE: Duration = Duration::from_secs(3);
 fn main() {
     let fixture = system();
     let _memory = in_memory(&fixture, "/run");
+    journal(&fixture);
     starts(&fixture);
     fixture.ok("admin.vm.Start", "net", "");
     states(&fixture);
@@ -48,6 +51,14 @@ fn in_memory(fixture: &Fixture, folder: &str) -> tempfile::TempDir {
     std::fs::remove_dir_all(&folder).unwrap();
     std::os::unix::fs::symlink(memory.path(), folder).unwrap();
     memory
+}
+
+/// Takes in what calls log, as dom0's journal does.
+fn journal(fixture: &Fixture) {
+    let socket = fixture.path(JOURNAL);
+    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    let journal = UnixDatagram::bind(socket).unwrap();
+    std::thread::spawn(move || while journal.recv(&mut [0; 4096]).is_ok() {});
 }
 
 /// CPU microseconds that a process has taken.

@@ -21,6 +21,7 @@ use common::store::is_locked_by_another;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -142,11 +143,11 @@ impl Simulated {
         }
     }
 
-    fn power(&self, domid: Domid, state: &State, process: &Process) -> PowerState {
+    fn power(&self, domid: Domid, state: &State) -> PowerState {
         match (self.is_alive(domid), &state.ending) {
             (false, Some(Ending::PowerOff)) => PowerState::Halting,
             (false, None) => PowerState::Crashed,
-            (true, _) if process.is_stopped => PowerState::Paused,
+            (true, _) if is_stopped(domid) => PowerState::Paused,
             (true, _) if state.asleep => PowerState::Suspended,
             (true, _) => PowerState::Running,
         }
@@ -263,11 +264,11 @@ impl Control for Simulated {
     }
 
     fn info(&mut self, domid: Domid) -> Option<Info> {
-        let (state, process) = (self.state(domid)?, Process::of(domid));
+        let state = self.state(domid)?;
         Some(Info {
-            state: self.power(domid, &state, &process),
+            state: self.power(domid, &state),
             memory_kib: state.memory_kib,
-            cpu_time_ns: process.cpu_time_ns,
+            cpu_time_ns: cpu_time_ns(domid),
             vcpus: state.vcpus,
             stubdom: None,
             guest_memory: None,
@@ -314,31 +315,22 @@ fn has_ended(process: &OwnedFd) -> bool {
         .is_ok_and(|ended| ended > 0)
 }
 
-/// Whether a process is stopped; the system tells a parent at once.
+/// Whether a process is stopped; its parent can ask at little cost.
 fn is_stopped(domid: Domid) -> bool {
     let look = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     match waitid(Id::Pid(process(domid)), look) {
         Ok(status) => matches!(status, WaitStatus::Stopped(..)),
-        Err(_) => Process::of(domid).is_stopped,
+        Err(_) => is_told_stopped(domid),
     }
 }
 
-/// What the system tells of a process.
-#[derive(Default)]
-struct Process {
-    is_stopped: bool,
-    /// In user and system mode, which are told in hundredths of a second.
-    cpu_time_ns: u64,
+fn is_told_stopped(domid: Domid) -> bool {
+    let line = files::read_once(Path::new(&format!("/proc/{}/stat", domid.0))).unwrap_or_default();
+    String::from_utf8_lossy(&line).rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('T'))
 }
 
-impl Process {
-    fn of(domid: Domid) -> Self {
-        const NS_PER_TICK: u64 = 10_000_000;
-        let line = files::read_once(Path::new(&format!("/proc/{}/stat", domid.0))).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line);
-        let Some((_, fields)) = line.rsplit_once(") ") else { return Self::default() };
-        let ticks = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-        let cpu_time_ns = ticks.fold(0, u64::saturating_add).saturating_mul(NS_PER_TICK);
-        Self { is_stopped: fields.starts_with('T'), cpu_time_ns }
-    }
+/// What a process has used of the processors.
+fn cpu_time_ns(domid: Domid) -> u64 {
+    let time = clock_getcpuclockid(process(domid)).and_then(clock_gettime).map(Duration::from);
+    time.ok().and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or_default()
 }
