@@ -18,6 +18,12 @@ pub fn serving(method: &str) -> PathBuf {
     executable(family.name)
 }
 
+/// Copies an executable, by a process of its own: what this one writes, a child of another test may have open when it is to
+/// run.
+pub fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").args([from, to]).status().unwrap().success());
+}
+
 /// Folder of the executables as they are installed, brought up to date first.
 pub fn released() -> PathBuf {
     let target = profile_folder().parent().unwrap().to_path_buf();

@@ -339,7 +339,7 @@ fn a_missing_program_denies_the_constrained_and_nobody_else() {
     constrain(&fixture, "50.toml", "[[constraint]]\ncallers = [\"mgmt\"]\nproperty.memory = [\"..4000\"]\n");
     let alone = tests::scratch();
     let program = alone.path().join("admin-vm-property");
-    std::fs::copy(tests::executables::serving("admin.vm.property.Set"), &program).unwrap();
+    tests::executables::copy(&tests::executables::serving("admin.vm.property.Set"), &program);
     let reply = |caller: &str| {
         use std::os::unix::process::CommandExt;
         let mut command = std::process::Command::new(&program);

@@ -107,7 +107,7 @@ fn the_root_variable_is_ignored_with_the_rights_of_another() {
     const NOBODY: u32 = 65_534;
     let fixture = Fixture::new();
     let program = fixture.path("/admin-label");
-    std::fs::copy(tests::executables::executable("admin-label"), &program).unwrap();
+    tests::executables::copy(&tests::executables::executable("admin-label"), &program);
     if chown(&program, Some(NOBODY), Some(NOBODY)).is_err() {
         return; // Only root can give a program away.
     }
