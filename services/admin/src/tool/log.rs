@@ -52,8 +52,7 @@ pub(super) struct Line {
 /// Prints the lines that are asked for, those of the file and those of the journal in the order of their times.
 pub(super) fn run(log: &Log, root: &Root) -> Result<(), Stop> {
     let (seen, mut lines) = kept(root)?;
-    let journal = journal(root, log, false)?;
-    lines.extend(journal);
+    lines.extend(journal(root, log)?);
     lines.sort_by_key(|line| line.time);
     lines.retain(|line| log.asks_for(line));
     match log.json {
@@ -125,8 +124,8 @@ fn journalctl(root: &Root, log: &Log, follow: bool) -> Result<Option<run::Proces
     run::telling(&program, &arguments).map(Some).map_err(|error| unread(&program, &error))
 }
 
-fn journal(root: &Root, log: &Log, follow: bool) -> Result<Vec<Line>, Stop> {
-    let Some(mut process) = journalctl(root, log, follow)? else { return Ok(Vec::new()) };
+fn journal(root: &Root, log: &Log) -> Result<Vec<Line>, Stop> {
+    let Some(mut process) = journalctl(root, log, false)? else { return Ok(Vec::new()) };
     let output = process.output().map_or_else(Vec::new, |output| {
         BufReader::new(output)
             .split(b'\n')
