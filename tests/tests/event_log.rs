@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use common::event::Event;
-use common::store::{Follower, LoggedEvent};
+use common::store::{Follower, LoggedEvent, Store};
 use tests::Fixture;
 use tests::stepper::{Trouble, run};
 
@@ -143,7 +143,10 @@ fn label_generation(fixture: &Fixture) -> u64 {
 
 /// A change that consists of one event.
 fn publish(fixture: &Fixture, name: &str) {
-    let store = fixture.store();
+    publish_by(&fixture.store(), name);
+}
+
+fn publish_by(store: &Store, name: &str) {
     let mut txn = store.write().unwrap();
     txn.event(Event::system(name));
     txn.commit().unwrap();
@@ -154,6 +157,24 @@ fn names(follower: &mut Follower) -> (Vec<String>, bool) {
     let mut names = Vec::new();
     let goes_on = follower.read(|event| names.push(event.name)).is_ok();
     (names, goes_on)
+}
+
+#[test]
+fn a_writer_goes_on_in_the_segment_that_others_have_begun_since() {
+    let fixture = Fixture::new();
+    let (first, store) = (fixture.store(), fixture.store());
+    let mut follower = Follower::behind(&store.read().unwrap()).unwrap();
+    publish_by(&first, "one");
+    fill(&fixture);
+    publish(&fixture, "other");
+    publish_by(&first, "two");
+    publish(&fixture, "three");
+    publish_by(&first, "four");
+    let (names, goes_on) = names(&mut follower);
+    let ours = ["one", "other", "two", "three", "four"];
+    assert_eq!(names.iter().filter(|name| ours.contains(&name.as_str())).collect::<Vec<_>>(), ours);
+    assert!(goes_on);
+    assert_eq!(segments(&fixture).len(), 2);
 }
 
 #[test]
