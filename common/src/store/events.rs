@@ -39,6 +39,12 @@ pub struct LoggedEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Segment(u64);
 
+impl Default for Segment {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
 impl Segment {
     const FIRST: Self = Self(1);
 
@@ -50,7 +56,7 @@ impl Segment {
         Self(self.0.saturating_sub(1))
     }
 
-    fn of_file(name: &str) -> Option<Self> {
+    pub(super) fn of_file(name: &str) -> Option<Self> {
         name.parse().ok().map(Self)
     }
 
@@ -64,13 +70,19 @@ impl Store {
     ///
     /// `repeat` is set by recovery only: the log may then hold the first of them already, and a torn line.
     pub(super) fn publish(&self, generation: u64, events: &[Event], repeat: bool) -> Result<(), StoreError> {
-        let segment = self.segments()?.last().copied().unwrap_or(Segment::FIRST);
+        let begun = if repeat { None } else { self.begun_segment()? };
+        let (segment, length) = match begun {
+            Some(begun) => begun,
+            None => {
+                let segment = self.segments()?.last().copied().unwrap_or_default();
+                (segment, self.length(segment)?)
+            }
+        };
         let already = if repeat { self.published(segment, generation)? } else { 0 };
         let lines = lines(generation, events, already)?;
         if lines.is_empty() && !repeat {
             return Ok(());
         }
-        let length = self.length(segment)?;
         self.append(segment, &lines)?;
         if length == 0 || repeat {
             self.close(segment.previous())?;
@@ -78,8 +90,7 @@ impl Store {
         if grown(length, &lines) >= SEGMENT_MAX { self.begin(segment.next()) } else { Ok(()) }
     }
 
-    /// The newest segment and its length, if it has any. One that is known from the change before is still the newest if
-    /// it has not grown large.
+    /// The newest segment and its length, if it has any. One that was the newest once still is if it has not grown large.
     pub(super) fn begun_segment(&self) -> Result<Option<(Segment, u64)>, StoreError> {
         if let Some(known) = self.newest.get() {
             let length = self.length(known)?;

@@ -1,17 +1,19 @@
 //! The index: one line per qube with what lists and reference checks need. A cache, rebuilt when lost.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use serde::de::IgnoredAny;
 
+use super::events::Segment;
 use super::{Key, Store, StoreError, decode};
 use crate::log;
 use crate::model::{Class, Qube, Value};
 use crate::names::QubeName;
 
 const FILE: &str = "index";
-/// Width of the first line, which holds the store's generation and is overwritten in place.
-const HEADER: usize = 21;
+/// Width of the first line, which is overwritten in place.
+const HEADER: usize = 42;
 
 /// What the index knows of one qube.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +188,8 @@ fn unpacked(word: &str) -> String {
 pub struct Index {
     /// Generation of the newest committed change.
     pub generation: u64,
+    /// The newest segment of the event log, or one before.
+    segment: Segment,
     entries: Vec<Entry>,
     /// The first object that could not be read: the index is then good for showing, not for keeping nor deciding.
     pub(super) left_out: Option<String>,
@@ -247,15 +251,15 @@ impl Index {
     pub fn parse(bytes: Vec<u8>) -> Option<Self> {
         let text = String::from_utf8(bytes).ok()?;
         let (header, lines) = text.split_at_checked(HEADER)?;
-        let generation = generation_in(header)?;
+        let Header { generation, segment } = Header::parse(header)?;
         let body = lines.strip_suffix(".\n").filter(|body| body.is_empty() || body.ends_with('\n'))?;
         let entries = body.split_terminator('\n').map(|line| Entry { line: line.to_owned() }).collect();
-        Some(Self { generation, entries, left_out: None })
+        Some(Self { generation, segment, entries, left_out: None })
     }
 
     /// The file's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut text = header(self.generation);
+        let mut text = Header { generation: self.generation, segment: self.segment }.print();
         for entry in &self.entries {
             text.push_str(&entry.line);
             text.push('\n');
@@ -265,17 +269,26 @@ impl Index {
     }
 }
 
-fn generation_at(start: &[u8]) -> Option<u64> {
-    let header = std::str::from_utf8(start).ok().filter(|header| header.len() == HEADER);
-    header.and_then(generation_in)
+/// The first line.
+#[derive(Clone, Copy)]
+struct Header {
+    generation: u64,
+    segment: Segment,
 }
 
-fn generation_in(header: &str) -> Option<u64> {
-    header.trim_end().parse().ok()
-}
+impl Header {
+    fn of_file(start: &[u8]) -> Option<Self> {
+        std::str::from_utf8(start).ok().filter(|line| line.len() == HEADER).and_then(Self::parse)
+    }
 
-fn header(generation: u64) -> String {
-    format!("{generation:020}\n")
+    fn parse(line: &str) -> Option<Self> {
+        let (generation, segment) = line.trim_end().split_once(' ')?;
+        Some(Self { generation: generation.parse().ok()?, segment: Segment::of_file(segment)? })
+    }
+
+    fn print(&self) -> String {
+        format!("{:020} {}\n", self.generation, self.segment.file())
+    }
 }
 
 /// Whether an error is one object's own. The others, lack of descriptors for example, fail the whole reading.
@@ -311,15 +324,15 @@ impl Store {
     pub(super) fn indexed_generation(&self) -> Result<Option<u64>, StoreError> {
         let start = self.vfs.read_start(&self.run.join(FILE), HEADER);
         let start = start.map_err(StoreError::io("reading the index"))?.unwrap_or_default();
-        Ok(generation_at(&start))
+        Ok(Header::of_file(&start).map(|header| header.generation))
     }
 
     /// Writes the generation of the next change, which concerns no qube; nothing where the last one's cannot be read.
     pub(super) fn begin_generation(&self) -> Result<Option<u64>, StoreError> {
         let mut begun = None;
-        let renewed = self.vfs.renew_start(&self.run.join(FILE), HEADER, &mut |start| {
-            begun = generation_at(start).map(|last| last.saturating_add(1));
-            begun.map(|generation| header(generation).into_bytes())
+        let renewed = self.renew_header(|generation| {
+            begun = generation.map(|last| last.saturating_add(1));
+            begun
         });
         match (renewed, begun) {
             (Err(error), None) => return Err(StoreError::io("reading the index")(error)),
@@ -362,7 +375,8 @@ impl Store {
                 generation = generation.max(written);
             }
         }
-        Ok(Index { generation, entries: entries.into_values().collect(), left_out })
+        let (segment, entries) = (Segment::default(), entries.into_values().collect());
+        Ok(Index { generation, segment, entries, left_out })
     }
 
     /// Writes the index back after a commit. If it cannot be written it is dropped, which costs a rebuild.
@@ -378,8 +392,19 @@ impl Store {
 
     /// Writes the generation of a change whose entries are what they were.
     fn save_generation(&self, generation: u64) -> Result<(), StoreError> {
-        let mut header = |_: &[u8]| Some(header(generation).into_bytes());
-        self.vfs.renew_start(&self.run.join(FILE), HEADER, &mut header).or_else(|_| self.drop_index())
+        self.renew_header(|_| Some(generation)).or_else(|_| self.drop_index())
+    }
+
+    /// Overwrites the first line with the generation that `next` makes of its own, if any. The newest segment is learnt from
+    /// that line where it is not known, and written there.
+    fn renew_header(&self, mut next: impl FnMut(Option<u64>) -> Option<u64>) -> io::Result<()> {
+        self.vfs.renew_start(&self.run.join(FILE), HEADER, &mut |start| {
+            let header = Header::of_file(start);
+            let segment = self.newest.get().or(header.map(|header| header.segment)).unwrap_or_default();
+            self.newest.set(Some(segment));
+            let generation = next(header.map(|header| header.generation))?;
+            Some(Header { generation, segment }.print().into_bytes())
+        })
     }
 
     /// Drops the index: it may be behind.

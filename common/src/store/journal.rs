@@ -90,8 +90,8 @@ impl Store {
     /// # Errors
     /// Before the commit point: nothing has changed.
     pub(super) fn commit_event(&self, event: &Event) -> Result<bool, StoreError> {
-        let Some((segment, length)) = self.begun_segment()? else { return Ok(false) };
         let Some(generation) = self.begin_generation()? else { return Ok(false) };
+        let Some((segment, length)) = self.begun_segment()? else { return Ok(false) };
         self.add_line(segment, length, generation, event).map(|()| true)
     }
 

@@ -65,10 +65,12 @@ pub(super) fn follow_deferred(store: &Store, root: &Root, name: &QubeName, mut a
 }
 
 fn deferred(store: &Store, root: &Root, name: &QubeName) -> Result<Option<Request>, Failure> {
-    let view = store.read()?;
-    let Some(qube) = view.qube(name)?.filter(|qube| qube.feature(DEFERRED_NETVM).is_some()) else {
+    // Nearly always there is nothing, which is seen without a lock.
+    if store.read_one()?.qube(name)?.is_none_or(|qube| qube.feature(DEFERRED_NETVM).is_none()) {
         return Ok(None);
-    };
+    }
+    let view = store.read()?;
+    let Some(qube) = view.qube(name)? else { return Ok(None) };
     let context = Context { hypervisor: &Published::at(root), root };
     let nic = domain::nic(&Case { view: &view, context, qube: Some(&qube) })?;
     Ok(Some(nic.map_or(Request::Disconnect, |nic| Request::Connect(Box::new(nic)))))

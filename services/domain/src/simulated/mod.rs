@@ -131,16 +131,14 @@ impl Simulated {
     /// Waits until a signal has done what it does, which it has not at once.
     fn reach(&self, domid: Domid, reached: impl Fn(&Self) -> bool) -> Done {
         let (begun, mut pause) = (Instant::now(), Duration::from_micros(50));
-        loop {
-            std::thread::sleep(pause);
-            if reached(self) {
-                return Ok(());
-            }
+        while !reached(self) {
             if begun.elapsed() > DEADLINE {
                 return Err(Refused(format!("domain {} does not answer", domid.0)));
             }
+            std::thread::sleep(pause);
             pause = pause.saturating_mul(2).min(Duration::from_millis(1));
         }
+        Ok(())
     }
 
     fn power(&self, domid: Domid, state: &State) -> PowerState {
