@@ -1,7 +1,8 @@
 //! The workspace's real executables, built once and found beside the tests.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
@@ -22,6 +23,15 @@ pub fn serving(method: &str) -> PathBuf {
 /// run.
 pub fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").args([from, to]).status().unwrap().success());
+}
+
+/// Writes a program with the folders above it, in the place of any other; likewise.
+pub fn script(path: &Path, text: &str) {
+    let mut install = Command::new("install");
+    let install = install.args(["-D", "-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
+    let mut child = install.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 /// Folder of the executables as they are installed, brought up to date first.

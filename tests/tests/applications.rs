@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use tests::executables;
 
 const SERVICE: &str = "/etc/qubes-rpc/qubes.StartApp";
 const LAUNCHERS: &str = "/usr/bin/qubes-launchers";
@@ -53,8 +55,7 @@ impl Qube {
 
     fn program(&self, name: &str, script: &str) {
         let file = format!("/usr/bin/{name}");
-        self.write(&file, &format!("#!/bin/sh\n{script}\n"));
-        fs::set_permissions(self.path(&file), PermissionsExt::from_mode(0o755)).unwrap();
+        executables::script(&self.path(&file), &format!("#!/bin/sh\n{script}\n"));
     }
 
     /// An entry of an application, by the path below one of the folders that have them.

@@ -8,15 +8,13 @@
     reason = "test code"
 )]
 
-use std::os::unix::fs::PermissionsExt;
-
 use serde_json::{Value, json};
-use tests::Fixture;
 use tests::companions::{install, recorded, show, spoil};
 use tests::golden;
 use tests::startable::{behave, end, run_of, system, watcher};
 use tests::stepped::{from_file, stops};
 use tests::stepper::{Trouble, run};
+use tests::{Fixture, executables};
 
 const ATTACH: &str = "admin.vm.device.block.Attach+";
 const DETACH: &str = "admin.vm.device.block.Detach+";
@@ -435,14 +433,12 @@ fn the_microphone_and_cameras_are_handed_over_by_those_who_have_them() {
 /// Puts a client of qrexec in place that notes the rules of policy that hold while a service runs.
 fn note_rules(fixture: &Fixture) {
     let client = fixture.path("/usr/bin/qrexec-client");
-    std::fs::remove_file(&client).unwrap();
     let root = fixture.path("");
     let script = format!(
         "#!/bin/sh\ncd {0}\ngrep -r . run/qubes/policy.d etc/qubes-rpc/policy >rules\n",
         root.display()
     );
-    std::fs::write(&client, script).unwrap();
-    std::fs::set_permissions(&client, std::fs::Permissions::from_mode(0o755)).unwrap();
+    executables::script(&client, &script);
 }
 
 #[test]
@@ -626,12 +622,8 @@ fn a_guest_lets_go_of_a_device_of_the_host_before_it_is_taken() {
         ("Vdev Device\n04.0 0000:00:14.0\n", &[]),
         ("$(reboot) 0000:00:19.0\n", &[]),
     ] {
-        std::fs::write(
-            &xl,
-            format!("#!/bin/sh\necho \"$@\" >> '{}.said'\nprintf '{listed}'\n", xl.display()),
-        )
-        .unwrap();
-        std::fs::set_permissions(&xl, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let script = format!("#!/bin/sh\necho \"$@\" >> '{}.said'\nprintf '{listed}'\n", xl.display());
+        executables::script(&xl, &script);
         fixture.ok(attach, "work", "");
         recorded(&fixture, "qrexec-client");
         fixture.ok(detach, "work", "");
@@ -647,7 +639,7 @@ fn a_guest_lets_go_of_a_device_of_the_host_before_it_is_taken() {
     let domid = run_of(&fixture, "work").unwrap().domid.0;
     let asked = std::fs::read_to_string(fixture.path("/usr/sbin/xl.said")).unwrap();
     assert!(asked.lines().all(|line| line == format!("pci-list {domid}")), "{asked}");
-    std::fs::write(&xl, "#!/bin/sh\necho 05.0 0000:00:19.0\n").unwrap();
+    executables::script(&xl, "#!/bin/sh\necho 05.0 0000:00:19.0\n");
     fixture.ok(attach, "work", "");
     spoil(&fixture, 1, "qrexec-client");
     let refused = fixture.refused(detach, "work", "");

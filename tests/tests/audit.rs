@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
 use common::audit::{FIELDS, FILE, JOURNAL, MESSAGE_ID, TO_FILE};
-use tests::{Fixture, tool};
+use tests::{Fixture, executables, tool};
 
 const SET: &str = "admin.vm.feature.Set";
 
@@ -136,12 +136,9 @@ fn where_no_log_can_be_written_the_call_goes_on_and_says_so() {
 
 /// A journal that prints these lines, and what it was asked for.
 fn journalctl(fixture: &Fixture, lines: &str) {
-    let program = fixture.path("/usr/bin/journalctl");
-    std::fs::create_dir_all(program.parent().unwrap()).unwrap();
     let asked = fixture.path("/asked");
     let script = format!("#!/bin/sh\necho \"$@\" >>{}\ncat <<'END'\n{lines}\nEND\n", asked.display());
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    executables::script(&fixture.path("/usr/bin/journalctl"), &script);
 }
 
 #[test]

@@ -49,8 +49,7 @@ impl Place {
     /// A program found before those of the system.
     fn program(&self, name: &str, script: &str) {
         let file = self.folder("bin").join(name);
-        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        executables::script(&file, &format!("#!/bin/sh\n{script}\n"));
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -364,8 +363,7 @@ fn the_scripts_of_the_package_do_what_an_installation_does() {
     let list: String = files_below(&root).iter().map(|file| format!("/{file}\n")).collect();
     std::fs::write(root.join("list"), list).unwrap();
     let query = root.join("usr/bin/dpkg-query");
-    std::fs::write(&query, "#!/programs/sh\ncat /list\n").unwrap();
-    std::fs::set_permissions(&query, PermissionsExt::from_mode(0o755)).unwrap();
+    executables::script(&query, "#!/programs/sh\ncat /list\n");
     let run = |script: &str, word: &str| {
         std::fs::copy(top().join("rpc-config/debian").join(script), root.join(script)).unwrap();
         let mut command = Command::new("unshare");

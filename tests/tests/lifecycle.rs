@@ -1,8 +1,6 @@
 //! Runs of qubes on the simulated hypervisor, told from outside: starts, ends and all between (spec 40 §1 to §5).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::panic, reason = "test code")]
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use common::hypervisor::{Listener, PowerState, Reply, Request};
@@ -10,11 +8,11 @@ use common::model::Device;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
-use tests::Fixture;
 use tests::startable::{
     STARTED, STOPPED, behave, calling, end, guest, hanging, of, reply, run_of, state, system, traces, until,
     wake, watcher,
 };
+use tests::{Fixture, executables};
 
 /// How long a call may take to come. Far more than it ever takes.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -502,9 +500,7 @@ fn a_kill_of_a_domain_whose_start_is_not_complete_ends_both() {
     let daemon = fixture.path("/usr/sbin/qubesdb-daemon");
     let gate = fixture.path("/gate");
     nix::unistd::mkfifo(&gate, Mode::S_IRWXU).unwrap();
-    std::fs::create_dir_all(daemon.parent().unwrap()).unwrap();
-    std::fs::write(&daemon, format!("#!/bin/sh\nread line < {}\n", gate.display())).unwrap();
-    std::fs::set_permissions(&daemon, Permissions::from_mode(0o755)).unwrap();
+    executables::script(&daemon, &format!("#!/bin/sh\nread line < {}\n", gate.display()));
     let start = calling(&fixture, "admin.vm.Start", "net");
     let is = |state| run_of(&fixture, "net").is_some_and(|run| run.state == state && run.has_been());
     until("there is no domain", || is(PowerState::Paused));

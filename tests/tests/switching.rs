@@ -32,6 +32,10 @@ const UNLINKED: &str = "admin.vm.Suspend";
 /// Where a switch is killed, in parts of its way.
 const KILLS: usize = 64;
 
+fn script(fixture: &Fixture, path: &str, text: &str) {
+    executables::script(&fixture.path(path), text);
+}
+
 fn write(fixture: &Fixture, path: &str, content: &str, mode: u32) {
     fs::create_dir_all(fixture.path(path).parent().unwrap()).unwrap();
     fs::write(fixture.path(path), content).unwrap();
@@ -49,7 +53,7 @@ fn dom0() -> Fixture {
     for call in services::FAMILIES.iter().flat_map(|family| family.calls).map(|call| &call.row) {
         let path = format!("/etc/qubes-rpc/{}", call.name);
         match call.name {
-            name if SCRIPTS.contains(&name) => write(&fixture, &path, "#!/bin/sh\n", 0o755),
+            name if SCRIPTS.contains(&name) => script(&fixture, &path, "#!/bin/sh\n"),
             name if name == UNLINKED || call.is_internal() => (),
             name if name.starts_with("policy.") => link(&fixture, "/usr/bin/qubes-policy-admin", &path),
             _ => link(&fixture, "../../var/run/qubesd.sock", &path),
@@ -71,7 +75,7 @@ fn dom0() -> Fixture {
     write(&fixture, "/etc/systemd/system/qubes-vm@.service", "the administrator's\n", 0o600);
     write(&fixture, XML, GOLDEN, 0o660);
     let systemctl = format!("#!/bin/sh\necho \"$*\" >>{}\n", fixture.path("/systemctl.log").display());
-    write(&fixture, "/usr/bin/systemctl", &systemctl, 0o755);
+    script(&fixture, "/usr/bin/systemctl", &systemctl);
     answer(&fixture, AT_REST);
     let listener = UnixListener::bind(fixture.path("/run/qubesd.sock")).unwrap();
     let file = fixture.path("/answer");
@@ -290,7 +294,7 @@ fn a_unit_that_fails_undoes_it() {
         let fixture = dom0();
         let systemctl =
             format!("#!/bin/sh\n[ \"$*\" != '{failing}' ] || {{ echo no such luck >&2; exit 1; }}\n");
-        write(&fixture, "/usr/bin/systemctl", &systemctl, 0o755);
+        script(&fixture, "/usr/bin/systemctl", &systemctl);
         let before = everything(&fixture);
         assert_eq!(refused(&fixture, &["to"]), format!("qubes-admin: systemctl {failing}: no such luck\n"));
         assert!(everything(&fixture) == before, "{}", everything(&fixture));

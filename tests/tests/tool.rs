@@ -21,9 +21,7 @@ fn put(fixture: &Fixture, qube: &str, property: &str, value: &str) {
 /// A service that answers with fixed bytes, written as `printf` reads them.
 fn install_answer(fixture: &Fixture, method: &str, answer: &str) {
     let file = fixture.path("/etc/qubes-rpc").join(method);
-    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-    std::fs::write(&file, format!("#!/bin/sh\nprintf '{answer}'\n")).unwrap();
-    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    executables::script(&file, &format!("#!/bin/sh\nprintf '{answer}'\n"));
 }
 
 fn import(fixture: &Fixture, xml: &str) -> Output {
@@ -163,7 +161,7 @@ fn check_finds_what_is_wrong_and_repair_builds_the_index() {
     let fixture = Fixture::new();
     let state = |file: &str| fixture.path("/var/lib/qubes/admin").join(file);
     assert!(text(&tool(&fixture, &["check"])).contains("as it should be"));
-    std::fs::write(fixture.path("/run/qubes/admin/index"), format!("{:020}\n.\n", 1)).unwrap();
+    std::fs::write(fixture.path("/run/qubes/admin/index"), format!("{:020} {:020}\n.\n", 1, 1)).unwrap();
     assert!(text(&tool(&fixture, &["check"])).contains("build it anew: qubes-admin check --repair"));
     assert!(tool(&fixture, &["check", "--repair"]).status.success());
     let whole = std::fs::read(state("qubes/test-vm1.json")).unwrap();
@@ -416,7 +414,7 @@ fn events_are_printed_as_they_come_until_the_reader_leaves() {
     // A stream that never ends by itself.
     let file = fixture.path("/etc/qubes-rpc/admin.Events");
     let endless = format!("#!/bin/sh\nwhile :; do printf '{events}'; done\n");
-    std::fs::write(file, endless).unwrap();
+    executables::script(&file, &endless);
     let mut command = command(&fixture, &["call", "--json", "dom0", "admin.Events"]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
 
 use tests::{Fixture, executables};
@@ -82,12 +82,9 @@ fn notifications_go_through_the_desktops_own_program() {
     assert_eq!(without.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&without.stderr).contains("notify-send is not installed"));
     // A recording stand-in for notify-send.
-    let program = fixture.path("/usr/bin/notify-send");
     let shown = fixture.path("/shown");
-    std::fs::create_dir_all(program.parent().unwrap()).unwrap();
     let script = format!("#!/bin/sh\nprintf '%s|' \"$@\" >>'{0}'\necho >>'{0}'\n", shown.display());
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    executables::script(&fixture.path("/usr/bin/notify-send"), &script);
     let (child, mut lines) = following(&fixture, &["--notify"]);
     fixture.ok("admin.vm.tag.Set+t", "test-vm1", "");
     lines.next().unwrap();

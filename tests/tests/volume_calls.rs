@@ -1,13 +1,11 @@
 //! The calls on a qube's volumes, as a client makes them (spec 20 §4).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
 
-use std::os::unix::fs::PermissionsExt;
-
 use common::model::{Class, Qube};
 use common::names::{QubeName, QubeUuid};
 use common::storage;
-use tests::Fixture;
 use tests::volumes::{SIZE, image, old, system};
+use tests::{Fixture, executables};
 
 fn info(fixture: &Fixture, qube: &str, volume: &str, key: &str) -> String {
     let text = fixture.ok(&format!("admin.vm.volume.Info+{volume}"), qube, "");
@@ -197,10 +195,7 @@ fn a_volume_gets_another_size() {
 
 /// A stand-in for the program that runs services in qubes.
 fn stand_in(fixture: &Fixture, script: &str) {
-    let program = fixture.path("/usr/bin/qrexec-client");
-    std::fs::create_dir_all(program.parent().unwrap()).unwrap();
-    std::fs::write(&program, format!("#!/bin/sh\n{script}")).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    executables::script(&fixture.path("/usr/bin/qrexec-client"), &format!("#!/bin/sh\n{script}"));
 }
 
 #[test]
