@@ -240,9 +240,10 @@ run_scenario() {
     report "end $scenario: after $((SECONDS - start)) s"
 }
 
-# run_phase PHASE: a part of the scenario that boots systemd.
+# run_phase PHASE: a part of those scenarios for which systemd is booted.
 run_phase() {
-    run_scenario "$(scenarios | grep ^booted/)" "$1"
+    local booted
+    for booted in $(scenarios | grep ^booted/); do run_scenario "$booted" "$1"; done
 }
 
 power_off() {
