@@ -149,6 +149,7 @@ install_system() {
     install_files
     prepare_state
     [ -n "$root" ] || sysctl -qp /usr/lib/sysctl.d/qubes-admin.conf
+    reload_units
     next="qubes-admin import /var/lib/qubes/qubes.xml, or qubes-admin init"
     ! is_qubesds || next="qubes-admin switch to; until then qubesd serves all calls"
     echo "installed below ${root:-/}; next: $next"
@@ -250,14 +251,17 @@ check() {
 uninstall() {
     [ -e "$root$manifest" ] || fail "nothing is installed below ${root:-/}"
     ! is_switched || fail "qubesd is switched off; first: qubes-admin switch back"
+    stop_units
     remove_links
     for link in $wanted; do rm -f "$root$(want "$link")"; done
+    rm -f "$root$enabled"
     # An include file without rules of the administrator goes too.
     for group in "$here"/rpc-config/policy.d/include/*; do
         include=$root/etc/qubes/policy.d/include/${group##*/}
         if cmp -s "$group" "$include"; then rm "$include"; fi
     done
     remove_placed
+    reload_units
     echo "removed; the state in $root/var/lib/qubes is untouched"
 }
 

@@ -3,6 +3,8 @@
 libexec=/usr/lib/qubes/admin
 rpc=/etc/qubes-rpc
 settings=/etc/qubes/rpc-config
+# Made by `systemctl enable`.
+enabled=/etc/systemd/system/sockets.target.wants/qubes-admin-gateway.socket
 tmpfiles=/usr/lib/tmpfiles.d/qubes-admin.conf
 
 units=/usr/lib/systemd/system
@@ -18,6 +20,22 @@ has_qubesd() {
 
 is_switched() {
     [ -e "$root/etc/qubes/admin-switch/record.json" ]
+}
+
+# Units of ours that are running end before their files go: sockets are closed, and qubes shut down.
+stop_units() {
+    ! runs_systemd || systemctl stop 'qubes-admin-*'
+}
+
+# Tells systemd which units there are. Whoever serves the sockets is to be the one that is installed.
+reload_units() {
+    runs_systemd || return 0
+    systemctl daemon-reload
+    [ ! -e "$units/qubes-admin-gateway.service" ] || systemctl try-restart qubes-admin-gateway.service
+}
+
+runs_systemd() {
+    [ -z "$root" ] && [ -d /run/systemd/system ]
 }
 
 # Every call and the executable that serves it, one pair a line.
@@ -60,21 +78,24 @@ put_back() {
     fi
 }
 
-# link PATH TARGET: one call's link, replaced at one instant.
+# link PATH TARGET: one call's link, there at one instant. There are hundreds: most take one program.
 link() {
-    [ "$(readlink "$root$1")" = "$2" ] && return
-    is_ours "$root$1" || keep_foreign "$1"
-    ln -sfn "$2" "$root$1.new"
-    mv -fT "$root$1.new" "$root$1"
+    if ! [ -e "$root$1" ] && ! [ -L "$root$1" ]; then
+        ln -s "$2" "$root$1"
+    elif [ "$(readlink "$root$1")" != "$2" ]; then
+        is_ours "$root$1" || keep_foreign "$1"
+        ln -sfn "$2" "$root$1.new"
+        mv -fT "$root$1.new" "$root$1"
+    fi
 }
 
 is_ours() {
     case $(readlink "$1") in *"$libexec/"*) ;; *) return 1 ;; esac
 }
 
-# Links of ours, one a line, in both places that have one for every call.
+# links [ACTION]: links of ours, one a line, in both places that have one for every call.
 links() {
-    find "$root$rpc" "$root$settings" -maxdepth 1 -type l -lname "*$libexec/*" 2>/dev/null
+    find "$root$rpc" "$root$settings" -maxdepth 1 -type l -lname "*$libexec/*" "$@" 2>/dev/null
 }
 
 # Links to calls that are not served any more go.
@@ -85,11 +106,10 @@ make_links() {
         link "$rpc/$method" "../..$libexec/$executable"
         link "$settings/$method" "../../..$libexec/rpc-config"
     done
-    links | while read -r link; do
-        printf '%s\n' "$served" | grep -q "^${link##*/} " || rm "$link"
-    done
+    names=$(printf '%s\n' "$served" | sed 's/ .*//; s/\./\\./g' | paste -sd '|')
+    links | grep -vE "/($names)\$" | while read -r link; do rm "$link"; done
 }
 
 remove_links() {
-    links | while read -r link; do rm "$link"; done
+    links -delete || true
 }

@@ -276,6 +276,7 @@ fn sockets() -> String {
         {listen}\
         SocketMode=0660\n\
         SocketGroup=qubes\n\
+        RemoveOnStop=yes\n\
         TriggerLimitIntervalSec=0\n\n\
         [Install]\n\
         WantedBy=sockets.target\n"

@@ -96,6 +96,33 @@ qrexec() {
     [ "${reply%%|*}" = 0 ]
 }
 
+# ask SOCKET METHOD+[ARGUMENT] DESTINATION [PAYLOAD]: a call of dom0's tools, at a socket in /run. Prints the answer, with | for
+# each NUL.
+ask() {
+    # shellcheck disable=SC2016 # the program's own variables
+    as_user perl -MSocket -e '
+        my ($name, $call, $destination, $payload) = @ARGV;
+        socket(my $socket, PF_UNIX, SOCK_STREAM, 0);
+        connect($socket, pack_sockaddr_un("/run/$name.sock")) or die "$name: $!\n";
+        syswrite $socket, "$call dom0 name $destination\0" . ($payload // "");
+        shutdown $socket, 1;
+        print <$socket>' "$@" 2>&1 | tr '\0' '|'
+}
+
+# take_out: has install.sh remove the project, and the state after it. What it is made of is kept, to be put in again.
+take_out() {
+    if [ ! -d /root/built ]; then
+        mkdir /root/built
+        find /usr/lib/qubes/admin /usr/bin/qubes-admin -type f -perm /1 -exec cp -t /root/built {} +
+        ln -s /bin/busybox /usr/local/bin/gzip
+    fi
+    "$SOURCE/install.sh" --uninstall && rm -rf /var/lib/qubes/admin /var/lib/qubes/{appvms,vm-templates}/* /run/qubes/admin
+}
+
+put_in() {
+    "$SOURCE/install.sh" --built /root/built 2>&1
+}
+
 # --- storage -----------------------------------------------------------------------------------------------------
 
 # take_disk NAME MIB: a new part of the scratch disk, as /dev/mapper/NAME. It reads as zeroes. The first part begins behind
