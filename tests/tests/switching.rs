@@ -29,6 +29,8 @@ const UNITS: &str = "/usr/lib/systemd/system";
 const SCRIPTS: [&str; 3] = ["admin.vm.volume.Import", "admin.vm.Console", "qubes.NotifyTools"];
 /// A call that it has no link for.
 const UNLINKED: &str = "admin.vm.Suspend";
+/// What systemctl is told to start.
+const STARTED: &str = "start qubes-admin-gateway.socket qubes-admin-qubes.service";
 /// Where a switch is killed, in parts of its way.
 const KILLS: usize = 64;
 
@@ -161,10 +163,7 @@ fn there_and_back_leaves_everything_as_it_was() {
     let before = everything(&fixture);
     for _ in 0..2 {
         assert_eq!(switch(&fixture, &["to"]), "switched; qubes-admin switch back returns to qubesd\n");
-        assert_eq!(
-            told(&fixture),
-            ["stop qubesd.service", "daemon-reload", "start qubes-admin-gateway.socket"]
-        );
+        assert_eq!(told(&fixture), ["stop qubesd.service", "daemon-reload", STARTED]);
         assert!(is_ours(&fixture));
         let units = "/etc/systemd/system";
         assert_eq!(target(&fixture, &format!("{units}/qubesd.service")), "/dev/null");
@@ -175,7 +174,7 @@ fn there_and_back_leaves_everything_as_it_was() {
         assert_eq!(target(&fixture, "/etc/qubes-rpc/admin.vm.Foreign"), "../../var/run/qubesd.sock");
         assert_eq!(switch(&fixture, &["to"]), "switched already\n");
         assert_eq!(switch(&fixture, &["back"]), "qubesd is in charge again\n");
-        let ended = "stop qubes-admin-gateway.socket qubes-admin-gateway.service";
+        let ended = "stop qubes-admin-gateway.service qubes-admin-gateway.socket qubes-admin-qubes.service";
         assert_eq!(told(&fixture), [ended, "daemon-reload", "start qubesd.service"]);
         assert!(everything(&fixture) == before, "{}", everything(&fixture));
         assert!(is_qubesds(&fixture));
@@ -241,7 +240,7 @@ fn a_dry_run_tells_all_of_it_and_changes_nothing() {
         "link /etc/qubes-rpc/admin.vm.List to ../../usr/lib/qubes/admin/admin-vm-list, where a link leads to ../../var/run/qubesd.sock",
         "link /etc/qubes-rpc/admin.vm.Console to ../../usr/lib/qubes/admin/admin-vm-lifecycle, where a file is",
         "link /etc/systemd/system/qubesd.service to /dev/null, where nothing is",
-        "start qubes-admin-gateway.socket",
+        STARTED,
     ] {
         assert!(told_to.lines().any(|told| told == line), "{line}: {told_to}");
     }
@@ -290,7 +289,7 @@ fn what_cannot_be_done_is_refused_before_anything_changes() {
 
 #[test]
 fn a_unit_that_fails_undoes_it() {
-    for failing in ["stop qubesd.service", "start qubes-admin-gateway.socket"] {
+    for failing in ["stop qubesd.service", STARTED] {
         let fixture = dom0();
         let systemctl =
             format!("#!/bin/sh\n[ \"$*\" != '{failing}' ] || {{ echo no such luck >&2; exit 1; }}\n");

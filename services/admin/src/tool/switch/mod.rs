@@ -17,7 +17,10 @@ use super::show::refuse_damaged;
 use places::Place;
 use record::{Phase, Record};
 
-const GATEWAY: [&str; 2] = ["qubes-admin-gateway.socket", "qubes-admin-gateway.service"];
+/// Who serves dom0's tools, and who shuts qubes down at the machine's end, which may come before the next boot.
+const STARTED: [&str; 2] = ["qubes-admin-gateway.socket", "qubes-admin-qubes.service"];
+/// What the socket starts.
+const GATEWAY: &str = "qubes-admin-gateway.service";
 const QUBESD: &str = "qubesd.service";
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
 /// Units end what they are at before they end.
@@ -94,7 +97,7 @@ fn take_over(root: &Root, record: &mut Record) -> Result<(), Stop> {
     state::import(root)?;
     record.places.iter().try_for_each(|place| place.change(root))?;
     systemctl(root, &["daemon-reload"])?;
-    systemctl(root, &["start", GATEWAY[0]])?;
+    systemctl(root, &[&["start"][..], &STARTED].concat())?;
     record.enter(root, Phase::Done)
 }
 
@@ -118,7 +121,7 @@ fn back(root: &Root, dry_run: bool) -> Result<(), Stop> {
 fn give_back(root: &Root, mut record: Record) -> Result<(), Stop> {
     if record.phase != Phase::PuttingAside {
         record.enter(root, Phase::Back)?;
-        systemctl(root, &[&["stop"][..], &GATEWAY].concat())?;
+        systemctl(root, &[&["stop", GATEWAY][..], &STARTED].concat())?;
         record.places.iter().try_for_each(|place| place.restore(root))?;
         places::remove_later_links(root)?;
         systemctl(root, &["daemon-reload"])?;
@@ -144,11 +147,11 @@ fn tell_to(root: &Root, record: &Record) -> Result<(), Stop> {
     for place in &record.places {
         out::line(&format!("link {} to {}, where {}", place.path, place.target, place.found(root)))?;
     }
-    out::line(&format!("start {}", GATEWAY[0]))
+    out::line(&format!("start {}", STARTED.join(" ")))
 }
 
 fn tell_back(root: &Root, record: &Record) -> Result<(), Stop> {
-    out::line(&format!("stop {}", GATEWAY.join(" ")))?;
+    out::line(&format!("stop {GATEWAY} {}", STARTED.join(" ")))?;
     for place in &record.places {
         out::line(&format!("restore {}, where {}", place.path, place.was(root)))?;
     }
