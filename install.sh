@@ -21,7 +21,7 @@ multi-user.target/qubes-admin-preload.service sleep.target/qubes-admin-sleep.ser
 # The unit that starts a qube; where qubesd has one of its own, ours is led to by `qubes-admin switch to`.
 starter=qubes-vm@.service
 # What only executables of ours start.
-internal="qubes-run qubes-constraints admin-suspend admin-system-info admin-vm-auto-attach admin-vm-preload"
+internal="qubes-run qubes-backup qubes-constraints admin-suspend admin-system-info admin-vm-auto-attach admin-vm-preload"
 built=
 domain=
 

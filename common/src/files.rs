@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::linkat;
 
 const SET_GROUP_ID: u32 = 0o2000;
@@ -66,6 +67,25 @@ pub fn about(path: &Path) -> io::Result<fs::Metadata> {
 pub fn allocated(about: &fs::Metadata) -> u64 {
     const BLOCK: u64 = 512;
     about.blocks().saturating_mul(BLOCK)
+}
+
+/// The same of a folder with all that is in it. What cannot be looked at counts nothing.
+pub fn allocated_below(path: &Path) -> u64 {
+    let Ok(about) = fs::symlink_metadata(path) else { return 0 };
+    let inside = if about.is_dir() { entries(path).unwrap_or_default() } else { Vec::new() };
+    let inside = inside.iter().map(|name| allocated_below(&path.join(name)));
+    inside.fold(allocated(&about), u64::saturating_add)
+}
+
+/// A file in memory alone, which holds some bytes and is about to be read. It goes with its last descriptor.
+///
+/// # Errors
+/// What the system says.
+pub fn in_memory(content: &[u8]) -> io::Result<fs::File> {
+    let mut file = fs::File::from(memfd_create(c"", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// A path without links on its way.

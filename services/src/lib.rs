@@ -2,6 +2,7 @@
 
 use common::call::Family;
 
+pub mod backup;
 pub mod companion;
 pub mod constraints;
 pub mod creator;
@@ -27,9 +28,11 @@ pub mod tag;
 pub mod visible;
 pub mod vm;
 pub mod volume;
+pub mod xml;
 
 /// Every family: one executable each.
 pub const FAMILIES: &[&Family] = &[
+    &backup::FAMILY,
     &device::FAMILY,
     &device::HOT,
     &device::AUTO,

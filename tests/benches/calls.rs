@@ -49,7 +49,7 @@ const fn empty(heading: &'static str, executable: &'static str) -> Subject {
 const HELD: &str = "held";
 const CONSTRAINTS: &str = "etc/qubes/admin-constraints.d";
 
-const SUBJECTS: [Subject; 10] = [
+const SUBJECTS: [Subject; 11] = [
     empty("static", "empty-static"),
     empty("dynamic", "empty-dynamic"),
     Subject {
@@ -83,6 +83,12 @@ const SUBJECTS: [Subject; 10] = [
         rest: |_| "+ dom0 name dom0\0".to_owned(),
     },
     Subject {
+        heading: "backup",
+        executable: "admin-backup",
+        method: "admin.backup.Info",
+        rest: |_| "+all dom0 name dom0\0".to_owned(),
+    },
+    Subject {
         heading: "set",
         executable: "admin-vm-property",
         method: "admin.vm.property.Set",
@@ -113,6 +119,7 @@ fn main() {
     let mut counts = Vec::new();
     for size in SIZES {
         let fixture = Fixture::with_qubes(size);
+        fixture.profile("all", "{destination_vm: dom0, destination_path: /backup, include: ['@type:AppVM']}");
         let _running: Vec<_> =
             (1..=RUNNING).map(|number| fixture.domain(&format!("q{number}"), "Running")).collect();
         let root = fixture.path("/");
@@ -218,7 +225,7 @@ fn install(scratch: &Path) -> PathBuf {
     let programs = scratch.join("programs");
     std::fs::create_dir(&programs).unwrap();
     let subjects = SUBJECTS.iter().filter(|subject| !subject.method.is_empty());
-    for executable in subjects.map(|it| it.executable).chain(["qubes-constraints"]) {
+    for executable in subjects.map(|it| it.executable).chain(["qubes-constraints", "qubes-backup"]) {
         std::fs::copy(released().join(executable), programs.join(executable)).unwrap();
     }
     for (name, flags) in [("empty-static", "-Ctarget-feature=+crt-static"), ("empty-dynamic", "-Lnative=.")] {

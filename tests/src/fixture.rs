@@ -195,6 +195,13 @@ impl Fixture {
         std::fs::write(self.path("/etc/qubes/policy.d").join(name), text).unwrap();
     }
 
+    /// Writes the profile of a backup.
+    pub fn profile(&self, id: &str, text: &str) {
+        let folder = self.path("/etc/qubes/backup");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("{id}.conf")), text).unwrap();
+    }
+
     /// The reply to a call of dom0, as bytes.
     pub fn call(&self, call: &str, destination: &str, payload: impl AsRef<[u8]>) -> Vec<u8> {
         self.call_as("dom0", call, destination, payload)

@@ -14,6 +14,15 @@ const FILES: &str = include_str!("../conformance/files.txt");
 const POLICY: &str = "admin.vm.List * work dom0 allow\nadmin.vm.List * work work allow\n\
     admin.vm.List * work sys-net allow\nadmin.Events * work work allow\n";
 
+/// The profiles of backups `prof1.conf` and on.
+const PROFILES: [&str; 5] = [
+    include_str!("../conformance/backup-profiles/prof1.conf"),
+    include_str!("../conformance/backup-profiles/prof2.conf"),
+    include_str!("../conformance/backup-profiles/prof3.conf"),
+    include_str!("../conformance/backup-profiles/prof4.conf"),
+    include_str!("../conformance/backup-profiles/prof5.conf"),
+];
+
 /// What the template's agent had written to its QubesDB while this was recorded.
 pub const WRITTEN_BY_TEMPLATE: &str = "/features-request/bogus 1\n/features-request/gui 1\n/features-request/os Linux\n\
     /features-request/os-distribution debian\n/features-request/os-version 12\n/features-request/qrexec 1\n\
@@ -174,6 +183,9 @@ pub fn system() -> Fixture {
         std::fs::File::create(path).unwrap().set_len(size).unwrap();
     }
     devices(&fixture);
+    for (number, profile) in (1..).zip(PROFILES) {
+        fixture.profile(&format!("prof{number}"), profile);
+    }
     let file = fixture.path("/initial.xml");
     std::fs::write(&file, located(STORE)).unwrap();
     let root = fixture.path("/");

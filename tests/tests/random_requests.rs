@@ -73,7 +73,8 @@ fn destination(row: Row) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What arguments name, by the beginning of the method.
-const ARGUMENTS: [(&str, &[&str]); 14] = [
+const ARGUMENTS: [(&str, &[&str]); 15] = [
+    ("admin.backup", &["nosuch", "a/b", "..", "x.conf"]),
     (
         "admin.vm.device",
         &["dom0+sda", "dom0+sda+_", "dom0+_+_", "dom0+00_14.0+0x8086", "nosuch+x", "sda", "dom0"],

@@ -74,8 +74,14 @@ const PAYLOADS: [(&str, &str, &str, (bool, bool)); 36] = [
 ];
 
 /// Arguments without a grammar of their own: what is ASCII is looked up as it is.
-const ASCII_ARGUMENTS: [&str; 5] =
-    ["admin.property.", "admin.vm.Create", "admin.vm.feature.", "admin.vm.property.", "admin.vmclass."];
+const ASCII_ARGUMENTS: [&str; 6] = [
+    "admin.backup.",
+    "admin.property.",
+    "admin.vm.Create",
+    "admin.vm.feature.",
+    "admin.vm.property.",
+    "admin.vmclass.",
+];
 
 fn places(row: Row) -> Vec<Place> {
     let method = row.name;

@@ -27,7 +27,9 @@ pub use policy::{
 };
 pub use qube::{QubeName, QubeUuid};
 pub use rule::{BadRule, Family, Rule};
-pub use text::{Ascii, FeatureName, FeatureValue, GuestText, PoolName, PropertyName, TagName, VolumeName};
+pub use text::{
+    Ascii, BackupProfile, FeatureName, FeatureValue, GuestText, PoolName, PropertyName, TagName, VolumeName,
+};
 pub use volume::{CloneToken, ImportOutcome, RevisionId, TOKEN_NOT_FOUND, VolumeId};
 
 /// Declares a newtype over text whose only constructor is `parse`.

@@ -156,3 +156,23 @@ impl VolumeName {
         }
     }
 }
+
+name!(
+    /// Name of a backup's profile, which is a file's: any ASCII but `/` (spec 40 §11).
+    BackupProfile
+);
+
+impl BackupProfile {
+    /// Parses a profile's name.
+    ///
+    /// # Errors
+    /// `ProtocolError`.
+    pub fn parse(text: &str) -> Result<Self, Broken> {
+        const SLASH: &str = "Backup profile ID must not contain forward slash character";
+        let text = super::ascii(text.as_bytes())?;
+        if text.contains('/') {
+            return Err(Broken::new(Exception::ProtocolError, SLASH));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}

@@ -11,19 +11,13 @@ use common::names::Rule;
 use common::root::Root;
 use common::store::View;
 
-use super::ImportError;
-use super::export::Writer;
-use super::tree::{Element, parse};
+use services::xml::{FIREWALL, firewall_text};
 
-/// The root element.
-pub(super) const ELEMENT: &str = "firewall";
+use super::ImportError;
+use super::tree::{Element, parse};
 
 /// Where existing systems keep it, in the home directory of a qube.
 const FILE: &str = "firewall.xml";
-
-/// Properties of a rule in the order of today's writer.
-const PROPERTIES: [&str; 8] =
-    ["action", "comment", "expire", "dsthost", "proto", "specialtarget", "dstports", "icmptype"];
 
 /// The qube with the rules of its home directory, unless it has some.
 pub(super) fn of_home(root: &Root, mut qube: Qube) -> Result<Qube, ImportError> {
@@ -61,15 +55,13 @@ fn to_home(root: &Root, qube: &Qube) -> io::Result<()> {
     if !folder.is_dir() || before.is_ok_and(|before| before.firewall.as_ref() == Some(rules)) {
         return Ok(());
     }
-    let mut out = Writer::default();
-    write(&mut out, rules);
-    files::replace_for_group(&folder.join(FILE), out.text().as_bytes(), 0o660)
+    files::replace_for_group(&folder.join(FILE), firewall_text(rules).as_bytes(), 0o660)
 }
 
 /// The rules of a root element.
 pub(super) fn read(element: &Element) -> Result<Vec<Rule>, ImportError> {
     match element.attribute("version").unwrap_or("1") {
-        _ if element.name != ELEMENT => Err(element.invalid("the root element is not <firewall>")),
+        _ if element.name != FIREWALL => Err(element.invalid("the root element is not <firewall>")),
         "1" => version_1(element),
         "2" => element.nested("rules", "rule").map(rule).collect(),
         other => Err(element.invalid(format!("Unsupported firewall.xml version: {other}"))),
@@ -138,23 +130,4 @@ fn version_1_options(rule: &Element) -> Vec<(&'static str, String)> {
         ("expire", given("expire").map(str::to_owned)),
     ];
     options.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
-/// Writes rules as an element.
-pub(super) fn write(out: &mut Writer, rules: &[Rule]) {
-    out.open(ELEMENT, &[("version", "2")]);
-    out.section("rules", &[], !rules.is_empty(), |out| {
-        for rule in rules {
-            out.open("rule", &[]);
-            out.open("properties", &[]);
-            for name in PROPERTIES {
-                if let Some(value) = rule.option(name) {
-                    out.leaf("property", &[("name", name)], value);
-                }
-            }
-            out.close("properties");
-            out.close("rule");
-        }
-    });
-    out.close(ELEMENT);
 }

@@ -9,6 +9,7 @@ use common::root::Root;
 use common::storage::options;
 use common::store::Store;
 use services::property::{self, Access, Kind};
+use services::xml::FIREWALL;
 
 use super::complete::{self, Places};
 use super::tree::{Element, parse};
@@ -198,7 +199,7 @@ fn qube(element: &Element, labels: &Labels, domains: &Domains) -> Result<Qube, I
             qube.devices.extend(self::device(device, class)?);
         }
     }
-    if let Some(element) = element.all(firewall::ELEMENT).next().filter(|_| class.is_qubes_vm()) {
+    if let Some(element) = element.all(FIREWALL).next().filter(|_| class.is_qubes_vm()) {
         qube.firewall = Some(firewall::read(element)?);
     }
     migrate::qube(&mut qube);

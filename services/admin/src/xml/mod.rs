@@ -1,20 +1,17 @@
-//! `qubes.xml`, the one-file store of existing systems: reading it into our store and writing it back (spec 10 §7).
+//! `qubes.xml`, the one-file store of existing systems: reading it into our store (spec 10 §7).
 
 mod complete;
-mod export;
 mod firewall;
 mod import;
 mod migrate;
 mod tree;
 
-pub use export::export;
 pub use firewall::to_homes as firewall_to_homes;
 pub use import::{Imported, import};
+pub use services::xml::export;
 
 use common::failure::Failure;
-
-/// Attribute of a property whose value the store had although Set would refuse it by now. Only our own files have it.
-const KEPT: &str = "kept";
+use services::xml::KEPT;
 
 /// Why a file could not be imported.
 #[derive(Debug, thiserror::Error)]

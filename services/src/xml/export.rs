@@ -8,16 +8,23 @@ use common::model::{Class, Qube, Value, Volume};
 use common::names::{FeatureName, FeatureValue, VolumeName};
 use common::root::Root;
 use common::store::View;
-use quick_xml::escape::partial_escape;
-use services::property::{self, Context};
 
-use super::{KEPT, firewall};
+use super::{KEPT, Writer, firewall};
+use crate::property::{self, Context};
 
 /// The whole store as a file's text.
 ///
 /// # Errors
 /// What the store says; also if one qube cannot be read, as the file would be no copy.
 pub fn export(view: &View<'_>, root: &Root) -> Result<String, Failure> {
+    export_with(view, root, &Qube::clone)
+}
+
+/// The same with each qube as it shall be there.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_with(view: &View<'_>, root: &Root, changed: &dyn Fn(&Qube) -> Qube) -> Result<String, Failure> {
     let hypervisor = Published::at(root);
     let context = Context { hypervisor: &hypervisor, root };
     view.index()?;
@@ -32,13 +39,14 @@ pub fn export(view: &View<'_>, root: &Root) -> Result<String, Failure> {
     out.open("domains", &[]);
     for name in view.names()? {
         if let Some(qube) = view.qube(&name)? {
+            let qube = changed(&qube);
             let stands = |name: &str, value: &Value| stands(view, &context, Some(&qube), name, value);
             domain(&mut out, &qube, &kernel_volumes(view, &context, &qube)?, stands);
         }
     }
     out.close("domains");
     out.close("qubes");
-    Ok(out.text)
+    Ok(out.into_text())
 }
 
 fn labels(out: &mut Writer, view: &View<'_>) -> Result<(), Failure> {
@@ -218,73 +226,4 @@ fn volumes(out: &mut Writer, qube: &Qube, kernels: &BTreeMap<VolumeName, String>
             out.empty("volume", &attributes);
         }
     });
-}
-
-/// White space but the space is written as a reference: readers turn it into spaces otherwise.
-fn escape_attribute(value: &str) -> String {
-    let escaped = partial_escape(value).replace('"', "&quot;");
-    escaped.replace('\t', "&#9;").replace('\n', "&#10;").replace('\r', "&#13;")
-}
-
-/// Elements with two-space indentation.
-#[derive(Default)]
-pub(super) struct Writer {
-    text: String,
-    depth: usize,
-}
-
-impl Writer {
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
-    fn start(&mut self, name: &str, attributes: &[(&str, &str)]) {
-        self.text.push_str(&"  ".repeat(self.depth));
-        self.text.push('<');
-        self.text.push_str(name);
-        for (key, value) in attributes {
-            self.text.push_str(&format!(" {key}=\"{}\"", escape_attribute(value)));
-        }
-    }
-
-    pub(super) fn open(&mut self, name: &str, attributes: &[(&str, &str)]) {
-        self.start(name, attributes);
-        self.text.push_str(">\n");
-        self.depth = self.depth.saturating_add(1);
-    }
-
-    pub(super) fn close(&mut self, name: &str) {
-        self.depth = self.depth.saturating_sub(1);
-        self.text.push_str(&"  ".repeat(self.depth));
-        self.text.push_str(&format!("</{name}>\n"));
-    }
-
-    /// An element that never has text.
-    fn empty(&mut self, name: &str, attributes: &[(&str, &str)]) {
-        self.start(name, attributes);
-        self.text.push_str("/>\n");
-    }
-
-    /// An element that holds text, possibly none.
-    pub(super) fn leaf(&mut self, name: &str, attributes: &[(&str, &str)], text: &str) {
-        self.start(name, attributes);
-        let text = partial_escape(text).replace('\r', "&#13;");
-        self.text.push_str(&format!(">{text}</{name}>\n"));
-    }
-
-    /// An element with children, or an empty one.
-    pub(super) fn section(
-        &mut self,
-        name: &str,
-        attributes: &[(&str, &str)],
-        has_children: bool,
-        children: impl FnOnce(&mut Self),
-    ) {
-        if !has_children {
-            return self.empty(name, attributes);
-        }
-        self.open(name, attributes);
-        children(self);
-        self.close(name);
-    }
 }

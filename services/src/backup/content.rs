@@ -1,0 +1,111 @@
+//! What a backup has of a qube, piece by piece (spec 40 §16.1). What handles volumes is in `qubes-backup` alone, so that the
+//! calls stay small.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::failure::Failure;
+use common::model::{Class, Pools, Qube, Volume};
+use common::root::Root;
+use common::storage;
+use common::{files, run};
+use serde::{Deserialize, Serialize};
+
+use super::dom0::Home;
+use super::profile::refused;
+use crate::xml;
+
+/// The program.
+pub(super) const PROGRAM: &str = "qubes-backup";
+/// How long all volumes may take to be looked at.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// What files are given on their disks in.
+const BLOCK: usize = 4096;
+
+/// Where one piece comes from.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Source {
+    Volume(Volume),
+    File(PathBuf),
+    Text(String),
+    Home(PathBuf),
+}
+
+/// One piece, by the name that it has in the backup.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Piece {
+    pub(super) name: String,
+    pub(super) source: Source,
+}
+
+/// What is to be looked at: the pieces of each qube.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Contents {
+    pub(super) pools: Pools,
+    pub(super) qubes: Vec<Vec<Piece>>,
+}
+
+/// Where the pieces of a qube lie in the backup.
+pub(super) fn folder(qube: &Qube) -> String {
+    format!("vm{}/", qube.qid)
+}
+
+/// The pieces of a qube, in order.
+///
+/// # Errors
+/// For dom0, if nobody's home is found.
+pub(super) fn pieces(root: &Root, qube: &Qube) -> Result<Vec<Piece>, Failure> {
+    if qube.class == Class::AdminVM {
+        return Ok(vec![Home::of(root)?.piece()]);
+    }
+    let piece = |name: &str, source| Piece { name: format!("{}{name}", folder(qube)), source };
+    let kept = qube.volumes.iter().filter(|volume| volume.save_on_stop);
+    let mut pieces: Vec<Piece> =
+        kept.map(|volume| piece(&format!("{}.img", volume.name), Source::Volume(volume.clone()))).collect();
+    let rules = qube.firewall.as_deref().map(xml::firewall_text);
+    pieces.extend(rules.map(|rules| piece("firewall.xml", Source::Text(rules))));
+    let notes = qube.home().map(|home| root.lib().join(home).join("notes.txt"));
+    let notes = notes.filter(|path| files::exists(path));
+    pieces.extend(notes.map(|path| piece("notes.txt", Source::File(path))));
+    Ok(pieces)
+}
+
+impl Contents {
+    /// Bytes that each qube's pieces take on disk, as the program finds them.
+    ///
+    /// # Errors
+    /// `QubesException` if it cannot be run, and what it answers.
+    pub(super) fn sizes(&self, root: &Root) -> Result<Vec<u64>, Failure> {
+        let broken = |error: String| refused(format!("Looking at volumes: {error}"));
+        let told = serde_json::to_vec(self).map_err(|error| broken(error.to_string()))?;
+        let told = files::in_memory(&told).map_err(|error| broken(error.to_string()))?;
+        let done = run::of_ours_holding(root, PROGRAM, &["sizes"], told.as_fd(), DEADLINE)
+            .map_err(|error| broken(error.to_string()))?;
+        serde_json::from_slice(common::reply::content(done.output())?)
+            .map_err(|error| broken(error.to_string()))
+    }
+
+    /// The same, as the program does it.
+    ///
+    /// # Errors
+    /// The drivers'.
+    pub(super) fn measured(&self, root: &Root) -> Result<Vec<u64>, Failure> {
+        let size = |piece: &Piece| piece.source.size(root, &self.pools);
+        let of_qube = |pieces: &Vec<Piece>| {
+            pieces.iter().try_fold(0, |sum: u64, piece| Ok(sum.saturating_add(size(piece)?)))
+        };
+        self.qubes.iter().map(of_qube).collect()
+    }
+}
+
+impl Source {
+    fn size(&self, root: &Root, pools: &Pools) -> Result<u64, Failure> {
+        Ok(match self {
+            Self::Volume(volume) => storage::driver_of(root, pools, volume)?.usage(volume)?,
+            Self::File(path) => files::about(path).map_or(0, |about| files::allocated(&about)),
+            Self::Text(text) => u64::try_from(text.len().next_multiple_of(BLOCK)).unwrap_or(u64::MAX),
+            Self::Home(path) => files::allocated_below(path),
+        })
+    }
+}

@@ -1,0 +1,8 @@
+//! `qubes-backup sizes` looks at what a backup would have, for the call that asks: a list of it comes by standard input.
+
+fn main() {
+    if let Err(text) = services::backup::program() {
+        common::log::line(&format!("qubes-backup: {text}"));
+        std::process::exit(1);
+    }
+}
