@@ -1,5 +1,5 @@
 //! Tells the tests whether they run as root and may have mounts of their own, whether libxl's headers, systemd's checker of
-//! units and Python are here, and on which file systems whose files share blocks they can work: those that need what is not
+//! units, Python and scrypt are here, and on which file systems whose files share blocks they can work: those that need what is not
 //! there are then shown as ignored, not as passed.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a build script talks to cargo")]
 
@@ -10,15 +10,17 @@ use std::process::Command;
 const LIBXL: &str = "/usr/include/libxl.h";
 const SYSTEMD: &str = "/usr/bin/systemd-analyze";
 const PYTHON: &str = "/usr/bin/python3";
+const SCRYPT: &str = "/usr/bin/scrypt";
 
 fn main() {
-    println!("cargo::rustc-check-cfg=cfg(root, qube, libxl, systemd, xfs, btrfs)");
+    println!("cargo::rustc-check-cfg=cfg(root, qube, libxl, systemd, scrypt, xfs, btrfs)");
     println!("cargo::rerun-if-env-changed=USER");
     println!("cargo::rerun-if-env-changed=HOME");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={LIBXL}");
     println!("cargo::rerun-if-changed={SYSTEMD}");
     println!("cargo::rerun-if-changed={PYTHON}");
+    println!("cargo::rerun-if-changed={SCRYPT}");
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     if is_root {
         println!("cargo::rustc-cfg=root");
@@ -34,6 +36,9 @@ fn main() {
     }
     if Path::new(SYSTEMD).exists() {
         println!("cargo::rustc-cfg=systemd");
+    }
+    if Path::new(SCRYPT).exists() {
+        println!("cargo::rustc-cfg=scrypt");
     }
 }
 

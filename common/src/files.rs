@@ -209,6 +209,14 @@ pub fn create_unnamed(directory: &Path, mode: u32) -> io::Result<fs::File> {
     Ok(file)
 }
 
+/// Makes such a file to keep something in that is read again, for us alone.
+///
+/// # Errors
+/// As [`create_unnamed`].
+pub fn scratch(directory: &Path) -> io::Result<fs::File> {
+    fs::OpenOptions::new().read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(directory)
+}
+
 /// Gives a file without a name one, in the place of any other, durably.
 ///
 /// # Errors

@@ -21,6 +21,8 @@ pub use crate::spawn::{Process, Stream, copy};
 
 /// What programs get of an environment: untranslated messages, and where to look for the programs they start.
 const ENVIRONMENT: [&std::ffi::CStr; 2] = [c"LC_ALL=C.UTF-8", c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
+/// Where programs are that are known by their names.
+const PROGRAMS: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
 /// Where our executables are installed.
 const INSTALLED: &str = "/usr/lib/qubes/admin";
 /// Where processes without a caller tell of what goes wrong.
@@ -283,6 +285,17 @@ pub fn begin(program: &Path, arguments: &[&str]) -> io::Result<Process> {
 pub fn telling(program: &Path, arguments: &[&str]) -> io::Result<Process> {
     let (words, environment) = (words(&[], program, arguments)?, ENVIRONMENT.map(CString::from));
     spawn::start(&words, &environment, [Stream::Nothing, Stream::Pipe, Stream::Ours], Leads::Nothing)
+}
+
+/// Begins a program with our own rights that makes its output of its input, found by its name where programs are.
+///
+/// # Errors
+/// If there is none, or it cannot be started.
+pub fn filter(name: &str, arguments: &[&str]) -> io::Result<Process> {
+    let places = PROGRAMS.iter().map(|folder| Path::new(folder).join(name));
+    let program = places.into_iter().find(|path| files::exists(path)).ok_or(io::ErrorKind::NotFound)?;
+    let (words, environment) = (words(&[], &program, arguments)?, ENVIRONMENT.map(CString::from));
+    spawn::start(&words, &environment, [Stream::Pipe, Stream::Pipe, Stream::Nothing], Leads::Nothing)
 }
 
 /// Awaits the end of what was begun.

@@ -147,6 +147,14 @@ impl Process {
         self.status(WaitPidFlag::empty()).map(drop)
     }
 
+    /// Waits for its end, and tells whether it succeeded.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn succeeds(&self) -> io::Result<bool> {
+        Ok(matches!(self.status(WaitPidFlag::empty())?, WaitStatus::Exited(_, 0)))
+    }
+
     /// How it ended, which is told once.
     pub(crate) fn status(&self, how: WaitPidFlag) -> io::Result<WaitStatus> {
         loop {

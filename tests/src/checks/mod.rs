@@ -1,5 +1,6 @@
 //! What must hold for whatever bytes a parser is given. Property tests, replayed findings and the fuzzer share it.
 
+mod backup;
 mod constraints;
 mod devices;
 mod expectations;
@@ -25,11 +26,12 @@ pub enum Target {
 }
 
 /// Every parser, in as many groups as there is time for.
-const PARSERS: [Target; 10] = [
+const PARSERS: [Target; 11] = [
     Target::Parsers("names", |bytes| {
         names::check(bytes);
         input::check(bytes);
     }),
+    Target::Parsers("backup", backup::check),
     Target::Parsers("constraints", constraints::check),
     Target::Parsers("devices", devices::check),
     Target::Parsers("expectations", expectations::check),

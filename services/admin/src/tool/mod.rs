@@ -27,6 +27,7 @@ mod switch;
 mod table;
 mod transfer;
 mod tree;
+mod verify;
 mod volume;
 
 use std::path::PathBuf;
@@ -107,6 +108,10 @@ enum Command {
     /// Within a pool whose volumes share their blocks this takes no time. Elsewhere data is copied, and a terminal is
     /// shown the progress.
     CloneVolume(volume::CloneVolume),
+    /// Read a backup to its end, and tell whether all of it is as it was written.
+    ///
+    /// What was proven is told file by file, and what qubes.xml says to be in the backup must be there. Nothing is kept of it.
+    VerifyBackup(verify::VerifyBackup),
     /// Start qubes; their netvms before them.
     Start(power::Named),
     /// Ask qubes to shut down.
@@ -206,6 +211,7 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::Explain(explain) => explain::run(explain, root),
         Command::ImportVolume(import) => volume::import(import, root),
         Command::CloneVolume(clone) => volume::clone(clone, root),
+        Command::VerifyBackup(verify) => verify::run(verify, root),
         Command::Start(named) => power::start(named, root),
         Command::Shutdown(shutdown) => power::shutdown(shutdown, root),
         Command::Autostart => power::autostart(root),

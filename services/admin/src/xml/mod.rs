@@ -1,11 +1,13 @@
 //! `qubes.xml`, the one-file store of existing systems: reading it into our store (spec 10 §7).
 
 mod complete;
+mod contents;
 mod firewall;
 mod import;
 mod migrate;
 mod tree;
 
+pub(crate) use contents::{BackedUp, backed_up};
 pub use firewall::to_homes as firewall_to_homes;
 pub use import::{Imported, import};
 pub use services::xml::export;
