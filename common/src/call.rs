@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 use std::ffi::c_int;
+use std::path::Path;
+use std::{fmt, io};
 
 use crate::event::Event;
 use crate::failure::{Exception, Failure, Refusal};
+use crate::files;
 use crate::hypervisor::Hypervisor;
 use crate::model::{Class, Qube};
 use crate::names::QubeName;
@@ -437,9 +440,34 @@ impl<'s> World<'s> {
         self.judge
     }
 
-    /// Whether the call is made to look at its change only, which [`World::change`] does not make then.
-    pub fn is_trial(&self) -> bool {
-        self.judge.is_trial()
+    /// Does what belongs to making the call, as waiting for a lock: nothing where it is only looked at.
+    ///
+    /// # Errors
+    /// Those of `act`.
+    pub fn in_earnest<T, E>(&self, act: impl FnOnce() -> Result<T, E>) -> Result<Option<T>, E> {
+        if self.judge.trial().is_some() { Ok(None) } else { act().map(Some) }
+    }
+
+    /// Tells what the call is about to do, before it does any of it: in words what no store shows, and the change of the
+    /// store that it ends with. That is for calls that are only looked at, which end here; others go on at once. A call
+    /// that begins with its one [`World::change`] needs none.
+    ///
+    /// # Errors
+    /// [`NOT_MADE`], or why the call would be refused.
+    pub fn foresee<C: Call>(
+        &mut self,
+        granted: &Granted<C>,
+        look: impl FnOnce(&Self) -> Result<String, Failure>,
+        change: impl FnOnce(&mut Txn<'s>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if self.judge.trial().is_none() {
+            return Ok(());
+        }
+        let words = look(self)?;
+        self.change(granted, |txn| {
+            txn.in_earnest(&words, || Ok(()))?;
+            change(txn)
+        })
     }
 
     /// Where things lie.
@@ -510,6 +538,9 @@ impl<'s> World<'s> {
     ) -> Result<(), Failure> {
         let mut txn = self.store.write()?;
         txn.by(caller, method);
+        if self.judge.trial().is_some() {
+            txn.only_look();
+        }
         let outcome = change(&mut txn);
         self.end(txn, caller, quota, outcome.is_ok())?;
         outcome
@@ -518,7 +549,8 @@ impl<'s> World<'s> {
     /// Makes a change take effect that succeeded and keeps to its caller's quota; of another only its events.
     fn end(&self, txn: Txn<'s>, caller: &QubeName, quota: Quota, succeeded: bool) -> Result<(), Failure> {
         let within = if succeeded { quota.check(caller, &txn, self.store) } else { Ok(()) };
-        if self.judge.only_looks(&txn) {
+        if let Some(trial) = self.judge.trial() {
+            trial.see(&txn);
             return if succeeded { within.and(Err(NOT_MADE)) } else { Ok(()) };
         }
         if succeeded && within.is_ok() {
@@ -528,6 +560,41 @@ impl<'s> World<'s> {
         }
         import::announce_abandoned(self.store);
         within
+    }
+
+    /// The same of a call that leaves nothing in the store.
+    ///
+    /// # Errors
+    /// [`NOT_MADE`].
+    pub fn foretell<C: Call>(
+        &mut self,
+        granted: &Granted<C>,
+        words: fmt::Arguments<'_>,
+    ) -> Result<(), Failure> {
+        self.foresee(granted, |_| Ok(words.to_string()), |_| Ok(()))
+    }
+
+    /// Replaces a file whose content is configuration, durably, or removes it where there is no content. The inner error
+    /// tells that the old one is there.
+    ///
+    /// # Errors
+    /// [`NOT_MADE`].
+    pub fn change_file<C: Call>(
+        &self,
+        _: &Granted<C>,
+        path: &Path,
+        content: Option<&[u8]>,
+        mode: u32,
+    ) -> Result<io::Result<()>, Failure> {
+        if let Some(trial) = self.judge.trial() {
+            let before = files::read_if_present(path).unwrap_or_default();
+            trial.see_file(&self.root.without(path), before.as_deref(), content);
+            return Err(NOT_MADE);
+        }
+        Ok(match content {
+            Some(content) => files::replace_for_group(path, content, mode),
+            None => files::remove(path).and_then(|()| files::sync_directory(path)),
+        })
     }
 
     /// Publishes an event that goes with no change of the state.

@@ -1,5 +1,7 @@
 //! Stage 2: the built-in rules (spec 10 §8.1), then the administrator's constraints.
 
+use std::path::Path;
+
 use crate::call::{Parties, Row, Values};
 use crate::constraint;
 use crate::failure::Refusal;
@@ -46,16 +48,19 @@ pub trait Judge {
     /// `PermissionDenied`.
     fn judge(&self, facts: &Facts<'_>) -> Result<Quota, Refusal>;
 
-    /// Whether calls are made to look at their change only: they leave out then what is no part of it and lasts, as files.
-    fn is_trial(&self) -> bool {
-        false
+    /// Who looks at the change that a call is about to make, where the call is made for that alone.
+    fn trial(&self) -> Option<&dyn Trial> {
+        None
     }
+}
 
-    /// Looks at a change before it takes effect, and tells whether that was all that is wanted: then it does not, and
-    /// nobody hears of it.
-    fn only_looks(&self, _change: &Txn<'_>) -> bool {
-        false
-    }
+/// Looks at changes in the place of making them. Nobody hears of what was only looked at.
+pub trait Trial {
+    /// Sees a change of the store.
+    fn see(&self, change: &Txn<'_>);
+
+    /// Sees a file that would be replaced, made or removed.
+    fn see_file(&self, path: &Path, before: Option<&[u8]>, after: Option<&[u8]>);
 }
 
 /// The rules and constraints of a root.

@@ -72,15 +72,15 @@ impl Call for Set {
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let path = file(&granted, world)?;
-        let _lifecycle = world.store().lock_lifecycle(granted.destination())?;
+        let _lifecycle = world.in_earnest(|| world.store().lock_lifecycle(granted.destination()))?;
         // It may have been removed while we waited; the call's own view would not know.
         if !world.store().read_one()?.exists(granted.destination())? {
             return Err(no_such_domain(granted.destination().as_str()));
         }
         let home = path.parent().unwrap_or(&path);
-        files::make_directories(home, HOME_MODE)
-            .and_then(|()| files::replace(&path, granted.input().as_bytes(), FILE_MODE))
-            .map_err(|error| trouble("write", &error))?;
-        Ok(Content::new())
+        let unable = |error| trouble("write", &error);
+        world.in_earnest(|| files::make_directories(home, HOME_MODE)).map_err(unable)?;
+        let written = world.change_file(&granted, &path, Some(granted.input().as_bytes()), FILE_MODE)?;
+        written.map(|()| Content::new()).map_err(unable)
     }
 }

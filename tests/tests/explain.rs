@@ -1,12 +1,8 @@
-//! `qubes-admin explain`: every layer that decides on a call tells what it says; `qubes-admin call --dry-run`: also what the
-//! call would change. Neither makes it.
+//! `qubes-admin explain`: every layer that decides on a call tells what it says. It does not make the call.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
-use std::io::Write;
-use std::process::Stdio;
-
-use tests::tool::{command, error, install, text, tool};
-use tests::{Fixture, startable};
+use tests::Fixture;
+use tests::tool::{error, text, tool};
 
 const FOLDER: &str = "/etc/qubes/admin-constraints.d";
 
@@ -135,117 +131,4 @@ fn what_cannot_be_explained_is_told() {
         explained(&fixture, &["dom0", "admin.vm.List", "nobody"]).0.last().unwrap(),
         "request refused: No such domain: 'nobody'"
     );
-}
-
-/// The lines that a dry run prints behind those of the layers, and how it ends.
-fn tried(
-    fixture: &Fixture,
-    caller: &str,
-    destination: &str,
-    call: &str,
-    payload: &str,
-) -> (Vec<String>, String) {
-    let before = fixture.files();
-    let mut child = command(fixture, &["call", "--dry-run", "--as", caller, destination, call])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(payload.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(fixture.files(), before, "something was done");
-    let lines =
-        text(&output).lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    (lines, String::from_utf8(output.stderr).unwrap())
-}
-
-/// How events are told by a dry run, as the log has them.
-fn told(events: &[String]) -> Vec<String> {
-    events.iter().map(|event| format!("event {}", event.trim())).collect()
-}
-
-#[test]
-fn a_dry_run_tells_what_the_call_then_does() {
-    let fixture = Fixture::new();
-    install(&fixture);
-    for (destination, call, payload, changes) in [
-        ("test-vm1", "admin.vm.property.Set+memory", "300", &["properties memory: nothing becomes 300"][..]),
-        ("test-vm1", "admin.vm.property.Set+memory", "301", &["properties memory: 300 becomes 301"]),
-        ("test-vm1", "admin.vm.property.Reset+memory", "", &["properties memory: 301 becomes nothing"]),
-        ("test-vm1", "admin.vm.feature.Set+f", "1", &["features: with [\"f\",\"1\"]"]),
-        ("test-vm1", "admin.vm.feature.Remove+f", "", &["features: without [\"f\",\"1\"]"]),
-        ("test-vm1", "admin.vm.tag.Set+t", "", &["tags: with \"t\""]),
-        ("test-vm1", "admin.vm.tag.Remove+t", "", &["tags: without \"t\""]),
-    ] {
-        let (lines, errors) = tried(&fixture, "dom0", destination, call, payload);
-        assert_eq!(errors, "", "{call}");
-        let events = fixture.events_of(|fixture| drop(fixture.ok(call, destination, payload)));
-        let changes = changes.iter().map(|change| format!("change qubes/{destination}.json {change}"));
-        let expected: Vec<String> = changes.chain(told(&events)).collect();
-        assert_eq!(lines.get(4..).unwrap(), expected, "{call}");
-    }
-}
-
-#[test]
-fn a_dry_run_tells_of_qubes_volumes_and_assignments_as_they_would_be() {
-    let fixture = startable::system();
-    install(&fixture);
-    let assign = "admin.vm.device.block.Assign+dom0+sda";
-    let create = "admin.vm.Create.AppVM+test-template";
-    let new = [
-        "change qubes/new.json class: nothing becomes \"AppVM\"",
-        "change qubes/new.json properties label: nothing becomes \"blue\"",
-        "change qubes/new.json properties template: nothing becomes \"test-template\"",
-        "change qubes/new.json tags: with \"created-by-dom0\"",
-    ];
-    for (destination, call, payload, changes) in [
-        ("dom0", create, "name=new label=blue", &new[..]),
-        ("new", assign, "mode='required'", &["change qubes/new.json devices: with "]),
-        ("new", "admin.vm.device.block.Set.assignment+dom0+sda", "auto-attach", &new[..0]),
-        ("new", "admin.vm.device.block.Unassign+dom0+sda", "", &["change qubes/new.json devices: without "]),
-        (
-            "new",
-            "admin.vm.volume.Set.revisions_to_keep+private",
-            "4",
-            &["change qubes/new.json volumes: with "],
-        ),
-        ("new", "admin.vm.Remove", "", &["change qubes/new.json: removed"]),
-    ] {
-        let (lines, errors) = tried(&fixture, "dom0", destination, call, payload);
-        assert_eq!(errors, "", "{call}");
-        for change in changes {
-            assert!(lines.iter().any(|line| line.starts_with(change)), "{call}: {change}: {lines:#?}");
-        }
-        let events = fixture.events_of(|fixture| drop(fixture.ok(call, destination, payload)));
-        let told_events: Vec<&String> = lines.iter().filter(|line| line.starts_with("event ")).collect();
-        assert_eq!(told_events, told(&events).iter().collect::<Vec<_>>(), "{call}");
-    }
-    let refused =
-        |destination: &str, call: &str, payload: &str| tried(&fixture, "dom0", destination, call, payload).1;
-    let exists = "qubes-admin: Qube already exists: work\n";
-    assert_eq!(refused("dom0", create, "name=work label=red"), exists);
-    assert!(refused("dom0", create, "name=new label=nosuch").starts_with("qubes-admin: "));
-    let in_pool = "admin.vm.CreateInPool.AppVM+test-template";
-    assert!(
-        refused("dom0", in_pool, "name=new label=red pool=nosuch").contains("Unknown storage pool nosuch")
-    );
-    assert!(refused("net", "admin.vm.Remove", "").contains("Domain is in use: 'net'"));
-}
-
-#[test]
-fn a_dry_run_tells_refusals_and_leaves_alone_what_it_cannot_tell() {
-    let fixture = system();
-    install(&fixture);
-    let (lines, errors) = tried(&fixture, "dom0", "test-vm1", "admin.vm.property.Set+netvm", "test-template");
-    assert!(errors.starts_with("qubes-admin: "), "{errors}");
-    assert!(!lines.iter().any(|line| line.starts_with("change")), "{lines:?}");
-    for call in ["admin.vm.Start", "admin.vm.property.Set+autostart", "admin.vm.volume.Resize+private"] {
-        let payload = if call.contains("autostart") { "True" } else { "9000000000" };
-        let (_, errors) = tried(&fixture, "dom0", "test-vm1", call, payload);
-        assert_eq!(errors, format!("qubes-admin: what {call} changes is not known before it is made\n"));
-    }
-    let (lines, errors) = tried(&fixture, "test-vm1", "test-net", "admin.vm.property.Set+memory", "4001");
-    assert_eq!(errors, "qubes-admin: the call is not granted\n");
-    assert!(lines.last().unwrap().starts_with("constraints denied by "), "{lines:?}");
 }

@@ -28,7 +28,9 @@ pub use in_use::{Started, check_sources, is_running, start_all, stop_all, stop_h
 pub use layout::{DefaultPool, FindQube, Layout};
 pub use snapshots::has_device_mapper;
 pub use space::{Capacity, included_in, thin_pool_under};
-pub use token::{CloneSource, FOLDER as TOKENS, issue as issue_token, redeem as redeem_token};
+pub use token::{
+    CloneSource, FOLDER as TOKENS, issue as issue_token, look_up as look_up_token, redeem as redeem_token,
+};
 pub use transfer::{Shortcut, Source, begin_clone, clone_volume, import_stream};
 pub use whole::{check_new, create_all};
 

@@ -52,13 +52,20 @@ pub fn issue(store: &Store, source: &CloneSource) -> Result<CloneToken, Failure>
 /// What the file system says.
 pub fn redeem(store: &Store, token: &CloneToken) -> Result<Option<CloneSource>, StoreError> {
     forget_old(store);
-    let path = path(store, token.as_str());
-    let Some(text) = files::read_if_present(&path).map_err(StoreError::io("reading a token"))? else {
-        return Ok(None);
-    };
+    let Some(source) = look_up(store, token)? else { return Ok(None) };
     // Of two calls with one token, one removes it.
-    let is_ours = files::take_away(&path).map_err(StoreError::io("using up a token"))?;
-    Ok(serde_json::from_slice(&text).ok().filter(|_| is_ours))
+    let is_ours = files::take_away(&path(store, token.as_str()));
+    Ok(is_ours.map_err(StoreError::io("using up a token"))?.then_some(source))
+}
+
+/// What a token stands for that stays good.
+///
+/// # Errors
+/// What the file system says.
+pub fn look_up(store: &Store, token: &CloneToken) -> Result<Option<CloneSource>, StoreError> {
+    let text = files::read_if_present(&path(store, token.as_str()));
+    let text = text.map_err(StoreError::io("reading a token"))?;
+    Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
 }
 
 /// Removes tokens nobody came for. Others remove them too.

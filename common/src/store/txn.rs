@@ -12,6 +12,7 @@ use super::object::encode_stamped;
 use super::{Index, Key, Note, Stamp, StoreError, View, decode, history, note};
 use crate::clock;
 use crate::event::Event;
+use crate::failure::Failure;
 use crate::hypervisor::Run;
 use crate::model::{Class, Labels, Pools, Qube, System};
 use crate::names::QubeName;
@@ -26,6 +27,8 @@ pub struct Txn<'s> {
     events: Vec<Event>,
     entries_changed: bool,
     notes: String,
+    /// What a change that is only looked at would do outside of the store.
+    foreseen: Option<Vec<String>>,
 }
 
 impl<'s> Deref for Txn<'s> {
@@ -40,12 +43,39 @@ impl<'s> Txn<'s> {
     pub(super) fn new(view: View<'s>) -> Self {
         let (edited, events, notes) = (BTreeMap::new(), Vec::new(), String::new());
         let author = (QubeName::dom0().to_string(), "");
-        Self { view, edited, author, events, entries_changed: false, notes }
+        Self { view, edited, author, events, entries_changed: false, notes, foreseen: None }
     }
 
     /// Tells who makes the change; where nobody does, it is dom0 itself.
     pub fn by(&mut self, caller: &QubeName, method: &'static str) {
         self.author = (caller.to_string(), method);
+    }
+
+    /// Makes it a change that is only looked at.
+    pub(crate) fn only_look(&mut self) {
+        self.foreseen = Some(Vec::new());
+    }
+
+    /// Does something outside of the store that the change needs. Where that is only looked at, it is told in these words
+    /// in its stead.
+    ///
+    /// # Errors
+    /// Those of `act`.
+    pub fn in_earnest(
+        &mut self,
+        words: &str,
+        act: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match &mut self.foreseen {
+            Some(foreseen) => foreseen.push(words.to_owned()),
+            None => act()?,
+        }
+        Ok(())
+    }
+
+    /// What it would do outside of the store.
+    pub fn foreseen(&self) -> &[String] {
+        self.foreseen.as_deref().unwrap_or_default()
     }
 
     /// Notes that an object has changed.

@@ -12,13 +12,13 @@ use common::model::{Device, Halfway, Place, Qube};
 use common::names::{ANY, DeviceName, Interface, Mode, QubeName, UNKNOWN_IDENTITY, Wish};
 use common::policy::{IndexedSystem, Policy, Question};
 use common::quote::quote;
-use common::store::{Note, Store};
+use common::store::{Note, Store, Txn};
 
 use super::assign::{self, Wanted, about, assign, event, load};
 use super::class::{self, DeviceClass, at_port};
 use super::exposed::{Attached, Exposed, shown};
 use super::halfway;
-use super::work::Work;
+use super::work::{Plan, Work};
 use super::{OfClass, denied, hwdata, served};
 use crate::property::{Case, Context};
 use crate::{input, lifecycle};
@@ -45,10 +45,14 @@ impl<K: OfClass> Call for Attach<K> {
         load(world.view(), class, device)?;
         let frontend = Frontend::of(world, class, granted.destination());
         frontend.check_denied(device)?;
-        if wish.is_persistent {
+        let wanted = wish.is_persistent.then(|| persistent(class, device, wish));
+        if wanted.is_some() {
             frontend.check_may_assign(granted.caller(), K::NAMES.assign, device)?;
-            let wanted = Wanted { device: device.clone(), wish: persistent(class, wish) };
-            world.change(&granted, |txn| assign(txn, class, granted.destination(), &wanted))?;
+        }
+        let look = |_: &World<'_>| frontend.foreseen(device, wish);
+        world.foresee(&granted, look, |txn| frontend.assign_if_wanted(txn, wanted.as_ref()))?;
+        if wanted.is_some() {
+            world.change(&granted, |txn| frontend.assign_if_wanted(txn, wanted.as_ref()))?;
             if frontend.is_halted()? {
                 return Ok(Content::new());
             }
@@ -59,9 +63,10 @@ impl<K: OfClass> Call for Attach<K> {
 }
 
 /// What a wish in the oldest form means for the time after this run.
-fn persistent(class: &dyn DeviceClass, wish: &Wish) -> Wish {
+fn persistent(class: &dyn DeviceClass, device: &DeviceName, wish: &Wish) -> Wanted {
     let usual = if class.is_hot() { Mode::AutoAttach } else { Mode::Required };
-    Wish { mode: wish.mode.filter(|mode| *mode != Mode::Manual).or(Some(usual)), ..wish.clone() }
+    let mode = wish.mode.filter(|mode| *mode != Mode::Manual).or(Some(usual));
+    Wanted { device: device.clone(), wish: Wish { mode, ..wish.clone() } }
 }
 
 pub(super) struct Detach<K>(PhantomData<K>);
@@ -82,7 +87,9 @@ impl<K: OfClass> Call for Detach<K> {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let class = served(K::CLASS, world, &Self::ROW)?;
         load(world.view(), class, granted.input())?;
-        Frontend::of(world, class, granted.destination()).detach(granted.input())?;
+        let frontend = Frontend::of(world, class, granted.destination());
+        world.foresee(&granted, |_| frontend.foreseen_without(granted.input()), |_| Ok(()))?;
+        frontend.detach(granted.input())?;
         Ok(Content::new())
     }
 }
@@ -159,12 +166,37 @@ impl<'a> Frontend<'a> {
         Err(Refusal::denied("Policy does not allow to assign devices").into())
     }
 
-    /// Attaches a device to the qube, which shall run, with the events of it.
-    pub(super) fn attach(&self, device: &DeviceName, options: &[(String, String)]) -> Result<(), Failure> {
+    fn assign_if_wanted(&self, txn: &mut Txn<'_>, wanted: Option<&Wanted>) -> Result<(), Failure> {
+        wanted.map_or(Ok(()), |wanted| assign(txn, self.class, self.name, wanted))
+    }
+
+    /// What an attachment would do to the qube now.
+    fn foreseen(&self, device: &DeviceName, wish: &Wish) -> Result<String, Failure> {
+        if wish.is_persistent && self.is_halted()? {
+            return Ok(format!("{} is halted and gets no device now", self.name));
+        }
+        self.check_running()?;
+        let (device, _) = self.plan(device, &wish.options)?;
+        Ok(format!("{} gets {} device {device}", self.name, self.class.name()))
+    }
+
+    /// What the end of an attachment would do.
+    fn foreseen_without(&self, device: &DeviceName) -> Result<String, Failure> {
+        let (device, _) = self.undoing(device)?;
+        Ok(format!("{} loses {} device {device}", self.name, self.class.name()))
+    }
+
+    fn check_running(&self) -> Result<(), Failure> {
         if self.is_halted()? {
             let text = "VM not running, cannot attach device, do you mean `assign`?";
             return Err(Failure::new(Exception::QubesVMNotRunningError, text));
         }
+        Ok(())
+    }
+
+    /// Attaches a device to the qube, which shall run, with the events of it.
+    pub(super) fn attach(&self, device: &DeviceName, options: &[(String, String)]) -> Result<(), Failure> {
+        self.check_running()?;
         let device = self.look(|case, _| self.one(case, device))?;
         let _run = lifecycle::lock(self.store, self.context.root, self.name)?;
         halfway::settle(self.store, self.context, self.name);
@@ -174,18 +206,23 @@ impl<'a> Frontend<'a> {
 
     /// The same under the locks of the qube's run and of the device.
     fn attach_held(&self, device: &DeviceName, options: &[(String, String)]) -> Result<(), Failure> {
-        let (device, plan) = self.look(|case, qube| {
-            let device = self.one(case, device)?;
-            self.check_free(case, qube, &device)?;
-            let plan = self.class.plan(case, qube, &device, options)?;
-            Ok((device.name(), plan))
-        })?;
+        let (device, plan) = self.plan(device, options)?;
         let told = |kind: &str, options: &[(String, String)]| {
             let event = event(self.name, kind, self.class).with("device", device.to_string());
             event.with("options", shown(options))
         };
         self.announce(told("device-pre-attach", options))?;
         self.perform(&plan.work, &device, true, told("device-attach", &plan.options))
+    }
+
+    /// The device that is meant, and how it is attached.
+    fn plan(&self, device: &DeviceName, options: &[(String, String)]) -> Result<(DeviceName, Plan), Failure> {
+        self.look(|case, qube| {
+            let device = self.one(case, device)?;
+            self.check_free(case, qube, &device)?;
+            let plan = self.class.plan(case, qube, &device, options)?;
+            Ok((device.name(), plan))
+        })
     }
 
     /// Does what is to be done to a device, and tells so: once, also where this is killed.
@@ -240,16 +277,21 @@ impl<'a> Frontend<'a> {
         self.look(|case, qube| self.attachment(case, qube, device))?;
         let _run = lifecycle::lock(self.store, self.context.root, self.name)?;
         halfway::settle(self.store, self.context, self.name);
-        let (device, work) = self.look(|case, qube| {
-            let attached = self.attachment(case, qube, device)?;
-            check_dispensable(self.class, qube, &attached.device)?;
-            let work = self.class.undoing(case, qube, &attached)?;
-            Ok((attached.device, work))
-        })?;
+        let (device, work) = self.undoing(device)?;
         let port = format!("{}:{}", device.backend, device.port);
         let told = |kind: &str| event(self.name, kind, self.class).with("port", &*port);
         self.announce(told("device-pre-detach"))?;
         self.perform(&work, &device, false, told("device-detach"))
+    }
+
+    /// The device that is meant, and how it is detached.
+    fn undoing(&self, device: &DeviceName) -> Result<(DeviceName, Work), Failure> {
+        self.look(|case, qube| {
+            let attached = self.attachment(case, qube, device)?;
+            check_dispensable(self.class, qube, &attached.device)?;
+            let work = self.class.undoing(case, qube, &attached)?;
+            Ok((attached.device, work))
+        })
     }
 
     fn attachment(&self, case: &Case<'_>, qube: &Qube, device: &DeviceName) -> Result<Attached, Failure> {

@@ -8,7 +8,7 @@ use common::names::QubeName;
 use common::terminal::Terminal;
 
 use super::lock::{find, insist};
-use super::refused;
+use super::{foresee, refused};
 
 pub(super) struct Console;
 
@@ -28,6 +28,7 @@ impl Call for Console {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<impl Into<Reply>, Failure> {
+        foresee_console(&granted, world)?;
         let path = path(&granted, world)?;
         if !*granted.input() {
             return Ok(Reply::Content(path.into_bytes()));
@@ -39,10 +40,28 @@ impl Call for Console {
     }
 }
 
+fn foresee_console(granted: &Granted<Console>, world: &mut World<'_>) -> Result<(), Failure> {
+    match has_domain(granted) {
+        true => foresee(
+            granted,
+            world,
+            "is joined with the caller by its console",
+            |_| true,
+            refused::not_running,
+        ),
+        false => Ok(()),
+    }
+}
+
+/// Whether it is a qube of a kind that has domains here.
+fn has_domain(granted: &Granted<Console>) -> bool {
+    !matches!(granted.parties().class, Class::AdminVM | Class::RemoteVM)
+}
+
 /// The path of a qube's terminal; none for those that are no domains here.
 fn path(granted: &Granted<Console>, world: &World<'_>) -> Result<String, Failure> {
     let name = granted.destination();
-    if matches!(granted.parties().class, Class::AdminVM | Class::RemoteVM) {
+    if !has_domain(granted) {
         return Ok(String::new());
     }
     let (store, root) = (world.store(), world.root());

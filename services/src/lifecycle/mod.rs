@@ -20,9 +20,10 @@ mod steps;
 mod suspend;
 mod volumes;
 
-use common::call::{Family, entry};
+use common::call::{Call, Family, Granted, World, entry};
 use common::event::Event;
 use common::failure::Failure;
+use common::hypervisor::PowerState;
 use common::names::QubeName;
 use common::store::Store;
 
@@ -56,6 +57,22 @@ pub fn announce(store: &Store, events: impl IntoIterator<Item = Event>) -> Resul
     let mut txn = store.write()?;
     events.into_iter().for_each(|event| txn.event(event));
     Ok(txn.commit()?)
+}
+
+/// Tells what becomes of a qube's domain, if that is in a state for it.
+fn foresee<C: Call>(
+    granted: &Granted<C>,
+    world: &mut World<'_>,
+    words: &str,
+    fits: fn(PowerState) -> bool,
+    otherwise: fn(&QubeName) -> Failure,
+) -> Result<(), Failure> {
+    let name = granted.destination();
+    let look = |world: &World<'_>| {
+        let domain = world.hypervisor().domain(name).filter(|domain| fits(domain.state));
+        domain.map(|_| format!("{name} {words}")).ok_or_else(|| otherwise(name))
+    };
+    world.foresee(granted, look, |_| Ok(()))
 }
 
 /// What becomes different with each domain of a qube.

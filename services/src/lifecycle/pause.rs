@@ -9,7 +9,7 @@ use common::root::Root;
 use common::store::Store;
 
 use super::lock::{find, insist};
-use super::{announce, network, refused};
+use super::{announce, foresee, network, refused};
 
 /// A way to ask a run's watcher for something that is done when it answers.
 pub(super) trait Ask: FnMut(&Request) -> Result<(), Failure> {}
@@ -66,6 +66,7 @@ impl Call for Pause {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, root, name) = (world.store(), world.root(), granted.destination());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "pause")?;
+        foresee(&granted, world, "is paused", |_| true, refused::not_running)?;
         let domain = find(store, root, name)?.ok_or_else(|| refused::not_running(name))?;
         pause(store, name, insisting(store, root, name, domain, refused::not_running))?;
         Ok(Content::new())
@@ -81,6 +82,8 @@ impl Call for Unpause {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, root, name) = (world.store(), world.root(), granted.destination());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "unpause")?;
+        let is_paused = |state| state == PowerState::Paused;
+        foresee(&granted, world, "goes on", is_paused, refused::not_paused)?;
         let paused = find(store, root, name)?.filter(|domain| domain.state == PowerState::Paused);
         let domain = paused.ok_or_else(|| refused::not_paused(name))?;
         unpause(store, root, name, insisting(store, root, name, domain, refused::not_paused))?;

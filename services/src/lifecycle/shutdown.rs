@@ -11,7 +11,7 @@ use common::model::{Qube, Value};
 use common::names::{Ascii, QubeName};
 
 use super::lock::{await_end, insist, reach};
-use super::{announce, refused};
+use super::{announce, foresee, refused};
 use crate::input;
 use crate::property::{Case, Context};
 
@@ -62,6 +62,14 @@ impl Call for Shutdown {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, name, wishes) = (world.store(), granted.destination(), granted.input());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "shutdown")?;
+        let look = |world: &World<'_>| {
+            let domain = world.hypervisor().domain(name).ok_or_else(|| refused::powered_off(name))?;
+            match plan(world, name, wishes, &domain)? {
+                (Request::Destroy, _) => Ok(format!("{name} ends at once, as it is paused")),
+                _ => Ok(format!("{name} is asked to shut down")),
+            }
+        };
+        world.foresee(&granted, look, |_| Ok(()))?;
         let (domain, watcher) =
             reach(store, world.root(), name)?.ok_or_else(|| refused::powered_off(name))?;
         let force = common::storage::options::text_of(wishes.force);
@@ -82,20 +90,7 @@ fn shut_down(
     domain: &Domain,
     mut watcher: Option<Connection>,
 ) -> Result<(), Failure> {
-    let (patience, is_waiting) = {
-        let view = world.store().read()?;
-        let qube = view.qube(name)?.ok_or_else(|| no_such_domain(name.as_str()))?;
-        let case = Case { view: &view, context: Context::of(world), qube: Some(&qube) };
-        if !wishes.force {
-            check_users(&case, &qube)?;
-        }
-        (patience(&case)?, case.is_on("is_preload")?)
-    };
-    let request = match (domain.state, wishes.force || is_waiting) {
-        (PowerState::Paused, false) => return Err(refused::not_running(name)),
-        (PowerState::Paused, true) => Request::Destroy,
-        _ => Request::Shutdown,
-    };
+    let (request, patience) = plan(world, name, wishes, domain)?;
     let (store, root) = (world.store(), world.root());
     match insist(store, root, name, &domain.run, &mut watcher, &request)? {
         // Without an answer it has ended.
@@ -109,6 +104,27 @@ fn shut_down(
         return Err(refused::does_not_end(name));
     }
     Ok(())
+}
+
+/// What the domain's watcher is asked for, and how long the qube may take then.
+fn plan(
+    world: &World<'_>,
+    name: &QubeName,
+    wishes: &Wishes,
+    domain: &Domain,
+) -> Result<(Request, Duration), Failure> {
+    let view = world.store().read()?;
+    let qube = view.qube(name)?.ok_or_else(|| no_such_domain(name.as_str()))?;
+    let case = Case { view: &view, context: Context::of(world), qube: Some(&qube) };
+    if !wishes.force {
+        check_users(&case, &qube)?;
+    }
+    let request = match (domain.state, wishes.force || case.is_on("is_preload")?) {
+        (PowerState::Paused, false) => return Err(refused::not_running(name)),
+        (PowerState::Paused, true) => Request::Destroy,
+        _ => Request::Shutdown,
+    };
+    Ok((request, patience(&case)?))
 }
 
 /// How long the qube may take to shut down.
@@ -167,6 +183,7 @@ impl Call for Kill {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, root, name) = (world.store(), world.root(), granted.destination());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "kill")?;
+        foresee(&granted, world, "ends at once", |_| true, refused::powered_off)?;
         let reached = reach(store, root, name)?;
         let (domain, watcher) = reached.ok_or_else(|| refused::powered_off(name))?;
         let mut watcher = Some(watcher);

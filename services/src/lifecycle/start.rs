@@ -7,7 +7,7 @@ use std::rc::Rc;
 use common::call::{Call, Content, Granted, Row, World, no_such_domain};
 use common::event::Event;
 use common::failure::{Exception, Failure};
-use common::hypervisor::{Connection, Domain, Hypervisor, Published, Reply, Request, launch};
+use common::hypervisor::{Connection, Domain, Hypervisor, Published, Reply, Request, is_halted, launch};
 use common::model::{Class, Qube};
 use common::names::QubeName;
 use common::root::Root;
@@ -27,9 +27,25 @@ impl Call for StartCall {
     common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
+        let look = |world: &World<'_>| foreseen(world, granted.destination());
+        world.foresee(&granted, look, |_| Ok(()))?;
         start(world.store(), world.root(), granted.destination())?;
         Ok(Content::new())
     }
+}
+
+/// What a start would do, as far as it is known before: its steps may fail.
+fn foreseen(world: &World<'_>, name: &QubeName) -> Result<String, Failure> {
+    let (view, context) = (world.store().read()?, Context::of(world));
+    let qube = view.qube(name)?.ok_or_else(|| no_such_domain(name.as_str()))?;
+    refused::unless_local(qube.class, Exception::QubesVMNotHaltedError, "start")?;
+    let case = Case { view: &view, context, qube: Some(&qube) };
+    check_template(&case, &qube)?;
+    if !is_halted(context.hypervisor, &qube) {
+        return Ok(format!("{name} runs already and is left as it is"));
+    }
+    let netvm = case.named_by("netvm")?.filter(|netvm| is_halted(context.hypervisor, netvm));
+    Ok(netvm.map_or(format!("{name} starts"), |netvm| format!("{} starts, then {name}", netvm.name)))
 }
 
 /// Starts a qube. One that has a domain already, in whatever state, is left as it is.

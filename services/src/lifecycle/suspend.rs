@@ -10,7 +10,7 @@ use common::log;
 use common::names::QubeName;
 
 use super::lock::{find, insist};
-use super::{announce, pause, refused};
+use super::{announce, foresee, pause, refused};
 use crate::companion::{qrexec, service};
 use crate::property::{Case, Context};
 
@@ -27,6 +27,8 @@ impl Call for Suspend {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, root, name) = (world.store(), world.root(), granted.destination());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "suspend")?;
+        let words = "is sent to sleep, or paused if it cannot sleep";
+        foresee(&granted, world, words, |_| true, refused::not_running)?;
         let domain = find(store, root, name)?.ok_or_else(|| refused::not_running(name))?;
         prepare(world, name)?;
         match insist(store, root, name, &domain.run, &mut None, &Request::Suspend)? {
@@ -79,6 +81,8 @@ impl Call for Resume {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, root, name) = (world.store(), world.root(), granted.destination());
         refused::unless_local(granted.parties().class, Exception::QubesVMError, "resume")?;
+        let is_asleep = |state| matches!(state, PowerState::Suspended | PowerState::Paused);
+        foresee(&granted, world, "wakes and goes on", is_asleep, refused::not_paused)?;
         let domain = find(store, root, name)?.ok_or_else(|| refused::not_paused(name))?;
         let state = domain.state;
         let mut ask = pause::insisting(store, root, name, domain, refused::not_paused);

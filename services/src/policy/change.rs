@@ -5,7 +5,6 @@ use std::path::Path;
 
 use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
 use common::failure::{Exception, Failure, Refusal};
-use common::files;
 use common::log;
 use common::names::{PolicyName, PolicyText, PolicyToken, QubeName};
 use common::policy::{IndexedSystem, Policy, PolicyError, Proposal, is_legal_name};
@@ -37,9 +36,11 @@ macro_rules! change {
 
             fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
                 let (name, payload) = granted.input();
-                let outcome =
-                    Change::of($kind, name, granted.caller(), world).and_then(|it| it.$act(payload));
-                noted(world.root(), &granted, name.as_str(), outcome)
+                let make = || {
+                    let change = Change::of($kind, name, granted.caller(), world)?;
+                    write(&granted, world, &change.path, change.$act(payload)?)
+                };
+                noted(world, &granted, name.as_str(), make())
             }
         }
     };
@@ -85,7 +86,7 @@ struct Change<'c, 'w> {
     path: std::path::PathBuf,
     caller: &'c QubeName,
     world: &'c World<'w>,
-    _lock: Guard,
+    _lock: Option<Guard>,
 }
 
 impl<'c, 'w> Change<'c, 'w> {
@@ -95,27 +96,28 @@ impl<'c, 'w> Change<'c, 'w> {
         caller: &'c QubeName,
         world: &'c World<'w>,
     ) -> Result<Self, Failure> {
-        let lock = lock(world)?;
+        let lock = world.in_earnest(|| lock(world))?;
         let path = kind.path(world.root(), name)?;
         Ok(Self { kind, name, path, caller, world, _lock: lock })
     }
 
-    fn replace(self, text: &PolicyText) -> Result<Content, Failure> {
+    /// The new content, if that may be.
+    fn replace<'t>(&self, text: &'t PolicyText) -> Result<Option<&'t [u8]>, Failure> {
         if self.kind == Kind::Main && !is_legal_name(self.name.as_str()) {
             let text = "A policy file with a capital letter in its name would have every call denied";
             return Err(Failure::new(Exception::PolicyAdminInvalidFileNameException, text));
         }
         self.check_token(&text.token)?;
         self.check_result(Some(&text.content))?;
-        write(&self.path, &text.content)
+        Ok(Some(&text.content))
     }
 
-    fn remove(self, token: &PolicyToken) -> Result<Content, Failure> {
+    /// No content, if that may be.
+    fn remove(&self, token: &PolicyToken) -> Result<Option<&'static [u8]>, Failure> {
         self.check_token(token)?;
         file::read(&self.path)?.ok_or_else(file::not_found)?;
         self.check_result(None)?;
-        let removed = files::remove(&self.path).and_then(|()| files::sync_directory(&self.path));
-        removed.map(|()| Content::new()).map_err(|error| file::unusable(&error))
+        Ok(None)
     }
 
     fn check_token(&self, token: &PolicyToken) -> Result<(), Failure> {
@@ -133,7 +135,7 @@ impl<'c, 'w> Change<'c, 'w> {
     fn check_result(&self, content: Option<&[u8]>) -> Result<(), Failure> {
         let root = self.world.root();
         let proposal = Proposal { path: self.path.clone(), content: content.map(<[u8]>::to_vec) };
-        let policy = trial(self.world, &proposal)?;
+        let policy = as_proposed(self.world, &proposal)?;
         let shown = root.without(&self.path);
         let is_read = policy.files().any(|file| Path::new(file) == shown);
         if content.is_some() && !is_read {
@@ -159,7 +161,7 @@ impl<'c, 'w> Change<'c, 'w> {
 }
 
 /// The policy as it would be with a change.
-pub(super) fn trial(world: &World<'_>, proposal: &Proposal) -> Result<Policy, Failure> {
+pub(super) fn as_proposed(world: &World<'_>, proposal: &Proposal) -> Result<Policy, Failure> {
     Policy::load_with(world.root(), std::slice::from_ref(proposal)).map_err(|error| invalid(&error))
 }
 
@@ -180,8 +182,13 @@ pub(super) fn lock(world: &World<'_>) -> Result<Guard, Failure> {
     })
 }
 
-/// Replaces a file in one step.
-pub(super) fn write(path: &Path, content: &[u8]) -> Result<Content, Failure> {
-    let written = files::replace_for_group(path, content, FILE_MODE);
+/// Replaces or removes a file in one step.
+pub(super) fn write<C: Call>(
+    granted: &Granted<C>,
+    world: &World<'_>,
+    path: &Path,
+    content: Option<&[u8]>,
+) -> Result<Content, Failure> {
+    let written = world.change_file(granted, path, content, FILE_MODE)?;
     written.map(|()| Content::new()).map_err(|error| file::unusable(&error))
 }

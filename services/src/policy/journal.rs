@@ -2,16 +2,15 @@
 
 use std::io::Write;
 
-use common::call::{Call, Content, Granted};
+use common::call::{Call, Content, Granted, World};
 use common::clock;
 use common::failure::Failure;
 use common::log;
-use common::root::Root;
 use common::run;
 
 /// Notes the outcome of a call and hands it on. What cannot be noted keeps no call from its answer.
 pub(super) fn noted<C: Call>(
-    root: &Root,
+    world: &World<'_>,
     granted: &Granted<C>,
     argument: &str,
     outcome: Result<Content, Failure>,
@@ -21,7 +20,9 @@ pub(super) fn noted<C: Call>(
         Err(failure) => failure.clone().into_text().replace('\n', " "),
     };
     let line = format!("{} {}+{argument} {}: {ended}\n", clock::local_now(), C::ROW.name, granted.caller());
-    let written = run::log_file(root, "policy-admin").and_then(|mut file| file.write_all(line.as_bytes()));
+    let written = world.in_earnest(|| {
+        run::log_file(world.root(), "policy-admin").and_then(|mut file| file.write_all(line.as_bytes()))
+    });
     if let Err(error) = written {
         log::line(&format!("policy-admin.log: {error}"));
     }

@@ -65,7 +65,7 @@ macro_rules! get {
 
             fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
                 let name = granted.input();
-                noted(world.root(), &granted, name.as_str(), get($kind, world.root(), name))
+                noted(world, &granted, name.as_str(), get($kind, world.root(), name))
             }
         }
     };

@@ -5,7 +5,7 @@ use common::failure::{Exception, Failure, Refusal};
 use common::names::{PolicyName, RegisteredArgument, ServiceName};
 use common::policy::{Policy, Proposal};
 
-use super::change::{lock, trial, write};
+use super::change::{self, as_proposed};
 use super::file::{self, Kind};
 use super::journal::noted;
 use crate::input;
@@ -36,24 +36,24 @@ impl Call for RegisterArgument {
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (service, _) = granted.input();
-        noted(world.root(), &granted, service.as_str(), register(&granted, world))
+        noted(world, &granted, service.as_str(), register(&granted, world))
     }
 }
 
 fn register(granted: &Granted<RegisterArgument>, world: &World<'_>) -> Result<Content, Failure> {
     let (service, argument) = granted.input();
-    let _lock = lock(world)?;
+    let _lock = world.in_earnest(|| change::lock(world))?;
     let path = Kind::Main.path(world.root(), &PolicyName::parse(FILE)?)?;
     let mut content = file::read(&path)?.unwrap_or_default();
     if !content.is_empty() && !content.ends_with(b"\n") {
         content.push(b'\n');
     }
-    let before = trial(world, &Proposal { path: path.clone(), content: Some(content.clone()) })?;
+    let before = as_proposed(world, &Proposal { path: path.clone(), content: Some(content.clone()) })?;
     refuse_known(&before, service, argument)?;
     let rule = format!("{service} +{argument} {} {} allow\n", granted.destination(), granted.caller());
     content.extend_from_slice(rule.as_bytes());
-    trial(world, &Proposal { path: path.clone(), content: Some(content.clone()) })?;
-    write(&path, &content)
+    as_proposed(world, &Proposal { path: path.clone(), content: Some(content.clone()) })?;
+    change::write(granted, world, &path, Some(&content))
 }
 
 /// What was registered for one qube is not for another.

@@ -5,10 +5,9 @@ use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
 use common::model::Pool;
 use common::names::{Ascii, PoolName};
-use common::root::Root;
 use common::storage;
 use common::storage::options::{self as drivers, SETUP_CHECK};
-use common::store::View;
+use common::store::{Txn, View};
 
 use super::options::{self, Request};
 use super::pool_in_use;
@@ -46,13 +45,14 @@ impl Call for Add {
         check_complete(request)?;
         let name = request.name.as_ref().ok_or_else(|| Failure::dropped("a pool without a name"))?;
         check_free(world.view(), name)?;
-        let pool = set_up(world.root(), request, name)?;
-        world.change(&granted, |txn| {
-            check_free(txn, name)?;
-            txn.edit_pools(|pools| pools.pools.push(pool))?;
-            txn.event(Event::system("pool-add").with("pool", name.as_str()));
-            Ok(Content::new())
-        })
+        let settings = request.driver.settings(&request.options)?;
+        let pool = Pool { name: name.clone(), driver: request.driver.name.to_owned(), settings };
+        let driver = storage::driver(world.root(), &pool)?;
+        let words = |_: &World<'_>| Ok(format!("driver {} makes the pool ready", pool.driver));
+        world.foresee(&granted, words, |txn| insert(txn, pool.clone()))?;
+        driver.set_up(&pool)?;
+        world.change(&granted, |txn| insert(txn, pool))?;
+        Ok(Content::new())
     }
 }
 
@@ -74,11 +74,10 @@ fn check_free(view: &View<'_>, name: &PoolName) -> Result<(), Failure> {
     }
 }
 
-/// The pool with what it stores, once its driver has made it ready.
-fn set_up(root: &Root, request: &Request, name: &PoolName) -> Result<Pool, Failure> {
-    let settings = request.driver.settings(&request.options)?;
-    let mut pool = Pool { name: name.clone(), driver: request.driver.name.to_owned(), settings };
-    storage::driver(root, &pool)?.set_up(&pool)?;
+/// Adds the pool with those of its settings that are stored.
+fn insert(txn: &mut Txn<'_>, mut pool: Pool) -> Result<(), Failure> {
+    check_free(txn, &pool.name)?;
     pool.settings.retain(|(key, _)| key != SETUP_CHECK);
-    Ok(pool)
+    txn.event(Event::system("pool-add").with("pool", pool.name.as_str()));
+    Ok(txn.edit_pools(|pools| pools.pools.push(pool))?)
 }

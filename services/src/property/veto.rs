@@ -5,7 +5,9 @@ use common::call::no_such_domain;
 use common::failure::{Exception, Failure};
 use common::hypervisor::{self, PowerState};
 use common::model::{Class, Qube, Value};
+use common::names::QubeName;
 use common::quote::quote;
+use common::root::Root;
 use common::store::Txn;
 
 use super::change::Step;
@@ -16,9 +18,9 @@ use super::row::Case;
 type Verdict = Result<(), Failure>;
 
 /// Refuses a Set after its pre-event.
-pub(super) fn of_set(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {
+pub(super) fn of_set(txn: &mut Txn<'_>, step: &Step<'_>) -> Verdict {
     match step.property {
-        "autostart" => unit(step, step.new.is_true(), "Failed to set autostart for VM in systemd"),
+        "autostart" => unit(txn, step, step.new.is_true(), "Failed to set autostart for VM in systemd"),
         "kernel" | "default_kernel" => installed(txn, step),
         "maxmem" => unchanged_or_halted(txn, step),
         "template" => halted_for_template(txn, step),
@@ -28,10 +30,10 @@ pub(super) fn of_set(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {
 }
 
 /// Refuses a Reset after its first pre-event.
-pub(super) fn of_reset(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {
+pub(super) fn of_reset(txn: &mut Txn<'_>, step: &Step<'_>) -> Verdict {
     match step.property {
         "autostart" if step.old.as_ref().is_some_and(Value::is_true) => {
-            unit(step, false, "Failed to reset autostart for VM in systemd")
+            unit(txn, step, false, "Failed to reset autostart for VM in systemd")
         }
         "netvm" => step.with_qube(txn, |case, _| check::netvm(case, step.new.clone()).map(drop)),
         "template" => cannot_unset_template(txn, step),
@@ -40,11 +42,17 @@ pub(super) fn of_reset(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {
     }
 }
 
-fn unit(step: &Step<'_>, enabled: bool, text: &'static str) -> Verdict {
+fn unit(txn: &mut Txn<'_>, step: &Step<'_>, enabled: bool, text: &'static str) -> Verdict {
     let Some(name) = step.holder else { return Ok(()) };
     let root = step.context.root;
-    let done = if enabled { autostart::enable(root, name) } else { autostart::disable(root, name) };
-    if done { Ok(()) } else { Err(Failure::new(Exception::QubesException, text)) }
+    let (words, set): (_, fn(&Root, &QubeName) -> bool) = match enabled {
+        true => ("the unit that starts the qube at boot is enabled", autostart::enable),
+        false => ("the unit that starts the qube at boot is disabled", autostart::disable),
+    };
+    txn.in_earnest(words, || match set(root, name) {
+        true => Ok(()),
+        false => Err(Failure::new(Exception::QubesException, text)),
+    })
 }
 
 fn installed(txn: &Txn<'_>, step: &Step<'_>) -> Verdict {

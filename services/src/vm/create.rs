@@ -7,7 +7,7 @@ use common::failure::{Failure, Refusal};
 use common::model::Class;
 use common::names::Ascii;
 
-use super::make::{Wish, make};
+use super::make::{Wish, foresee, make};
 use super::options::{self, Options};
 use crate::input;
 use crate::property::Context;
@@ -59,10 +59,10 @@ impl Call for Create {
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (store, context, wish) = (world.store(), Context::of(world), granted.input());
-        let is_trial = world.is_trial();
-        let _lifecycle = if is_trial { None } else { Some(store.lock_lifecycle(&wish.name)?) };
+        foresee(&granted, world, wish)?;
+        let _lifecycle = store.lock_lifecycle(&wish.name)?;
         let caller = granted.caller();
-        make(store, &context, caller, wish, is_trial, &mut |change| world.change(&granted, change))??;
+        make(store, &context, caller, wish, &mut |change| world.change(&granted, change))??;
         Ok(Content::new())
     }
 }

@@ -5,7 +5,7 @@ use common::failure::{Failure, Refusal};
 use common::model::Class;
 use common::names::{NewLabelName, QubeName};
 
-use super::make::{Wish, make};
+use super::make::{Wish, foresee, make};
 use crate::input;
 use crate::property::Context;
 
@@ -41,9 +41,10 @@ impl Call for CreateTemplate {
         let (store, context, wish) = (world.store(), Context::of(world), granted.input());
         // How many bytes come is not known.
         granted.check_growth(0, u64::MAX)?;
+        foresee(&granted, world, wish)?;
         let _lifecycle = store.lock_lifecycle(&wish.name)?;
         let caller = granted.caller();
-        let made = make(store, &context, caller, wish, false, &mut |change| world.change(&granted, change))?;
+        let made = make(store, &context, caller, wish, &mut |change| world.change(&granted, change))?;
         Ok(Reply::Ended(made.map(|_| Content::new())))
     }
 }

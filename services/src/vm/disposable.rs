@@ -10,7 +10,7 @@ use common::root::Root;
 use common::storage::unfinished;
 use common::store::{LifecycleGuard, Store, View};
 
-use super::make::{Purpose, Wish, make};
+use super::make::{Purpose, Wish, foresee, make};
 use super::plan::{self, is_template_of_disposables};
 use crate::property::{self, Context};
 use crate::{lifecycle, preload};
@@ -63,8 +63,10 @@ impl Call for CreateDisposable {
         }
         let template = template.filter(|template| is_template_of_disposables(template));
         let template = template.ok_or_else(no_template)?;
-        let taken = hand_out(&granted, world, &template);
-        let (name, uuid) = taken?.map_or_else(|| make_now(&granted, world, &template), Ok)?;
+        let Some(taken) = world.in_earnest(|| hand_out(&granted, world, &template))? else {
+            return foresee_one(&granted, world, &template).map(|()| Content::new());
+        };
+        let (name, uuid) = taken.map_or_else(|| make_now(&granted, world, &template), Ok)?;
         Ok(match granted.input() {
             Wanted::Uuid => format!("uuid:{uuid}").into_bytes(),
             _ => name.as_str().into(),
@@ -72,14 +74,33 @@ impl Call for CreateDisposable {
     }
 }
 
-/// One that was made in advance, if there is any. The next is made without us. A caller with a quota gets a new one, which
-/// is counted where it is made.
+/// The first that was made in advance, if there is any. A caller with a quota gets a new one, which is counted where it is
+/// made.
+fn listed<'t>(granted: &Granted<CreateDisposable>, template: &'t Qube) -> Option<&'t str> {
+    preload::listed(template).next().filter(|_| !granted.quota().is_limited())
+}
+
+/// Tells what the caller would get. Another number may be drawn by then.
+fn foresee_one(
+    granted: &Granted<CreateDisposable>,
+    world: &mut World<'_>,
+    template: &Qube,
+) -> Result<(), Failure> {
+    if let Some(name) = listed(granted, template) {
+        return world.foretell(granted, format_args!("{name} is handed out, which was made in advance"));
+    }
+    let number = plan::free_dispid(&world.store().read()?)?;
+    let name = QubeName::parse(&format!("disp{number}"))?;
+    foresee(granted, world, &wish(name, template, Purpose::Use(number))?)
+}
+
+/// One that was made in advance, if there is any that is good. The next is made without us.
 fn hand_out(
     granted: &Granted<CreateDisposable>,
     world: &World<'_>,
     template: &Qube,
 ) -> Result<Option<(QubeName, QubeUuid)>, Failure> {
-    if granted.quota().is_limited() || preload::listed(template).next().is_none() {
+    if listed(granted, template).is_none() {
         return Ok(None);
     }
     let taken = preload::hand_out(world.root(), &template.name, granted.caller());
@@ -98,7 +119,7 @@ fn make_now(
     let has_gap = preload::has_room(&store.read()?, template)?;
     let gap = has_gap.then(|| preload::start_event(&template.name, "there is a gap"));
     let wish = wish(name, template, Purpose::Use(number))?;
-    let uuid = make(store, &context, granted.caller(), &wish, false, &mut |change| {
+    let uuid = make(store, &context, granted.caller(), &wish, &mut |change| {
         world.change(granted, |txn| {
             gap.iter().for_each(|event| txn.event(event.clone()));
             change(txn)
@@ -118,6 +139,10 @@ fn make_in_advance_now(
 ) -> Result<(), Failure> {
     let text = "There is no default template of disposables";
     let template = template.ok_or_else(|| Failure::new(Exception::QubesException, text))?;
+    world.foretell(
+        granted,
+        format_args!("disposables of {} are made until there are enough", template.name),
+    )?;
     world.announce(granted, preload::start_event(&template.name, "autostart was requested"))?;
     if preload::is_for(template.class) {
         preload::run_now(world.root(), &template.name)?;

@@ -22,7 +22,7 @@ impl Call for MakeDisposable {
         let (number, name, _lifecycle) = reserve(store, world.root())?;
         let wish = wish(name, &template, Purpose::LaterUse(number))?;
         let context = Context::of(world);
-        make(store, &context, &QubeName::dom0(), &wish, false, &mut |change| {
+        make(store, &context, &QubeName::dom0(), &wish, &mut |change| {
             world.change(&granted, |txn| change(txn))
         })??;
         Ok(wish.name.as_str().into())

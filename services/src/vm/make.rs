@@ -1,6 +1,6 @@
 //! Making a qube, for every call that does: what is asked for, and the way from there into the store.
 
-use common::call::NOT_MADE;
+use common::call::{Call, Granted, World};
 use common::failure::Failure;
 use common::model::Class;
 use common::names::{Ascii, NewLabelName, QubeName, QubeUuid, VolumeName};
@@ -59,23 +59,32 @@ impl Purpose {
 /// Something done inside a transaction.
 type Change<'a> = &'a mut dyn FnMut(&mut Txn<'_>) -> Result<(), Failure>;
 
+/// Tells what making a qube would do.
+pub(super) fn foresee<C: Call>(
+    granted: &Granted<C>,
+    world: &mut World<'_>,
+    wish: &Wish,
+) -> Result<(), Failure> {
+    let context = Context::of(world);
+    let look = |world: &World<'_>| {
+        Plan::make(&world.store().read()?, &context, wish)?.check_files(context.root)?;
+        Ok(format!("the volumes of {} are made", wish.name))
+    };
+    let caller = granted.caller();
+    world.foresee(granted, look, |txn| Plan::make(txn, &context, wish)?.insert(txn, &context, caller))
+}
+
 /// Makes the qube, whose lifecycle lock is held. Files first, outside the store's lock; then the qube appears in one
 /// change, or the files go again. What cannot be cleared away then is logged, and left to the next call of that name.
 /// One function for all calls, which hand in their own transaction. Gives the new qube's UUID; the inner error is one of
-/// a qube whose making had begun. In a trial nothing is made but the change, for a look.
+/// a qube whose making had begun.
 pub(super) fn make(
     store: &Store,
     context: &Context<'_>,
     caller: &QubeName,
     wish: &Wish,
-    is_trial: bool,
     change: &mut dyn FnMut(Change<'_>) -> Result<(), Failure>,
 ) -> Result<Result<QubeUuid, Failure>, Failure> {
-    if is_trial {
-        Plan::make(&store.read()?, context, wish)?.check_files(context.root)?;
-        let looked = change(&mut |txn| Plan::make(txn, context, wish)?.insert(txn, context, caller));
-        return looked.and(Err(NOT_MADE));
-    }
     unfinished::settle(store, context.root, &wish.name)?;
     let mut draft = Plan::make(&store.read()?, context, wish)?;
     let made = draft.make_files(store, context, wish);

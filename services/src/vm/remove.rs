@@ -26,11 +26,8 @@ impl Call for Remove {
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (context, store, name) = (Context::of(world), world.store(), granted.destination());
-        if world.is_trial() {
-            return world
-                .change(&granted, |txn| remove(txn, None, &context, name, &[]))
-                .map(|()| Content::new());
-        }
+        let words = |_: &World<'_>| Ok(format!("the volumes of {name} are removed"));
+        world.foresee(&granted, words, |txn| remove(txn, None, &context, name, &[]))?;
         let _lifecycle = lifecycle::lock(store, context.root, name)?;
         end_preloaded(store, &context, name)?;
         let waiting = halted(preloaded(world.view(), name)?, &context);

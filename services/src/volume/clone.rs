@@ -1,5 +1,6 @@
 //! `admin.vm.volume.CloneFrom` and `.CloneTo` (spec 20 §4.8).
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use common::call::{Call, Content, Granted, Presence, Received, Row, Values, World};
@@ -8,7 +9,7 @@ use common::log;
 use common::model::{Class, Import, Qube, Volume};
 use common::names::{Ascii, CloneToken, QubeName, TOKEN_NOT_FOUND};
 use common::storage::{self, CloneSource, StorageError, import};
-use common::store::{LifecycleGuard, Store, Txn};
+use common::store::{LifecycleGuard, Txn};
 
 use super::Asked;
 use super::import::{log_unforgotten, mark};
@@ -40,6 +41,7 @@ impl Call for CloneFrom {
             pool: target.volume.pool,
             vid: target.volume.vid,
         };
+        world.foretell(&granted, format_args!("CloneTo can take volume {} once", source.vid))?;
         Ok(storage::issue_token(world.store(), &source)?.as_str().into())
     }
 }
@@ -68,8 +70,8 @@ impl Call for CloneTo {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let asked = granted.input();
         Target::seen(&granted, world, &asked.volume)?;
-        let source = redeem(world.store(), asked.payload()?)?;
-        let _lifecycles = lock_both(world, granted.destination(), &source.qube)?;
+        let source = redeem(world, asked.payload()?)?;
+        let _lifecycles = world.in_earnest(|| lock_both(world, granted.destination(), &source.qube))?;
         let (target, from) = {
             let view = world.store().read()?;
             let target = Target::find(&view, &Context::of(world), granted.destination(), &asked.volume)?;
@@ -78,9 +80,28 @@ impl Call for CloneTo {
         };
         let size = || storage::driver_of(world.root(), &target.pools, &from)?.size(&from);
         target.check_growth(&granted, size)?;
+        foresee(&granted, world, &target, &from)?;
         fill(&granted, world, &target, &from)?;
         Ok(Content::new())
     }
+}
+
+/// Tells what a clone would do.
+fn foresee(
+    granted: &Granted<CloneTo>,
+    world: &mut World<'_>,
+    target: &Target,
+    from: &Volume,
+) -> Result<(), Failure> {
+    let (qube, volume, size) = (&target.qube, &target.volume, Cell::new(0));
+    let look = |world: &World<'_>| {
+        if volume.save_on_stop {
+            target.driver.check_import(volume)?;
+        }
+        size.set(storage::driver_of(world.root(), &target.pools, from)?.size(from)?);
+        Ok(format!("volume {} gets what volume {} holds", volume.vid, from.vid))
+    };
+    world.foresee(granted, look, |txn| end_clone(txn, qube, volume, &from.vid, size.get()))
 }
 
 /// Makes what another volume holds a volume's content. Marks of a kept one tell whoever comes after a kill how to go on;
@@ -143,9 +164,11 @@ fn forget(granted: &Granted<CloneTo>, world: &mut World<'_>, target: &Target) {
 }
 
 /// What the token stands for; it is used up from here on, whatever happens.
-fn redeem(store: &Store, token: &CloneToken) -> Result<CloneSource, Failure> {
+fn redeem(world: &World<'_>, token: &CloneToken) -> Result<CloneSource, Failure> {
     let unknown = || Failure::new(Exception::QubesVolumeCopyTokenNotFoundError, TOKEN_NOT_FOUND);
-    storage::redeem_token(store, token)?.ok_or_else(unknown)
+    let redeemed = world.in_earnest(|| storage::redeem_token(world.store(), token))?;
+    let known = redeemed.map_or_else(|| storage::look_up_token(world.store(), token), Ok)?;
+    known.ok_or_else(unknown)
 }
 
 /// The lifecycle locks of one or two qubes, always in the same order.

@@ -5,9 +5,10 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use common::call::{Call, Content, Granted, Presence, Received, Reply, Row, Values, World};
+use common::event::Event;
 use common::failure::{Exception, Failure, Refusal};
-use common::model::Import;
-use common::names::{Ascii, DataSize, ImportOutcome};
+use common::model::{Import, Volume};
+use common::names::{Ascii, DataSize, ImportOutcome, QubeName};
 use common::opened::{self, Purpose};
 use common::storage::{StorageError, import};
 use common::store::LifecycleGuard;
@@ -39,6 +40,30 @@ fn begin<C: Call>(
     begun
 }
 
+/// Tells what an import would do that begins now.
+fn foresee<C: Call>(
+    granted: &Granted<C>,
+    world: &mut World<'_>,
+    target: &Target,
+    size: u64,
+    what: &str,
+) -> Result<(), Failure> {
+    let (qube, volume) = (&target.qube.name, &target.volume);
+    let look = |_: &World<'_>| {
+        target.driver.check_import(volume)?;
+        Ok(format!("volume {} gets {size} bytes {what}", volume.vid))
+    };
+    world.foresee(granted, look, |txn| {
+        txn.event(begun(qube, volume, size));
+        Ok(import::end(txn, qube, volume, Some(size))?)
+    })
+}
+
+/// The event of an import that begins.
+fn begun(qube: &QubeName, volume: &Volume, size: u64) -> Event {
+    import::event(qube, volume, "domain-volume-import-begin").with("size", size.to_string())
+}
+
 fn make_room<C: Call>(
     granted: &Granted<C>,
     world: &mut World<'_>,
@@ -56,7 +81,7 @@ fn make_room<C: Call>(
     }
     world.change(granted, |txn| {
         import::mark(txn, qube, volume, Some(kind.clone()))?;
-        txn.event(import::event(qube, volume, "domain-volume-import-begin").with("size", size.to_string()));
+        txn.event(begun(qube, volume, size));
         Ok(())
     })?;
     Ok(path)
@@ -154,6 +179,7 @@ impl Call for Clear {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (_lifecycle, target) = Target::locked(&granted, world, granted.input())?;
         let size = target.driver.size(&target.volume)?;
+        foresee(&granted, world, &target, size, "that are all zero")?;
         begin(&granted, world, &target, size, Import::Streaming)?;
         end(&granted, world, &target, true)?;
         Ok(Content::new())
@@ -165,7 +191,7 @@ fn locked<C: Call>(
     granted: &Granted<C>,
     world: &World<'_>,
     volume: &Ascii,
-) -> Result<(LifecycleGuard, Target), Failure> {
+) -> Result<(Option<LifecycleGuard>, Target), Failure> {
     Target::locked(granted, world, volume).map_err(|failure| match failure {
         Failure::Exception { exception: Exception::PermissionDenied, .. } => {
             Refusal::protocol(format!("Argument not in {} volumes", granted.destination())).into()
@@ -271,6 +297,7 @@ fn begin_halted<C: Call>(
         None => target.driver.size(&target.volume)?,
     };
     target.check_growth(granted, || Ok(size))?;
+    foresee(granted, world, target, size, "of the payload")?;
     Ok((size, begin(granted, world, target, size, kind)?))
 }
 

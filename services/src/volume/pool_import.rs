@@ -51,12 +51,12 @@ impl Call for Import {
     }
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Reply, Failure> {
-        let Incoming { pool, vid, upload } = granted.input();
+        let Incoming { pool, vid, .. } = granted.input();
         let pools = world.view().pools()?;
         let pool = pool::find(&pools, pool)?;
         match by_pool::owner(world, pool, vid.as_str())? {
             Some((qube, volume)) => into_owned(&granted, world, &qube, &volume),
-            None => into_unowned(world, pool, vid.as_str(), upload),
+            None => into_unowned(&granted, world, pool),
         }
     }
 }
@@ -76,13 +76,10 @@ fn into_owned(
 }
 
 /// No domain runs on such a volume, and no events tell of it. It may be dom0's own, which is in use.
-fn into_unowned(
-    world: &World<'_>,
-    pool: &Pool,
-    vid: &str,
-    upload: &upload::Upload,
-) -> Result<Reply, Failure> {
-    let _lock = world.store().lock_unowned(&pool.name, vid)?;
+fn into_unowned(granted: &Granted<Import>, world: &mut World<'_>, pool: &Pool) -> Result<Reply, Failure> {
+    let Incoming { vid, upload, .. } = granted.input();
+    let vid = vid.as_str();
+    let _lock = world.in_earnest(|| world.store().lock_unowned(&pool.name, vid))?;
     let driver = storage::driver(world.root(), pool)?;
     if !driver.holds(vid)? {
         return Err(by_pool::unknown(pool));
@@ -92,6 +89,7 @@ fn into_unowned(
     let volume = Volume { revisions_to_keep: revisions.unwrap_or(1), ..unowned };
     driver.check_import(&volume)?;
     let size = driver.size(&volume)?;
+    world.foretell(granted, format_args!("volume {vid} gets {size} bytes of the payload"))?;
     let path = driver.import_begin(&volume, size)?;
     let filled = import::fill(upload, &path, size).map_err(|reason| import::failed(&reason));
     let ended = filled.and_then(|()| Ok(driver.import_end(&volume)?));

@@ -41,6 +41,11 @@ impl Call for Snapshot {
         } else if volume.revisions_to_keep <= 0 {
             return refused(format!("Cannot snapshot: {} keeps no revisions", volume.vid));
         }
+        let (vid, kept) = (&volume.vid, volume.revisions_to_keep);
+        let words = format_args!(
+            "the state of volume {vid} is kept as an old one, of which there are {kept} at most"
+        );
+        world.foretell(&granted, words)?;
         Ok(target.driver.snapshot(volume)?.into_bytes())
     }
 }
@@ -75,6 +80,8 @@ impl Call for Revert {
         }
         // How large it was then is not known.
         granted.check_growth(0, u64::MAX)?;
+        world
+            .foretell(&granted, format_args!("volume {} gets its old state {revision}", target.volume.vid))?;
         target.driver.revert(&target.volume, revision)?;
         Ok(Content::new())
     }

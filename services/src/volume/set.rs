@@ -59,7 +59,7 @@ impl<T: Setting> Call for Set<T> {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let context = Context::of(world);
         let lock = || lifecycle::lock(world.store(), world.root(), granted.destination());
-        let _lifecycle = if world.is_trial() { None } else { Some(lock()?) };
+        let _lifecycle = world.in_earnest(lock)?;
         world.change(&granted, |txn| {
             let target = Target::find(txn, &context, granted.destination(), &granted.input().volume)?;
             let value = granted.input().payload()?;

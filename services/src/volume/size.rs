@@ -37,6 +37,17 @@ impl Call for Resize {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let (_lifecycle, target) = Target::locked(&granted, world, &granted.input().volume)?;
         let size = granted.input().payload()?.0;
+        world.foresee(
+            &granted,
+            |_| {
+                Ok(format!(
+                    "volume {} gets {size} bytes, from {}",
+                    target.volume.vid,
+                    target.driver.size(&target.volume)?
+                ))
+            },
+            |txn| target.edit(txn, |volume| volume.size = size),
+        )?;
         resize(&granted, world, &target, size)?;
         let told = if target.is_running(&Context::of(world)) { tell(&target, world) } else { Ok(()) };
         let recorded = world.change(&granted, |txn| target.edit(txn, |volume| volume.size = size));

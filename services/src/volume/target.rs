@@ -96,13 +96,15 @@ impl Target {
         Self::find(world.view(), &Context::of(world), granted.destination(), volume)
     }
 
-    /// The same as it is once its qube's lifecycle lock is held: nobody else changes it until that is given back.
+    /// The same as it is once its qube's lifecycle lock is held: nobody else changes it until that is given back. A call
+    /// that is only looked at needs none.
     pub(super) fn locked<C: Call>(
         granted: &Granted<C>,
         world: &World<'_>,
         volume: &Ascii,
-    ) -> Result<(LifecycleGuard, Self), Failure> {
-        let lifecycle = lifecycle::lock(world.store(), world.root(), granted.destination())?;
+    ) -> Result<(Option<LifecycleGuard>, Self), Failure> {
+        let lock = || lifecycle::lock(world.store(), world.root(), granted.destination());
+        let lifecycle = world.in_earnest(lock)?;
         let view = world.store().read()?;
         let target = Self::find(&view, &Context::of(world), granted.destination(), volume)?;
         Ok((lifecycle, target))

@@ -55,8 +55,12 @@ pub(super) fn run(call: &Call, root: &Root) -> Result<(), Stop> {
 
 /// The same call with its payload, which is text.
 fn explained(call: &Call) -> Result<Explain, Stop> {
-    let (_, has_input) = input(call.method.split('+').next().unwrap_or_default());
-    let read = if has_input { io::read_to_string(io::stdin()) } else { Ok(String::new()) };
+    let read = match input(call.method.split('+').next().unwrap_or_default()) {
+        // Of an upload only what announces it is looked at, by the call itself but for its size.
+        (Some(Presence::SizedStream), true) => io::stdin().lines().next().unwrap_or(Ok(String::new())),
+        (Some(Presence::Stream), _) | (_, false) => Ok(String::new()),
+        (_, true) => io::read_to_string(io::stdin()),
+    };
     let value = read.map_err(|error| format!("the payload: {error}"))?;
     let Call { caller, method, destination, .. } = call;
     Ok(Explain { caller: caller.clone(), method: method.clone(), destination: destination.clone(), value })

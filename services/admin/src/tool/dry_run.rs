@@ -1,14 +1,14 @@
 //! `qubes-admin call --dry-run`: who decides on a call, and what it would change.
 
 use std::cell::RefCell;
+use std::path::Path;
 
 use common::call::NOT_MADE;
 use common::event::Event;
 use common::failure::{Failure, Refusal};
-use common::permission::{Facts, Judge, Rules};
+use common::permission::{Facts, Judge, Rules, Trial};
 use common::quota::Quota;
 use common::root::Root;
-use common::serve;
 use common::store::Txn;
 use serde_json::{Map, Value};
 
@@ -16,82 +16,50 @@ use super::explain::{self, Explain};
 use super::out::Stop;
 use super::table;
 
-/// Calls that do nothing but read before their one change of the store, or leave out in a trial what they do. What the others do
-/// before it cannot be left out. An asterisk stands for one word.
-const KNOWN: [&str; 28] = [
-    "admin.label.Create",
-    "admin.label.Remove",
-    "admin.pool.Remove",
-    "admin.pool.Set.ephemeral_volatile",
-    "admin.pool.Set.revisions_to_keep",
-    "admin.property.Reset",
-    "admin.property.Set",
-    "admin.vm.Create.*",
-    "admin.vm.CreateInPool.*",
-    "admin.vm.Remove",
-    "admin.vm.device.*.Assign",
-    "admin.vm.device.*.Set.assignment",
-    "admin.vm.device.*.Set.required",
-    "admin.vm.device.*.Unassign",
-    "admin.vm.device.denied.Add",
-    "admin.vm.device.denied.Remove",
-    "admin.vm.feature.Remove",
-    "admin.vm.feature.Set",
-    "admin.vm.firewall.Flush",
-    "admin.vm.firewall.Set",
-    "admin.vm.firewall.SetPolicy",
-    "admin.vm.property.Reset",
-    "admin.vm.property.Set",
-    "admin.vm.tag.Remove",
-    "admin.vm.tag.Set",
-    "admin.vm.volume.Set.ephemeral",
-    "admin.vm.volume.Set.revisions_to_keep",
-    "admin.vm.volume.Set.rw",
-];
-/// A property whose setting also changes what starts at boot, before it is stored.
-const AUTOSTART: &str = "autostart";
-
 /// Prints what each layer says of a call, then what it would change and announce.
 pub(super) fn run(call: &Explain, root: &Root) -> Result<(), Stop> {
-    explain::run(call, root)?;
-    let (method, argument) = call.method.split_once('+').unwrap_or((&call.method, ""));
-    if !KNOWN.iter().any(|known| is_of(known, method)) || argument == AUTOSTART {
-        return Err(format!("what {} changes is not known before it is made", call.method).into());
+    let looking = Looking { rules: Rules(root), seen: RefCell::default() };
+    let ended = explain::tell(call, root, Some(&looking))?;
+    let mut rows = looking.seen.into_inner();
+    let refused = ended.as_ref().err().filter(|failure| **failure != NOT_MADE);
+    if refused.is_some() {
+        // What listeners hear of a call that is refused.
+        rows.retain(|[kind, _]| kind == EVENT);
+    } else if rows.is_empty() {
+        rows.push([CHANGE, "none"].map(str::to_owned));
     }
-    let (family, request) = explain::request(call)?;
-    let trial = Trial { rules: Rules(root), seen: RefCell::default() };
-    let ended = serve::judged(family, &request, root, &trial).err();
-    let rows: Vec<Vec<String>> = trial.seen.into_inner().into_iter().map(Vec::from).collect();
-    table::print(&rows)?;
-    match ended {
-        Some(failure) if failure != NOT_MADE => Err(failure.into()),
-        _ => Ok(()),
-    }
+    table::print(&rows.into_iter().map(Vec::from).collect::<Vec<_>>())?;
+    refused.map_or(Ok(()), |failure| Err(failure.clone().into()))
 }
 
-/// Whether a method is of that form, word by word.
-fn is_of(known: &str, method: &str) -> bool {
-    let (known, own): (Vec<&str>, Vec<&str>) = (known.split('.').collect(), method.split('.').collect());
-    known.len() == own.len() && known.iter().zip(&own).all(|(known, own)| *known == "*" || known == own)
-}
+const CHANGE: &str = "change";
+const EVENT: &str = "event";
 
 /// Grants what the root's own rules grant, and looks at changes in the place of making them.
-struct Trial<'a> {
+struct Looking<'a> {
     rules: Rules<'a>,
-    /// Lines of two words.
+    /// Lines, each with what it is about.
     seen: RefCell<Vec<[String; 2]>>,
 }
 
-impl Judge for Trial<'_> {
+impl Looking<'_> {
+    fn tell(&self, kind: &str, told: impl IntoIterator<Item = String>) {
+        self.seen.borrow_mut().extend(told.into_iter().map(|text| [kind.to_owned(), text]));
+    }
+}
+
+impl Judge for Looking<'_> {
     fn judge(&self, facts: &Facts<'_>) -> Result<Quota, Refusal> {
         self.rules.judge(facts)
     }
 
-    fn is_trial(&self) -> bool {
-        true
+    fn trial(&self) -> Option<&dyn Trial> {
+        Some(self)
     }
+}
 
-    fn only_looks(&self, change: &Txn<'_>) -> bool {
+impl Trial for Looking<'_> {
+    fn see(&self, change: &Txn<'_>) {
         let mut told = Vec::new();
         match change.edits() {
             Ok(edits) => {
@@ -99,10 +67,24 @@ impl Judge for Trial<'_> {
             }
             Err(error) => told.push(Failure::from(error).into_text().into_owned()),
         }
-        let changes = told.into_iter().map(|text| ["change".to_owned(), text]);
-        let events = change.events().iter().map(|event| ["event".to_owned(), in_words(event)]);
-        self.seen.borrow_mut().extend(changes.chain(events));
-        true
+        self.tell("effect", change.foreseen().iter().cloned());
+        self.tell(CHANGE, told);
+        self.tell(EVENT, change.events().iter().map(in_words));
+    }
+
+    fn see_file(&self, path: &Path, before: Option<&[u8]>, after: Option<&[u8]>) {
+        let path = path.display().to_string();
+        let lines = |content: Option<&[u8]>| {
+            let content = String::from_utf8_lossy(content.unwrap_or_default()).into_owned();
+            Value::from(content.lines().map(Value::from).collect::<Vec<_>>())
+        };
+        let mut told = match (before, after) {
+            (Some(_), None) => vec![format!("{path}: removed")],
+            (None, Some(_)) => vec![format!("{path}: made")],
+            _ => Vec::new(),
+        };
+        differences(&path, &lines(before), &lines(after), &mut told);
+        self.tell(CHANGE, told);
     }
 }
 

@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 
 use clap::Args;
-use common::call::Family;
+use common::call::{Family, NOT_MADE, Reply};
 use common::failure::{Failure, Refusal};
 use common::hypervisor::Published;
 use common::names::QubeName;
-use common::permission::{self, Facts, Judge};
+use common::permission::{self, Facts, Judge, Trial};
 use common::policy::{Decision, IndexedSystem, Policy, Question, Verdict};
 use common::quota::Quota;
 use common::request::{self, Request};
@@ -41,6 +41,15 @@ type Finding = (bool, String);
 
 /// Prints what each layer says; an error if one denies.
 pub(super) fn run(explain: &Explain, root: &Root) -> Result<(), Stop> {
+    tell(explain, root, None).map(drop)
+}
+
+/// The same. A call that all layers let pass is then decided on by another judge, if there is one; gives how that ends.
+pub(super) fn tell(
+    explain: &Explain,
+    root: &Root,
+    then: Option<&dyn Judge>,
+) -> Result<Result<Reply, Failure>, Stop> {
     let (family, request) = request(explain)?;
     let store = Store::at(root);
     let view = store.read_one()?;
@@ -48,13 +57,13 @@ pub(super) fn run(explain: &Explain, root: &Root) -> Result<(), Stop> {
     let is_dom0 = caller.name() == "dom0";
     let (constraints, said) = (Constraints::load(root), RefCell::default());
     let policy = if is_dom0 { of_dom0() } else { policy(explain, root, &store.read()?)? };
-    let witness = Witness { constraints, caller, view: &view, said };
-    let said: Vec<_> =
-        [("policy", policy)].into_iter().chain(witness.judge_all(family, &request, root, explain)).collect();
+    let witness = Witness { constraints, caller, view: &view, then: then.filter(|_| policy.0), said };
+    let (said, ended) = witness.judge_all(family, &request, root, explain);
+    let said: Vec<_> = [("policy", policy)].into_iter().chain(said).collect();
     let row = |(layer, (_, text)): &(&str, Finding)| vec![(*layer).to_owned(), text.clone()];
     table::print(&said.iter().map(row).collect::<Vec<_>>())?;
     let is_granted = said.iter().all(|(_, (passes, _))| *passes);
-    if is_granted { Ok(()) } else { Err("the call is not granted".to_owned().into()) }
+    if is_granted { Ok(ended) } else { Err("the call is not granted".to_owned().into()) }
 }
 
 fn of_dom0() -> Finding {
@@ -107,11 +116,12 @@ fn told(decision: &Decision<'_>) -> Finding {
     }
 }
 
-/// Stands in the place of the judge, notes what each layer says, and never grants.
+/// Stands in the place of the judge, notes what each layer says, and leaves it to another to grant.
 struct Witness<'a> {
     constraints: Constraints,
     caller: Entry,
     view: &'a View<'a>,
+    then: Option<&'a dyn Judge>,
     said: RefCell<Vec<(&'static str, Finding)>>,
 }
 
@@ -121,37 +131,51 @@ impl Judge for Witness<'_> {
             Ok(()) => (true, "none is against it".to_owned()),
             Err(refusal) => (false, format!("denied: {}", Failure::from(refusal).into_text())),
         };
-        let said = [("request", (true, "well-formed".to_owned())), ("built-in rules", built_in)];
-        self.said.borrow_mut().extend(said);
-        self.said.borrow_mut().push(("constraints", self.constrained(&Ask::of(facts))));
-        Err(Refusal::denied("not made"))
+        let constraints = self.constrained(&Ask::of(facts));
+        let is_granted = built_in.0 && constraints.0;
+        let request = (true, "well-formed".to_owned());
+        for finding in [("request", request), ("built-in rules", built_in), ("constraints", constraints)] {
+            self.note(finding);
+        }
+        let then = self.then.filter(|_| is_granted).ok_or_else(|| Refusal::denied("not made"));
+        then?.judge(facts)
+    }
+
+    fn trial(&self) -> Option<&dyn Trial> {
+        self.then?.trial()
     }
 }
 
 impl Witness<'_> {
-    /// What all layers behind the policy say.
+    /// A call that makes another one is judged twice.
+    fn note(&self, finding: (&'static str, Finding)) {
+        let mut said = self.said.borrow_mut();
+        if !said.contains(&finding) {
+            said.push(finding);
+        }
+    }
+
+    /// What all layers behind the policy say, and how the call ends.
     fn judge_all(
         self,
         family: &Family,
         request: &Request,
         root: &Root,
         explain: &Explain,
-    ) -> Vec<(&'static str, Finding)> {
+    ) -> (Vec<(&'static str, Finding)>, Result<Reply, Failure>) {
         let method = explain.method.split('+').next().unwrap_or_default();
         let hidden = entry(&explain.destination, self.view)
             .ok()
             .filter(|qube| qube.name() != "dom0" && !self.is_dom0());
         if let Some(reason) = hidden.and_then(|qube| self.constraints.hides(&self.caller, method, &qube)) {
-            return vec![("constraints", denied(&reason))];
+            return (vec![("constraints", denied(&reason))], Err(NOT_MADE));
         }
-        let refused = serve::judged(family, request, root, &self).err();
-        let said = self.said.into_inner();
-        match refused {
-            Some(failure) if said.is_empty() => {
-                vec![("request", (false, format!("refused: {}", failure.into_text())))]
-            }
-            _ => said,
+        let ended = serve::judged(family, request, root, &self);
+        let mut said = self.said.into_inner();
+        if let (true, Err(failure)) = (said.is_empty(), &ended) {
+            said.push(("request", (false, format!("refused: {}", failure.clone().into_text()))));
         }
+        (said, ended)
     }
 
     fn is_dom0(&self) -> bool {
