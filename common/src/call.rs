@@ -11,6 +11,7 @@ use crate::files;
 use crate::hypervisor::Hypervisor;
 use crate::model::{Class, Qube};
 use crate::names::QubeName;
+use crate::past;
 use crate::permission::{Facts, Judge};
 use crate::quota::Quota;
 use crate::root::Root;
@@ -574,14 +575,14 @@ impl<'s> World<'s> {
         self.foresee(granted, |_| Ok(words.to_string()), |_| Ok(()))
     }
 
-    /// Replaces a file whose content is configuration, durably, or removes it where there is no content. The inner error
-    /// tells that the old one is there.
+    /// Replaces a file whose content is configuration, durably, or removes it where there is no content; the old one is kept
+    /// ([`past`]). The inner error tells that the file is as it was.
     ///
     /// # Errors
     /// [`NOT_MADE`].
     pub fn change_file<C: Call>(
         &self,
-        _: &Granted<C>,
+        granted: &Granted<C>,
         path: &Path,
         content: Option<&[u8]>,
         mode: u32,
@@ -591,10 +592,7 @@ impl<'s> World<'s> {
             trial.see_file(&self.root.without(path), before.as_deref(), content);
             return Err(NOT_MADE);
         }
-        Ok(match content {
-            Some(content) => files::replace_for_group(path, content, mode),
-            None => files::remove(path).and_then(|()| files::sync_directory(path)),
-        })
+        Ok(past::change(path, content, mode, granted.caller(), granted.row.name))
     }
 
     /// Publishes an event that goes with no change of the state.

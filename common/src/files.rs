@@ -254,7 +254,7 @@ pub fn open_or_create(path: &Path, mode: u32) -> io::Result<fs::File> {
 /// # Errors
 /// What the system says; the old content is then still there.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    replace_as(path, content, mode, |_| {})
+    put_in_place(&write_as(path, content, mode, |_| {})?, path)
 }
 
 /// The same for the group of the directory, as far as that is ours to give.
@@ -262,21 +262,34 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 /// # Errors
 /// As [`replace`].
 pub fn replace_for_group(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let group = path.parent().map(fs::metadata).transpose()?.map(|about| about.gid());
-    replace_as(path, content, mode, |file| drop(std::os::unix::fs::fchown(file, None, group)))
+    put_in_place(&write_beside(path, content, mode)?, path)
 }
 
-fn replace_as(path: &Path, content: &[u8], mode: u32, prepare: impl FnOnce(&fs::File)) -> io::Result<()> {
+/// Writes what shall replace a file beside it, durably, for the group of the directory; gives its name.
+///
+/// # Errors
+/// What the system says.
+pub fn write_beside(path: &Path, content: &[u8], mode: u32) -> io::Result<PathBuf> {
+    let group = path.parent().map(fs::metadata).transpose()?.map(|about| about.gid());
+    write_as(path, content, mode, |file| drop(std::os::unix::fs::fchown(file, None, group)))
+}
+
+fn write_as(path: &Path, content: &[u8], mode: u32, prepare: impl FnOnce(&fs::File)) -> io::Result<PathBuf> {
     let temporary = beside(path, ".new");
     let written = create(&temporary, mode).and_then(|mut file| {
         prepare(&file);
         file.write_all(content)?;
         file.sync_all()
     });
-    if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
-        let _ = fs::remove_file(&temporary);
-        return Err(error);
-    }
+    written.inspect_err(|_| drop(fs::remove_file(&temporary))).map(|()| temporary)
+}
+
+/// Has a file that was written beside another one take its place, durably.
+///
+/// # Errors
+/// What the system says; the old file is then still there unless only that was not made durable.
+pub fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(temporary, path).inspect_err(|_| drop(fs::remove_file(temporary)))?;
     sync_directory(path)
 }
 

@@ -20,6 +20,7 @@ pub mod log;
 pub mod model;
 pub mod names;
 pub mod opened;
+pub mod past;
 pub mod peer;
 pub mod permission;
 pub mod plain;

@@ -9,7 +9,9 @@ use common::call::{
 };
 use common::failure::{Exception, Failure, Refusal};
 use common::files;
+use common::model::Qube;
 use common::names::{NOTES_MAX, Notes};
+use common::root::Root;
 
 /// The family.
 pub const FAMILY: Family = Family { name: "admin-vm-notes", calls: &[entry::<Get>(), entry::<Set>()] };
@@ -17,13 +19,17 @@ pub const FAMILY: Family = Family { name: "admin-vm-notes", calls: &[entry::<Get
 const FILE_MODE: u32 = 0o660;
 const HOME_MODE: u32 = 0o775;
 
+/// Where a qube's notes are; those of remote qubes are nowhere.
+pub fn path(root: &Root, qube: &Qube) -> Option<PathBuf> {
+    qube.home().map(|home| root.lib().join(home).join("notes.txt"))
+}
+
 /// The file the notes are in.
 fn file<C: Call>(granted: &Granted<C>, world: &World<'_>) -> Result<PathBuf, Failure> {
     let name = granted.destination();
     let qube = world.view().qube(name)?.ok_or_else(|| no_such_domain(name.as_str()))?;
-    let home =
-        qube.home().ok_or_else(|| Failure::new(Exception::QubesException, "Remote qubes have no notes"))?;
-    Ok(world.root().lib().join(home).join("notes.txt"))
+    let none = || Failure::new(Exception::QubesException, "Remote qubes have no notes");
+    path(world.root(), &qube).ok_or_else(none)
 }
 
 fn trouble(doing: &str, error: &io::Error) -> Failure {

@@ -1,12 +1,21 @@
 //! `qubes-admin history` and `undo`, and what the store keeps for them: exactly the changes that took effect.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
 
+use common::past;
 use common::store::{KEPT, Key, Store};
 use tests::Fixture;
 use tests::scenario::{
     Change, Place, apply, change_several, create_one, fill, name, remove_one, replace_one,
 };
 use tests::sim::{Plan, SimDisk};
+use tests::stepped::stops;
+use tests::stepper::{Trouble, run};
 use tests::tool::{error, install, text, tool};
 
 fn installed() -> Fixture {
@@ -162,6 +171,115 @@ fn only_so_many_states_are_kept_and_runs_count_for_none() {
     let kept =
         hidden.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with(".test-vm1."));
     assert_eq!(kept.count(), usize::try_from(KEPT).unwrap());
+}
+
+#[test]
+fn policy_files_and_notes_have_a_history_and_are_taken_back() {
+    let fixture = installed();
+    std::fs::create_dir_all(fixture.path("/etc/qubes/policy.d/include")).unwrap();
+    for (call, destination, payload) in [
+        ("policy.Replace+30-new", "dom0", "new\nsvc * a b deny\n"),
+        ("policy.Replace+30-new", "dom0", "any\nsvc * a b allow\n# why\n"),
+        ("policy.Remove+30-new", "dom0", "any"),
+        ("policy.include.Replace+part", "dom0", "new\n"),
+        ("admin.vm.notes.Set", "test-vm1", "one\n"),
+        ("admin.vm.notes.Set", "test-vm1", "two\n"),
+    ] {
+        fixture.ok(call, destination, payload);
+    }
+    let of_files = |qube: &str| {
+        let mut rows = history(&fixture, qube);
+        rows.retain(|row| row.contains('/'));
+        rows
+    };
+    assert_eq!(
+        of_files("dom0"),
+        [
+            "policy/30-new/1 dom0 policy.Replace policy 30-new: made, 1 lines more and 0 less",
+            "policy/30-new/2 dom0 policy.Replace policy 30-new: changed, 2 lines more and 1 less",
+            "policy/30-new/3 dom0 policy.Remove policy 30-new: removed, 0 lines more and 2 less",
+            "policy/include/part/1 dom0 policy.include.Replace policy include/part: made, 0 lines more and 0 less",
+        ]
+    );
+    let notes = of_files("test-vm1");
+    assert!(
+        notes[1].starts_with("notes/test-vm1/2 dom0 admin.vm.notes.Set test-vm1: notes changed, "),
+        "{notes:?}"
+    );
+    let undo = |id: &str| tool(&fixture, &["undo", id]);
+    let there = || std::fs::read_to_string(fixture.path("/etc/qubes/policy.d/30-new.policy")).ok();
+    assert!(error(&undo("policy/30-new/1")).contains("changed since by policy/30-new/2, policy/30-new/3"));
+    for (id, content) in [
+        ("policy/30-new/3", Some("svc * a b allow\n# why\n")),
+        ("policy/30-new/2", Some("svc * a b deny\n")),
+        ("policy/30-new/1", None),
+    ] {
+        assert!(undo(id).status.success(), "{id}: {}", error(&undo(id)));
+        assert_eq!(there().as_deref(), content, "{id}");
+    }
+    assert!(undo("policy/include/part/1").status.success());
+    assert_eq!(fixture.ok("policy.include.List", "dom0", ""), "");
+    assert!(undo("notes/test-vm1/2").status.success());
+    assert_eq!(fixture.ok("admin.vm.notes.Get", "test-vm1", ""), "one\n");
+}
+
+#[test]
+fn what_somebody_edits_by_hand_is_no_change_of_the_last_caller() {
+    let fixture = installed();
+    fixture.ok("admin.vm.notes.Set", "test-vm1", "one\n");
+    let file = fixture.path("/var/lib/qubes/appvms/test-vm1/notes.txt");
+    std::fs::write(&file, "by hand\n").unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    std::fs::File::open(&file).unwrap().set_modified(later).unwrap();
+    assert!(
+        newest(&fixture, "test-vm1").1.ends_with("notes made, 1 lines more and 0 less, and edited since")
+    );
+    assert!(error(&tool(&fixture, &["undo", "notes/test-vm1/1"])).ends_with("and edited since\n"));
+    assert_eq!(fixture.ok("admin.vm.notes.Get", "test-vm1", ""), "by hand\n");
+}
+
+#[test]
+fn of_a_file_only_so_many_states_are_kept() {
+    let fixture = installed();
+    for number in 0..past::KEPT + 4 {
+        fixture.ok("admin.vm.notes.Set", "test-vm1", number.to_string());
+    }
+    let home = std::fs::read_dir(fixture.path("/var/lib/qubes/appvms/test-vm1")).unwrap();
+    let is_kept = |name: &str| name.starts_with(".notes.txt");
+    let kept = home.filter(|file| is_kept(file.as_ref().unwrap().file_name().to_str().unwrap()));
+    assert_eq!(kept.count(), past::KEPT);
+    let undone = tool(&fixture, &["undo", "notes/test-vm1/20"]);
+    assert!(undone.status.success(), "{}", error(&undone));
+    assert_eq!(fixture.ok("admin.vm.notes.Get", "test-vm1", ""), "18");
+}
+
+#[test]
+fn a_change_of_a_file_is_known_exactly_if_it_took_effect_whatever_is_killed() {
+    let whole = installed();
+    whole.ok("policy.Replace+30-new", "dom0", "new\nsvc * a b deny\n");
+    for (call, payload) in [("policy.Replace", "any\nsvc * a b allow\n"), ("policy.Remove", "any")] {
+        let (mut olds, mut places) = (0, 0);
+        for stop in stops() {
+            let fixture = whole.copy();
+            let request = fixture.path("/request");
+            std::fs::write(&request, format!("{call}+30-new dom0 name dom0\0{payload}")).unwrap();
+            let mut command = fixture.command(call);
+            command.stdin(std::fs::File::open(&request).unwrap());
+            let met = run(command, Trouble::Kill(stop)).met;
+            let file = fixture.path("/etc/qubes/policy.d/30-new.policy");
+            let is_old = std::fs::read(&file).is_ok_and(|content| content == b"svc * a b deny\n");
+            let methods: Vec<String> =
+                past::changes(&file).unwrap().into_iter().map(|change| change.method).collect();
+            let expected = if is_old { &["policy.Replace"][..] } else { &["policy.Replace", call] };
+            assert_eq!(methods, expected, "{call}, killed at stop {stop}");
+            olds += usize::from(is_old);
+            places += 1;
+            if !met {
+                break;
+            }
+        }
+        assert!(olds > 2 && olds < places, "{call}: {olds} of {places} old");
+    }
 }
 
 #[test]

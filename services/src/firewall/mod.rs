@@ -79,7 +79,10 @@ impl Call for Reload {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let name = granted.destination();
         let words = |_: &World<'_>| Ok(format!("the netvm of {name} is told its rules again"));
-        world.foresee(&granted, words, |txn| Ok(txn.event(changed(name))))?;
+        world.foresee(&granted, words, |txn| {
+            txn.event(changed(name));
+            Ok(())
+        })?;
         world.announce(&granted, changed(name))?;
         follow(world, name);
         Ok(Content::new())

@@ -42,10 +42,12 @@ impl Call for Snapshot {
             return refused(format!("Cannot snapshot: {} keeps no revisions", volume.vid));
         }
         let (vid, kept) = (&volume.vid, volume.revisions_to_keep);
-        let words = format_args!(
-            "the state of volume {vid} is kept as an old one, of which there are {kept} at most"
-        );
-        world.foretell(&granted, words)?;
+        world.foretell(
+            &granted,
+            format_args!(
+                "the state of volume {vid} is kept as an old one, of which there are {kept} at most"
+            ),
+        )?;
         Ok(target.driver.snapshot(volume)?.into_bytes())
     }
 }

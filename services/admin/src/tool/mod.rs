@@ -155,7 +155,7 @@ enum Command {
     Log(log::Log),
     /// Tell how the configuration changed: when, by whom, and both values.
     ///
-    /// Of each qube, the labels, the pools and the system the last sixteen states are known. Volumes and notes are not.
+    /// Of each qube with its notes, the labels, the pools, the system and each policy file the last sixteen states are known.
     History(history::History),
     /// Take a change of the configuration back.
     ///
