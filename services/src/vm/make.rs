@@ -92,6 +92,8 @@ pub(super) fn make(
         Ok(()) => draft.confirmed(txn, context, wish)?.insert(txn, context, caller),
         Err(failure) => draft.announce_failure(txn, context, caller).and(Err(failure.clone())),
     });
-    let _ = unfinished::settle(store, context.root, &wish.name);
+    // Tried twice, so that an error that passes leaves nothing to others.
+    let settle = || unfinished::settle(store, context.root, &wish.name);
+    let _ = settle().or_else(|_| settle());
     Ok(done.map(|()| draft.uuid()))
 }
