@@ -9,6 +9,8 @@ use crate::{Error, Result};
 const VERSION: u8 = 4;
 /// What authenticates each member of such a backup.
 const AUTHENTICATION: &str = "scrypt";
+/// The filter where none is named.
+const USUAL: &str = "gzip";
 
 /// What a header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,10 +73,14 @@ impl Header {
         } else if of("crypto-algorithm").is_some() || of("hmac-algorithm") != Some(AUTHENTICATION) {
             return Err(Error::Header("names algorithms that its version does not have"));
         }
+        let filter = of("compression-filter").unwrap_or(USUAL);
+        if filter.is_empty() {
+            return Err(Error::Header("names no filter"));
+        }
         let id = of("backup-id").ok_or(Error::Header("has no id"))?;
         Ok(Self {
             compressed: of("compressed").is_some_and(is_true),
-            filter: of("compression-filter").unwrap_or("gzip").to_owned(),
+            filter: filter.to_owned(),
             id: BackupId::new(id)?,
         })
     }
