@@ -21,6 +21,9 @@ pub const FAMILY: Family = Family {
     calls: &[entry::<List>(), entry::<Get>(), entry::<Set>(), entry::<Remove>()],
 };
 
+/// What a qube has while it is being restored from a backup. It cannot start meanwhile.
+pub const RESTORING: &str = "backup-restore-in-progress";
+
 /// Adds a tag and fires its event; does nothing if the tag is there.
 ///
 /// # Errors

@@ -237,11 +237,16 @@ fn pauses_and_sleeps_are_told() {
 /// A way to make a start of `work` fail: how, what it answers, and how many of a start's events come before.
 type Failing = (fn(&Fixture), &'static str, usize);
 
-const FAILING: [Failing; 8] = [
+const FAILING: [Failing; 9] = [
     (
         |fixture| drop(fixture.ok("admin.vm.feature.Set+prohibit-start", "work", "not now")),
         "QubesException: Qube start is prohibited. Rationale: not now",
         0,
+    ),
+    (
+        |fixture| drop(fixture.ok("admin.vm.tag.Set+backup-restore-in-progress", "work", "")),
+        "QubesVMError: Restore of this domain in progress, cannot start",
+        1,
     ),
     (
         |fixture| {

@@ -1,4 +1,4 @@
-//! What can go wrong with a backup. No error carries what was read.
+//! What can go wrong with a backup. No error carries what was read, but for the number of a version.
 
 use std::io;
 
@@ -44,6 +44,9 @@ pub enum Error {
     /// What was unpacked cannot be written.
     #[error("cannot write what was unpacked: {0}")]
     Sink(#[source] io::Error),
+    /// A backup of another version.
+    #[error("the backup is of version {0}; only version 4 can be read")]
+    Version(u32),
     /// A header that a backup cannot have.
     #[error("the backup's header {0}")]
     Header(&'static str),

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::{Error, Result};
 
 /// The only version that is written, and that can be read.
-const VERSION: u8 = 4;
+pub(crate) const VERSION: u8 = 4;
 /// What authenticates each member of such a backup.
 const AUTHENTICATION: &str = "scrypt";
 /// The filter where none is named.
@@ -84,6 +84,12 @@ impl Header {
             id: BackupId::new(id)?,
         })
     }
+}
+
+/// The version that a header tells, proven or not: others are proven in other ways.
+pub(crate) fn version(bytes: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("version="))?.parse().ok()
 }
 
 /// The fields, none of which may stand there twice.

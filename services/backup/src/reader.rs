@@ -12,7 +12,7 @@ use crate::members::{Member, Members};
 use crate::opened::{Opened, held, open};
 use crate::unpack::{self, Complete, Sink};
 use crate::writer::{CHUNK, check_name};
-use crate::{Error, Header, Passphrase, Result};
+use crate::{Error, Header, Passphrase, Result, header};
 
 /// What is read of a backup before it is refused.
 #[derive(Clone, Debug)]
@@ -86,11 +86,15 @@ impl<R: Read> Reader<R> {
     /// Begins to read: the header, and the copy that proves it.
     ///
     /// # Errors
-    /// If it is none, the passphrase is wrong, or it was altered.
+    /// If it is none, or of another version, the passphrase is wrong, or it was altered.
     pub fn begin(input: R, passphrase: Passphrase, reading: Reading) -> Result<Self> {
         let mut members = Members::new(input);
         let limits = &reading.limits;
         let text = part(&mut members, "backup-header", limits.header)?;
+        if let Some(version) = header::version(&text).filter(|version| *version != u32::from(header::VERSION))
+        {
+            return Err(Error::Version(version));
+        }
         let proof = part(&mut members, "backup-header.hmac", limits.proof)?;
         let (head, sealed) = proof.split_at_checked(HEAD).ok_or(Error::Altered("a member is too short"))?;
         let unlocking = Unlocking::begin(head.to_vec(), passphrase.of_header(), limits)?;

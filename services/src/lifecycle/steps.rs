@@ -6,7 +6,7 @@ use common::hypervisor::Request;
 
 use super::start::Start;
 use super::{changed_numbers, companions, network, volumes};
-use crate::{device, domain};
+use crate::{device, domain, tag};
 
 /// One step. The store's lock is held by none of them for longer than it looks something up or announces something.
 pub(super) type Step = fn(&mut Start<'_>) -> Result<(), Failure>;
@@ -15,12 +15,13 @@ pub(super) type Step = fn(&mut Start<'_>) -> Result<(), Failure>;
 pub(super) const STEPS: &[Step] = &[
     check_prohibition,                                        // 4
     |start| tell(start, "domain-pre-start", &[GUID, MEMORY]), // 6
-    check_required_devices,                                   // 7
-    verify_volumes,                                           // 8
-    start_netvm,                                              // 9
-    companions::request_memory,                               // 10
-    start_volumes,                                            // 11
-    |start| tell(start, "domain-pre-spawn", &[GUID]),         // 12
+    check_restored,
+    check_required_devices,                           // 7
+    verify_volumes,                                   // 8
+    start_netvm,                                      // 9
+    companions::request_memory,                       // 10
+    start_volumes,                                    // 11
+    |start| tell(start, "domain-pre-spawn", &[GUID]), // 12
     companions::tell_netvm,
     create_domain,                                       // 13 to 15
     |start| start.announce(changed_numbers(start.name)), // 16
@@ -58,6 +59,15 @@ fn check_prohibition(start: &mut Start<'_>) -> Result<(), Failure> {
         }
         None => Ok(()),
     }
+}
+
+/// A qube that is being restored has not all of its data yet.
+fn check_restored(start: &mut Start<'_>) -> Result<(), Failure> {
+    if start.look(|_, qube| Ok(qube.tags.iter().any(|own| own.as_str() == tag::RESTORING)))? {
+        let text = "Restore of this domain in progress, cannot start";
+        return Err(Failure::new(Exception::QubesVMError, text));
+    }
+    Ok(())
 }
 
 /// Devices without which the qube cannot be. Guests that have some are asked, so no lock is held.

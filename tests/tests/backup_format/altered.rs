@@ -21,6 +21,7 @@ fn assert_refused(backup: &[u8], what: &str) {
             | Error::Passphrase
             | Error::Limit(_)
             | Error::Header(_)
+            | Error::Version(_)
             | Error::Name,
         ) => {}
         other => panic!("{what}: {other:?}"),

@@ -19,9 +19,11 @@ mod policy;
 mod power;
 mod progress;
 mod reply;
+mod restore;
 mod service;
 mod show;
 mod shutdown_all;
+mod source;
 mod status;
 mod switch;
 mod table;
@@ -112,6 +114,14 @@ enum Command {
     ///
     /// What was proven is told file by file, and what qubes.xml says to be in the backup must be there. Nothing is kept of it.
     VerifyBackup(verify::VerifyBackup),
+    /// Make the qubes of a backup again.
+    ///
+    /// A table tells what becomes of each. A qube whose name is taken is left out, unless --rename gives it another; so is one
+    /// whose template or netvm is neither in the backup nor here, unless --ignore-missing. What is missing of other references
+    /// is told. A qube is restored as a whole, with its data, its rules of the firewall and its notes, or not at all: one of
+    /// which anything was altered or is missing is removed again, and the others are restored. Until it is whole it cannot
+    /// be started. The exit status is 0 only if all were restored.
+    Restore(restore::Restore),
     /// Start qubes; their netvms before them.
     Start(power::Named),
     /// Ask qubes to shut down.
@@ -212,6 +222,7 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::ImportVolume(import) => volume::import(import, root),
         Command::CloneVolume(clone) => volume::clone(clone, root),
         Command::VerifyBackup(verify) => verify::run(verify, root),
+        Command::Restore(restore) => restore::run(restore, root),
         Command::Start(named) => power::start(named, root),
         Command::Shutdown(shutdown) => power::shutdown(shutdown, root),
         Command::Autostart => power::autostart(root),

@@ -82,7 +82,7 @@ fn bar(share: f64, room: usize) -> String {
 }
 
 /// A number of bytes in the largest unit of which there is at least one.
-fn bytes(count: f64) -> String {
+pub(super) fn bytes(count: f64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut shown = (count, "B");
     for unit in UNITS {

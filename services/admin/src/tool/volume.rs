@@ -63,7 +63,7 @@ pub(super) fn import(import: &ImportVolume, root: &Root) -> Result<(), Stop> {
 }
 
 /// Opens what is imported. Nobody types a volume.
-fn open(path: &Path) -> io::Result<File> {
+pub(super) fn open(path: &Path) -> io::Result<File> {
     if path != Path::new("-") {
         return files::open(path);
     } else if io::stdin().is_terminal() {
@@ -73,7 +73,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The bytes from here to the end, where that can be known.
-fn length(source: &mut File) -> io::Result<Option<u64>> {
+pub(super) fn length(source: &mut File) -> io::Result<Option<u64>> {
     let kind = source.metadata()?.file_type();
     if kind.is_dir() {
         return Err(ErrorKind::IsADirectory.into());

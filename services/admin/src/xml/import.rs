@@ -39,7 +39,7 @@ pub fn import(text: &str) -> Result<Imported, ImportError> {
     let (mut qubes, mut places) = (Vec::new(), Places::default());
     places.note(None, &root);
     for element in root.nested("domains", "domain") {
-        let qube = qube(element, &labels, &domains)?;
+        let qube = qube(element, &labels, &domains, &mut Err)?;
         places.note(Some(&qube.name), element);
         qubes.push(qube);
     }
@@ -86,7 +86,7 @@ impl Imported {
     }
 }
 
-fn labels(root: &Element) -> Result<Labels, ImportError> {
+pub(super) fn labels(root: &Element) -> Result<Labels, ImportError> {
     let mut labels = Vec::new();
     for element in root.nested("labels", "label") {
         let id = element.required("id")?;
@@ -125,7 +125,7 @@ fn pools(root: &Element) -> Pools {
 }
 
 /// What is known of the qubes before they are read.
-struct Domains {
+pub(super) struct Domains {
     /// Names by `id`, for old files whose properties refer to it.
     names: BTreeMap<String, String>,
     /// Lines by name.
@@ -133,7 +133,7 @@ struct Domains {
 }
 
 impl Domains {
-    fn of(root: &Element) -> Self {
+    pub(super) fn of(root: &Element) -> Self {
         let mut domains = Self { names: BTreeMap::new(), lines: BTreeMap::new() };
         for element in root.nested("domains", "domain") {
             let named =
@@ -174,29 +174,31 @@ impl Domains {
     }
 }
 
-fn qube(element: &Element, labels: &Labels, domains: &Domains) -> Result<Qube, ImportError> {
+/// Says what becomes of a qube of which a part cannot be read: it is left out, or all of it fails.
+pub(super) type Judge<'j> = &'j mut dyn FnMut(ImportError) -> Result<(), ImportError>;
+
+pub(super) fn qube(
+    element: &Element,
+    labels: &Labels,
+    domains: &Domains,
+    judge: Judge<'_>,
+) -> Result<Qube, ImportError> {
     let class = element.required("class")?;
     let class = Class::parse(class).ok_or_else(|| element.invalid(format!("no such VM class: '{class}'")))?;
     let mut qube = identity(element, class)?;
     for property in element.nested("properties", "property") {
-        put_property(&mut qube, property, labels, domains)?;
+        put_property(&mut qube, property, labels, domains).or_else(&mut *judge)?;
     }
     for feature in element.nested("features", "feature") {
-        let invalid = |broken: common::untrusted::Broken| feature.invalid(broken.message);
-        let name = FeatureName::parse(feature.required("name")?).map_err(invalid)?;
-        if !name.is_settable() {
-            return Err(feature.invalid("feature name contains illegal characters"));
-        }
-        qube.set_feature(name, FeatureValue::parse(&feature.text).map_err(invalid)?);
+        put_feature(&mut qube, feature).or_else(&mut *judge)?;
     }
-    for tag in element.nested("tags", "tag") {
-        qube.tags
-            .insert(TagName::parse(tag.required("name")?).map_err(|broken| tag.invalid(broken.message))?);
+    for element in element.nested("tags", "tag") {
+        put_tag(&mut qube, element).or_else(&mut *judge)?;
     }
     for devices in element.all("devices") {
         let class = devices.required("class")?;
         for device in devices.all("device") {
-            qube.devices.extend(self::device(device, class)?);
+            put_device(&mut qube, device, class).or_else(&mut *judge)?;
         }
     }
     if let Some(element) = element.all(FIREWALL).next().filter(|_| class.is_qubes_vm()) {
@@ -208,6 +210,27 @@ fn qube(element: &Element, labels: &Labels, domains: &Domains) -> Result<Qube, I
         return Err(element.invalid(format!("{} without template", qube.name)));
     }
     Ok(qube)
+}
+
+fn put_feature(qube: &mut Qube, element: &Element) -> Result<(), ImportError> {
+    let invalid = |broken: common::untrusted::Broken| element.invalid(broken.message);
+    let name = FeatureName::parse(element.required("name")?).map_err(invalid)?;
+    if !name.is_settable() {
+        return Err(element.invalid("feature name contains illegal characters"));
+    }
+    qube.set_feature(name, FeatureValue::parse(&element.text).map_err(invalid)?);
+    Ok(())
+}
+
+fn put_tag(qube: &mut Qube, element: &Element) -> Result<(), ImportError> {
+    let tag = TagName::parse(element.required("name")?);
+    qube.tags.insert(tag.map_err(|broken| element.invalid(broken.message))?);
+    Ok(())
+}
+
+fn put_device(qube: &mut Qube, element: &Element, class: &str) -> Result<(), ImportError> {
+    qube.devices.extend(device(element, class)?);
+    Ok(())
 }
 
 /// Name, number and UUID; dom0 needs none of them, and a missing UUID is made.

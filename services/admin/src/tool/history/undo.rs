@@ -139,7 +139,7 @@ impl Item {
 }
 
 /// What an assignment's payload says.
-fn wish(device: &Device) -> String {
+pub(in crate::tool) fn wish(device: &Device) -> String {
     let mut pairs = Pairs::default();
     pairs.tell("mode", device.mode.as_str());
     device.options.iter().for_each(|(key, value)| pairs.tell(&format!("_{key}"), value));

@@ -1,0 +1,134 @@
+//! What comes back is what was there.
+
+use common::model::{Qube, Value};
+use tests::Fixture;
+use tests::tool::{command, tool};
+
+use super::system::{VOLUMES, backed_up, system};
+use super::{Files, fresh, image, names, path, restore, said, written};
+
+/// What of a qube must be the same again: all but its numbers, and where its volumes lie.
+fn comparable(fixture: &Fixture, name: &str) -> Qube {
+    let mut qube = fixture.qube(name);
+    qube.qid = 0;
+    qube.uuid = common::names::QubeUuid::dom0();
+    qube.properties.remove("dispid");
+    qube.features.sort();
+    for volume in &mut qube.volumes {
+        volume.vid = String::new();
+        volume.source = None;
+    }
+    qube
+}
+
+fn assert_same(one: &Fixture, other: &Fixture) {
+    assert_eq!(names(one), names(other));
+    for name in names(one) {
+        assert_eq!(comparable(one, &name), comparable(other, &name));
+        let notes = |fixture: &Fixture| fixture.ok("admin.vm.notes.Get", &name, "");
+        assert_eq!(notes(one), notes(other));
+    }
+    for (qube, volume) in VOLUMES {
+        assert!(image(one, qube, volume) == image(other, qube, volume), "{qube} {volume}");
+    }
+}
+
+#[test]
+fn a_backup_of_ours_comes_back_as_it_was() {
+    let system = system();
+    for filter in [None, Some("gzip"), Some("zstd")] {
+        let target = fresh();
+        let said = said(&restore(&target, &written(filter, &backed_up(&system)), &[]), true);
+        assert!(said.contains("\nwork: restored\n"), "{said}");
+        assert_same(&system, &target);
+        let label = target.store().read().unwrap().labels().unwrap();
+        assert_eq!(label.find("mine").unwrap().color, "0x123456");
+        assert!(tool(&target, &["check"]).status.success());
+        assert_eq!(target.qube("work").properties["netvm"], Value::Text("net".to_owned()));
+    }
+}
+
+#[test]
+fn holes_take_no_room() {
+    use std::os::unix::fs::MetadataExt;
+    let (system, target) = (system(), fresh());
+    said(&restore(&target, &written(Some("gzip"), &backed_up(&system)), &[]), true);
+    let image = target.path("/var/lib/qubes/appvms/dvm/private.img");
+    let about = image.metadata().unwrap();
+    assert_eq!((about.len(), about.blocks()), (1 << 20, 0));
+}
+
+#[test]
+fn a_backup_may_come_through_a_pipe_and_the_passphrase_too() {
+    use std::io::Write;
+    use std::process::Stdio;
+    let (system, target) = (system(), fresh());
+    let backup = written(Some("gzip"), &backed_up(&system));
+    let piped = |arguments: &[&str], input: &[u8]| {
+        let mut command = command(&target, arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    };
+    let secret = path(&target, "/passphrase");
+    let unsaid = piped(&["restore", "-"], &backup);
+    assert!(said(&unsaid, false).contains("--passphrase-file says where the passphrase is"));
+    said(&piped(&["restore", "--passphrase-file", &secret, "--qubes", "alone", "--", "-"], &backup), true);
+    assert_eq!(names(&target), ["alone"]);
+    std::fs::write(target.path("/backup"), &backup).unwrap();
+    let rest = ["restore", &path(&target, "/backup"), "--qubes", "tpl,net,work,dvm", "disp"];
+    said(&piped(&rest, super::PASSPHRASE.as_bytes()), true);
+    assert_same(&system, &target);
+}
+
+#[test]
+fn to_verify_changes_nothing_and_tells_what_would_be() {
+    let (system, target) = (system(), fresh());
+    let files = backed_up(&system);
+    let backup = written(Some("gzip"), &files);
+    let verify = |backup: &[u8], options: &[&str]| {
+        std::fs::write(target.path("/backup"), backup).unwrap();
+        let before = target.files();
+        let output = restore(&target, backup, &[&["--verify-only"], options].concat());
+        assert!(target.files() == before);
+        output
+    };
+    let told = said(&verify(&backup, &["--rename", "work=play"]), true);
+    assert!(
+        told.contains("\nplay: would be restored\n") && told.contains("\ntpl: would be restored\n"),
+        "{told}"
+    );
+    // Of what is not chosen it is proven, too, that it is as it was written.
+    assert!(!said(&verify(&backup, &["--qubes", "alone"]), true).contains("work: "));
+    let mut altered = backup.clone();
+    let folder = format!("vm{}/private.img", system.qube("dvm").qid);
+    let at = backup.windows(folder.len()).position(|window| window == folder.as_bytes()).unwrap();
+    altered[at + 512 + 200] ^= 1;
+    let told = said(&verify(&altered, &["--qubes", "alone"]), false);
+    assert!(told.contains("a chunk is not what was written"), "{told}");
+    let told = said(&verify(&altered, &[]), false);
+    assert!(
+        told.contains("dvm could not be restored: private.img: ") && told.contains("its template dvm"),
+        "{told}"
+    );
+    let lacking: Files = files.into_iter().filter(|(name, _)| *name != folder).collect();
+    let told = said(&verify(&written(None, &lacking), &[]), false);
+    assert!(told.contains("dvm could not be restored: the backup has nothing of it"), "{told}");
+}
+
+#[test]
+fn verify_backup_misses_each_volume_that_should_be_there() {
+    let system = system();
+    let files = backed_up(&system);
+    let verify = |files: &Files| {
+        let (file, secret) = (path(&system, "/backup"), path(&system, "/passphrase"));
+        std::fs::write(&file, written(Some("gzip"), files)).unwrap();
+        tool(&system, &["verify-backup", "--passphrase-file", &secret, &file])
+    };
+    assert!(said(&verify(&files), true).contains(", 6 qubes\n"));
+    let root = format!("vm{}/root.img", system.qube("alone").qid);
+    let lacking: Files = files.into_iter().filter(|(name, _)| *name != root).collect();
+    let told = said(&verify(&lacking), false);
+    assert!(told.contains("the backup is truncated: it has not all data of alone"), "{told}");
+}
