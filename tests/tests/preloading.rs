@@ -178,7 +178,8 @@ fn what_its_template_would_make_otherwise_now_is_not_handed_out_but_replaced() {
         let given = fixture.ok(CREATE, "dvm", "");
         assert!(!old.contains(&given));
         assert_eq!(state(&fixture, &given), "Halted");
-        until("the outdated one stays", || are_ready(&fixture, 1) && listed(&fixture) != old);
+        // Off the list is not gone yet: the other one is made after that.
+        until("no other one is made", || listed(&fixture) != old && are_ready(&fixture, 1));
         assert!(!disposables(&fixture).contains(&old[0]));
     }
 }
@@ -275,7 +276,7 @@ fn they_are_made_anew_when_their_template_stops_or_changes() {
     ];
     for change in changes {
         change(&fixture);
-        let are_new = || are_ready(&fixture, 2) && listed(&fixture).iter().all(|name| !last.contains(name));
+        let are_new = || listed(&fixture).iter().all(|name| !last.contains(name)) && are_ready(&fixture, 2);
         until("the outdated ones stay", are_new);
         until("something is left of them", || disposables(&fixture).len() == 2);
         last = listed(&fixture);
