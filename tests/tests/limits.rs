@@ -146,3 +146,19 @@ fn a_change_of_one_object_waits_for_the_disk_twice() {
         assert_eq!(fsyncs(&own_system_calls(&fixture, method, rest)), 2, "{method}");
     }
 }
+
+#[test]
+fn a_change_looks_for_no_segment_of_the_log_where_the_index_tells_the_newest() {
+    let fixture = Fixture::new();
+    fixture.ok("admin.vm.feature.Set+before", "test-vm1", "1");
+    for (method, rest) in [
+        ("admin.vm.feature.Set", "+f dom0 name test-vm1\0value"),
+        ("admin.vm.firewall.Reload", " dom0 name test-vm1\0"),
+    ] {
+        let calls = own_system_calls(&fixture, method, rest);
+        assert!(calls.len() > 10, "{method} {calls:?}");
+        // One folder is read, to its end: that of imports which were killed.
+        let reads = calls.iter().filter(|call| **call == libc::SYS_getdents64).count();
+        assert!(reads <= 2, "{method} {calls:?}");
+    }
+}

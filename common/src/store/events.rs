@@ -70,14 +70,10 @@ impl Store {
     ///
     /// `repeat` is set by recovery only: the log may then hold the first of them already, and a torn line.
     pub(super) fn publish(&self, generation: u64, events: &[Event], repeat: bool) -> Result<(), StoreError> {
-        let begun = if repeat { None } else { self.begun_segment()? };
-        let (segment, length) = match begun {
-            Some(begun) => begun,
-            None => {
-                let segment = self.segments()?.last().copied().unwrap_or_default();
-                (segment, self.length(segment)?)
-            }
-        };
+        if repeat {
+            self.newest.set(None);
+        }
+        let (segment, length) = self.end()?;
         let already = if repeat { self.published(segment, generation)? } else { 0 };
         let lines = lines(generation, events, already)?;
         if lines.is_empty() && !repeat {
@@ -90,18 +86,19 @@ impl Store {
         if grown(length, &lines) >= SEGMENT_MAX { self.begin(segment.next()) } else { Ok(()) }
     }
 
-    /// The newest segment and its length, if it has any. One that was the newest once still is if it has not grown large.
-    pub(super) fn begun_segment(&self) -> Result<Option<(Segment, u64)>, StoreError> {
+    /// The newest segment and its length, 0 where there is none. One that was the newest once still is if it has not grown
+    /// large.
+    pub(super) fn end(&self) -> Result<(Segment, u64), StoreError> {
         if let Some(known) = self.newest.get() {
             let length = self.length(known)?;
             if (1..SEGMENT_MAX).contains(&length) {
-                return Ok(Some((known, length)));
+                return Ok((known, length));
             }
         }
+        // One that is not there must not be known: others may begin later ones.
         self.newest.set(self.segments()?.last().copied());
-        let Some(segment) = self.newest.get() else { return Ok(None) };
-        let length = self.length(segment)?;
-        Ok((length > 0).then_some((segment, length)))
+        let segment = self.newest.get().unwrap_or_default();
+        Ok((segment, self.length(segment)?))
     }
 
     fn length(&self, segment: Segment) -> Result<u64, StoreError> {

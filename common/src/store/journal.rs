@@ -91,7 +91,10 @@ impl Store {
     /// Before the commit point: nothing has changed.
     pub(super) fn commit_event(&self, event: &Event) -> Result<bool, StoreError> {
         let Some(generation) = self.begin_generation()? else { return Ok(false) };
-        let Some((segment, length)) = self.begun_segment()? else { return Ok(false) };
+        let (segment, length) = self.end()?;
+        if length == 0 {
+            return Ok(false);
+        }
         self.add_line(segment, length, generation, event).map(|()| true)
     }
 

@@ -41,16 +41,11 @@ impl Call for Console {
 }
 
 fn foresee_console(granted: &Granted<Console>, world: &mut World<'_>) -> Result<(), Failure> {
-    match has_domain(granted) {
-        true => foresee(
-            granted,
-            world,
-            "is joined with the caller by its console",
-            |_| true,
-            refused::not_running,
-        ),
-        false => Ok(()),
+    if !has_domain(granted) {
+        return Ok(());
     }
+    let what = "is joined with the caller by its console";
+    foresee(granted, world, what, |_| true, refused::not_running)
 }
 
 /// Whether it is a qube of a kind that has domains here.
