@@ -173,14 +173,13 @@ fn first_line(input: impl Read) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Asks for it, without showing what is typed.
+/// Asks for it, without showing what is typed from then on.
 fn asked() -> io::Result<Vec<u8>> {
-    write!(io::stderr(), "Passphrase of the backup: ")?;
     let shown = tcgetattr(io::stdin())?;
     let mut hidden: Termios = shown.clone();
     hidden.local_flags.remove(LocalFlags::ECHO);
     tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &hidden)?;
-    let line = first_line(io::stdin());
+    let line = write!(io::stderr(), "Passphrase of the backup: ").and_then(|()| first_line(io::stdin()));
     tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &shown)?;
     writeln!(io::stderr())?;
     line
