@@ -325,9 +325,21 @@ pub fn rename_plainly(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// What the system says: the file system cannot, for example.
 pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    rename_so(one, other, libc::RENAME_EXCHANGE)
+}
+
+/// Gives a file or directory another name, unless there is something of that name.
+///
+/// # Errors
+/// What the system says.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    rename_so(from, to, libc::RENAME_NOREPLACE)
+}
+
+fn rename_so(one: &Path, other: &Path, flags: libc::c_uint) -> io::Result<()> {
     let [one, other] = [one, other].map(|path| CString::new(path.as_os_str().as_bytes()));
     let (one, other) = (one?, other?);
-    let (here, flags) = (libc::AT_FDCWD, libc::RENAME_EXCHANGE);
+    let here = libc::AT_FDCWD;
     // SAFETY: both texts end with a NUL and outlive the call, which keeps neither.
     let done = unsafe { libc::syscall(libc::SYS_renameat2, here, one.as_ptr(), here, other.as_ptr(), flags) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod autostart;
+pub mod beneath;
 pub mod call;
 pub mod capture;
 pub mod clock;

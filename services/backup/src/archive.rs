@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::block::About;
+use crate::block::{About, BLOCK};
 use crate::content::{Content, Source};
 use crate::image::Image;
 use crate::tree::Tree;
@@ -43,7 +43,10 @@ impl<'a> Archive<'a> {
 
     pub(crate) fn write(&self, put: Put<'_>, watch: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<()> {
         match self {
-            Self::Image(image) => image.write(put, watch),
+            Self::Image(image) => {
+                image.write(put, watch)?;
+                zeros(put, 2 * BLOCK)
+            }
             Self::Tree { name, directory } => Tree { put, watch }.write(name.as_bytes(), directory),
         }
     }

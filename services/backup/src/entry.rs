@@ -19,15 +19,26 @@ pub(crate) struct Entry {
     pub(crate) kind: u8,
     /// Length of what follows.
     pub(crate) length: u64,
+    /// Where a link leads.
+    pub(crate) target: Vec<u8>,
     /// Records whose keys begin with `GNU.sparse.`, without that.
-    pub(crate) sparse: Vec<(String, String)>,
+    pub(crate) sparse: Vec<(String, Vec<u8>)>,
     pub(crate) block: Block,
 }
 
 impl Entry {
     /// A record about where there is data.
     pub(crate) fn sparse(&self, key: &str) -> Option<&str> {
-        self.sparse.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+        self.record(key).and_then(text)
+    }
+
+    /// Its name, which is another one where there are holes.
+    pub(crate) fn whole_name(&self) -> &[u8] {
+        self.record("name").unwrap_or(&self.name)
+    }
+
+    fn record(&self, key: &str) -> Option<&[u8]> {
+        self.sparse.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_slice())
     }
 }
 
@@ -49,7 +60,7 @@ pub(crate) fn block(input: &mut dyn Read) -> Result<Option<Block>> {
 
 /// Reads the entry that begins with this block.
 pub(crate) fn entry(mut block: Block, input: &mut dyn Read) -> Result<Entry> {
-    let (mut name, mut length, mut sparse) = (None, None, Vec::new());
+    let (mut name, mut target, mut length, mut sparse) = (None, None, None, Vec::new());
     for _ in 0..MOST_HEADERS {
         check_sum(&block)?;
         let own_length = number(field(&block, 124, 12)).ok_or(MALFORMED)?;
@@ -58,18 +69,19 @@ pub(crate) fn entry(mut block: Block, input: &mut dyn Read) -> Result<Entry> {
                 for (key, value) in records(&body(own_length, input)?)? {
                     match (key.as_str(), key.strip_prefix("GNU.sparse.")) {
                         ("path", _) => name = Some(value),
+                        ("linkpath", _) => target = Some(value),
                         ("size", _) => length = Some(text(&value).and_then(decimal).ok_or(MALFORMED)?),
-                        (_, Some(key)) => {
-                            sparse.push((key.to_owned(), text(&value).ok_or(MALFORMED)?.to_owned()))
-                        }
+                        (_, Some(key)) => sparse.push((key.to_owned(), value)),
                         _ => {}
                     }
                 }
             }
             b'L' => name = Some(until_nul(&body(own_length, input)?).to_vec()),
+            b'K' => target = Some(until_nul(&body(own_length, input)?).to_vec()),
             kind => {
                 let name = name.unwrap_or_else(|| own_name(&block));
-                return Ok(Entry { name, kind, length: length.unwrap_or(own_length), sparse, block });
+                let target = target.unwrap_or_else(|| until_nul(field(&block, 157, 100)).to_vec());
+                return Ok(Entry { name, kind, length: length.unwrap_or(own_length), target, sparse, block });
             }
         }
         block = self::block(input)?.ok_or(Error::Truncated)?;

@@ -38,20 +38,21 @@ impl<'a> Image<'a> {
         Ok(Self { source, map, lines, header: entry(&plain, &About { length, ..about }, &records) })
     }
 
-    /// Length of the whole archive.
+    /// Length of an archive that has nothing else.
     pub(crate) fn length(&self) -> u64 {
         let padded = |length: u64| length.saturating_add(padding(length, BLOCK));
         let content = padded(self.lines).saturating_add(padded(self.map.data()));
         content.saturating_add(self.header.len() as u64).saturating_add(2 * BLOCK)
     }
 
+    /// Writes it as a member. An archive's end comes after its last one.
     pub(crate) fn write(&self, put: Put<'_>, watch: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<()> {
         put(&self.header)?;
         self.map.lines().try_for_each(|line| put(line.as_bytes()))?;
         zeros(put, padding(self.lines, BLOCK))?;
         let mut piece = vec![0; PIECE];
         self.map.runs.iter().try_for_each(|run| self.write_run(*run, &mut piece, put, watch))?;
-        zeros(put, padding(self.map.data(), BLOCK).saturating_add(2 * BLOCK))
+        zeros(put, padding(self.map.data(), BLOCK))
     }
 
     fn write_run(

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::container::HEAD;
 use crate::filter::Filter;
 use crate::keys::Unlocking;
+use crate::leaves::{self, Leaves};
 use crate::map::PIECE;
 use crate::members::{Member, Members};
 use crate::opened::{Opened, held, open};
@@ -253,6 +254,15 @@ impl<R: Read> Packed<'_, R> {
     pub fn image(self, sink: &mut (dyn Sink + Send)) -> Result<Complete> {
         let (name, runs) = (self.name.clone(), self.reader.reading.limits.runs);
         self.archive(move |input| unpack::image(input, &name, runs, sink))
+    }
+
+    /// Unpacks a tree. All of it was proven only if this succeeds.
+    ///
+    /// # Errors
+    /// As [`Packed::image`].
+    pub fn tree(self, into: &mut (dyn Leaves + Send)) -> Result<()> {
+        let runs = self.reader.reading.limits.runs;
+        self.archive(move |input| leaves::tree(input, runs, into))
     }
 
     /// Gives the archive as it was before compression: proven chunk by chunk, and all there once this succeeds.

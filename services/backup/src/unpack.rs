@@ -74,7 +74,7 @@ pub(crate) fn image(
     Ok(Complete { size: unpacked.size })
 }
 
-fn write_run(run: Run, piece: &mut [u8], input: &mut dyn Read, sink: &mut dyn Sink) -> Result<()> {
+pub(crate) fn write_run(run: Run, piece: &mut [u8], input: &mut dyn Read, sink: &mut dyn Sink) -> Result<()> {
     let mut done = 0;
     while done < run.length {
         let length = piece_length(run.length.saturating_sub(done));
@@ -94,22 +94,22 @@ pub(crate) fn end(input: &mut dyn Read) -> Result<()> {
     if is_end { Ok(()) } else { Err(Error::Altered("a file in it goes on after its end")) }
 }
 
-fn zeros(input: &mut dyn Read, length: u64) -> Result<()> {
+pub(crate) fn zeros(input: &mut dyn Read, length: u64) -> Result<()> {
     let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
     input.read_exact(&mut bytes).map_err(Error::reading)
 }
 
 /// What an entry says about its file.
-struct Unpacked {
+pub(crate) struct Unpacked {
     name: Vec<u8>,
-    size: u64,
-    runs: Vec<Run>,
+    pub(crate) size: u64,
+    pub(crate) runs: Vec<Run>,
 }
 
 impl Unpacked {
-    fn new(entry: &Entry, most_runs: u64, input: &mut dyn Read) -> Result<Self> {
+    pub(crate) fn new(entry: &Entry, most_runs: u64, input: &mut dyn Read) -> Result<Self> {
         let mut runs = Runs { runs: Vec::new(), most: most_runs };
-        let name = entry.sparse("name").map_or_else(|| entry.name.clone(), |name| name.as_bytes().to_vec());
+        let name = entry.whole_name().to_vec();
         let (size, stored) = match (entry.kind, entry.sparse("major"), entry.sparse("minor")) {
             (b'S', None, None) => (old_map(entry, &mut runs, input)?, entry.length),
             (b'0' | 0, Some("1"), Some("0")) => {
@@ -128,7 +128,7 @@ impl Unpacked {
         if end > size || unpacked.data() != stored { Err(MALFORMED) } else { Ok(unpacked) }
     }
 
-    fn data(&self) -> u64 {
+    pub(crate) fn data(&self) -> u64 {
         self.runs.iter().fold(0, |sum, run| sum.saturating_add(run.length))
     }
 }

@@ -50,6 +50,14 @@ impl Home {
     }
 }
 
+/// The home directory of dom0's user, whose files a backup may have.
+///
+/// # Errors
+/// `QubesException` if there is none.
+pub fn home(root: &Root) -> Result<PathBuf, Failure> {
+    Home::of(root).map(|home| home.folder)
+}
+
 /// A field of an entry, by its number, of a file whose lines are fields with colons between them.
 fn field(root: &Root, file: &str, entry: &str, number: usize) -> Option<String> {
     let text = String::from_utf8(files::read(&root.path(file)).ok()?).ok()?;

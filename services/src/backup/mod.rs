@@ -12,6 +12,7 @@ mod yaml;
 
 use common::call::{Family, entry};
 
+pub use dom0::home;
 pub use program::program;
 
 /// The family.

@@ -94,6 +94,8 @@ fn a_tree_is_unpacked_as_it_was() {
     fs::write(home.join("empty"), "").unwrap();
     symlink("/nowhere/".repeat(20), home.join("link")).unwrap();
     drop(sparse_file(&home.join("sparse"), 1 << 20, &[(4096, b"data")]));
+    // One that comes after it.
+    fs::write(home.join("to the end"), "the last").unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(home.join("socket")).unwrap();
     shell(
         folder.path(),

@@ -9,6 +9,7 @@
 )]
 
 mod broken;
+mod home;
 mod killed;
 mod planned;
 mod stock;

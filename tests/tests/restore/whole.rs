@@ -132,3 +132,49 @@ fn verify_backup_misses_each_volume_that_should_be_there() {
     let told = said(&verify(&lacking), false);
     assert!(told.contains("the backup is truncated: it has not all data of alone"), "{told}");
 }
+
+/// What is shown on a terminal to somebody who answers.
+fn answering(target: &Fixture, backup: &[u8], answer: &str) -> (bool, String) {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    std::fs::write(target.path("/backup"), backup).unwrap();
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let mut command = command(target, &["restore", &path(target, "/backup"), "--qubes", "alone"]);
+    let [input, output, errors] = [(); 3].map(|()| terminal.slave.as_fd().try_clone_to_owned().unwrap());
+    let mut child = command.stdin(input).stdout(output).stderr(errors).spawn().unwrap();
+    drop((command, terminal.slave));
+    let mut person = File::from(terminal.master);
+    let mut shown = Vec::new();
+    let mut await_text = |wanted: &str, person: &mut File| {
+        let mut piece = [0; 4096];
+        while !String::from_utf8_lossy(&shown).contains(wanted) {
+            match person.read(&mut piece) {
+                Ok(length @ 1..) => shown.extend_from_slice(&piece[..length]),
+                // A terminal whose other side is gone answers with an error.
+                _ => break,
+            }
+        }
+    };
+    await_text("Passphrase of the backup: ", &mut person);
+    person.write_all(format!("{}\n", super::PASSPHRASE).as_bytes()).unwrap();
+    await_text("[y/N] ", &mut person);
+    person.write_all(answer.as_bytes()).unwrap();
+    await_text("there is no such text", &mut person);
+    (child.wait().unwrap().success(), String::from_utf8(shown).unwrap())
+}
+
+#[test]
+fn somebody_at_a_terminal_is_asked_for_the_passphrase_and_whether_to_begin() {
+    let (system, target) = (system(), fresh());
+    let backup = written(Some("gzip"), &backed_up(&system));
+    let (succeeds, shown) = answering(&target, &backup, "\n");
+    assert!(
+        !succeeds && shown.contains("nothing was restored") && !shown.contains(super::PASSPHRASE),
+        "{shown}"
+    );
+    assert!(shown.contains("restored as alone") && names(&target).is_empty(), "{shown}");
+    let (succeeds, shown) = answering(&target, &backup, "y\n");
+    assert!(succeeds && shown.contains("100% ") && shown.contains("alone: restored"), "{shown}");
+    assert_eq!(names(&target), ["alone"]);
+}

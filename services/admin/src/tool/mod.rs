@@ -120,7 +120,8 @@ enum Command {
     /// whose template or netvm is neither in the backup nor here, unless --ignore-missing. What is missing of other references
     /// is told. A qube is restored as a whole, with its data, its rules of the firewall and its notes, or not at all: one of
     /// which anything was altered or is missing is removed again, and the others are restored. Until it is whole it cannot
-    /// be started. The exit status is 0 only if all were restored.
+    /// be started. dom0's files go into a new directory: files, directories and links alone, without what would run them as
+    /// somebody else. The exit status is 0 only if all were restored.
     Restore(restore::Restore),
     /// Start qubes; their netvms before them.
     Start(power::Named),

@@ -6,6 +6,7 @@ use common::model::{Class, Labels, Qube};
 use common::names::{QubeName, Rule, VolumeName};
 use common::root::Root;
 
+use super::home::Home;
 use super::plan::{Fate, Planned, Restored};
 use crate::tool::out::{self, Stop};
 use crate::xml::{BackedUp, Contents};
@@ -15,6 +16,7 @@ pub(super) struct Batch<'c> {
     pub(super) root: &'c Root,
     pub(super) labels: &'c Labels,
     pub(super) qubes: Vec<Item<'c>>,
+    pub(super) home: Option<Home<'c>>,
     /// Whether everything is only read and proven.
     pub(super) is_trial: bool,
 }
@@ -45,13 +47,17 @@ impl<'c> Batch<'c> {
         planned: &'c [Planned<'c>],
         is_trial: bool,
     ) -> Self {
+        let home = planned.iter().find_map(|planned| match &planned.fate {
+            Fate::Home(path) => Some(Home { backed_up: planned.backed_up, path, outcome: None }),
+            _ => None,
+        });
         let mut qubes: Vec<Item<'c>> = planned.iter().filter_map(Item::of).collect();
         qubes.sort_by_key(|item| rank(item.stored.class));
-        Self { root, labels: &contents.labels, qubes, is_trial }
+        Self { root, labels: &contents.labels, qubes, home, is_trial }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.qubes.is_empty()
+        self.qubes.is_empty() && self.home.is_none()
     }
 
     /// Whether a qube of this name was to be restored, and was not.
@@ -61,14 +67,21 @@ impl<'c> Batch<'c> {
 
     /// Tells how it went.
     pub(super) fn tell(&self) -> Result<(), Stop> {
+        let success = if self.is_trial { "would be restored" } else { "restored" };
         for item in &self.qubes {
-            item.tell(if self.is_trial { "would be restored" } else { "restored" })?;
+            item.tell(success)?;
         }
-        let failed = self.qubes.iter().filter(|item| item.failure.is_some()).count();
+        let mut failed = self.qubes.iter().filter(|item| item.failure.is_some()).count();
+        if let Some(home) = &self.home
+            && !home.tell(success)?
+        {
+            failed = failed.saturating_add(1);
+        }
         if failed == 0 {
             return Ok(());
         }
-        Err(format!("{failed} of {} qubes could not be restored", self.qubes.len()).into())
+        let all = self.qubes.len().saturating_add(usize::from(self.home.is_some()));
+        Err(format!("{failed} of {all} qubes could not be restored").into())
     }
 }
 

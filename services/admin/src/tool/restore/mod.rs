@@ -7,6 +7,7 @@
 mod batch;
 mod fill;
 mod finish;
+mod home;
 mod host;
 mod make;
 mod plan;
@@ -15,8 +16,9 @@ mod shown;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use common::model::Qube;
 use common::names::QubeName;
 use common::root::Root;
@@ -39,7 +41,7 @@ const MEMBERS_PER_QUBE: u64 = 10;
 pub(super) struct Restore {
     #[command(flatten)]
     source: Source,
-    /// Restore only these of its qubes.
+    /// Restore only these of its qubes; dom0 stands for its files.
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     qubes: Vec<String>,
     /// Restore a qube under another name. What is restored with it refers to it by that name.
@@ -49,6 +51,9 @@ pub(super) struct Restore {
     /// netvm.
     #[arg(long)]
     ignore_missing: bool,
+    /// The directory that dom0's files go into, which is made [default: home-restore-DATE in the home of dom0's user].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    dom0_home: Option<PathBuf>,
     /// Read and prove the whole backup, and tell what would be restored, without changing anything.
     #[arg(long)]
     verify_only: bool,
@@ -77,6 +82,7 @@ pub(super) fn run(restore: &Restore, root: &Root) -> Result<(), Stop> {
             .map(|(old, new)| (old.as_str(), new.clone()))
             .collect::<BTreeMap<_, _>>(),
         ignore_missing: restore.ignore_missing,
+        home: restore.dom0_home.as_deref(),
     };
     let planned = plan::plan(&contents, &wishes, &store.read()?, root)?;
     shown::print(&planned)?;

@@ -1,6 +1,7 @@
 //! What becomes of each qube of a backup: restored under which name and with what, or left out, and why.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use common::hypervisor::Published;
 use common::model::{Class, Qube, Value};
@@ -9,6 +10,7 @@ use common::root::Root;
 use common::store::View;
 use services::property::{self, Access, Kind};
 
+use super::home;
 use super::host::Host;
 use crate::tool::out::Stop;
 use crate::xml::{BackedUp, Contents};
@@ -25,14 +27,16 @@ pub(super) struct Wishes<'a> {
     pub(super) renamed: BTreeMap<&'a str, QubeName>,
     /// Whether qubes are restored that miss their template or netvm.
     pub(super) ignore_missing: bool,
+    /// Where dom0's files go.
+    pub(super) home: Option<&'a Path>,
 }
 
 /// What becomes of a qube.
 pub(super) enum Fate {
     /// It is restored.
     Restored(Restored),
-    /// The home directory of dom0 is.
-    Home,
+    /// The files of dom0 are, into this directory.
+    Home(PathBuf),
     /// It is left out.
     Skipped(String),
 }
@@ -107,7 +111,13 @@ impl<'c> Plan<'c, '_> {
             return Ok(Fate::Skipped("not chosen".to_owned()));
         }
         let qube = match &backed_up.qube {
-            Ok(qube) if qube.class == Class::AdminVM => return Ok(Fate::Home),
+            Ok(qube) if qube.class == Class::AdminVM => {
+                return match home::place(self.wishes.home, self.host.root) {
+                    Ok(path) => Ok(Fate::Home(path)),
+                    Err(why) if self.wishes.home.is_some() => Err(why.into()),
+                    Err(why) => Ok(Fate::Skipped(format!("{why}; --dom0-home says where its files go"))),
+                };
+            }
             Ok(qube) => qube,
             Err(why) => return Ok(Fate::Skipped(why.clone())),
         };

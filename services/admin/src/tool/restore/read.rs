@@ -27,6 +27,10 @@ impl Batch<'_> {
                 last = place;
             }
             let (root, is_trial) = (self.root, self.is_trial);
+            if let Some(home) = self.home.as_mut().filter(|home| home.backed_up.path == name) {
+                home.take(packed, is_trial);
+                continue;
+            }
             match place.and_then(|place| self.qubes.get_mut(place)) {
                 Some(item) => item.take(root, &name, packed, is_trial),
                 None if is_trial => broken = broken.and(source::prove(packed).map(drop)),

@@ -34,7 +34,7 @@ fn fate(fate: &Fate) -> String {
             let remarks = restored.remarks.iter().map(|remark| format!("; {remark}")).collect::<String>();
             format!("restored as {}{remarks}", restored.name)
         }
-        Fate::Home => "its files are restored".to_owned(),
+        Fate::Home(path) => format!("its files are restored into {}", path.display()),
         Fate::Skipped(why) => format!("skipped: {why}"),
     }
 }
