@@ -5,7 +5,7 @@ use std::rc::Rc;
 use common::call::World;
 use common::event::Event;
 use common::failure::Failure;
-use common::hypervisor;
+use common::hypervisor::PowerState;
 use common::model::{Class, Qube};
 use common::names::{BackupProfile, QubeName};
 use common::store::View;
@@ -16,6 +16,7 @@ use super::profile::Profile;
 use super::selection::Selection;
 use super::summary::{FAILS, Line, RUNS};
 use crate::lifecycle;
+use crate::power::States;
 use crate::property::{Case, Context};
 
 /// The qubes that a profile chooses.
@@ -56,11 +57,12 @@ impl Chosen {
 
     /// The lines of its table.
     pub(super) fn lines(&self, world: &World<'_>, sizes: Vec<u64>) -> Vec<Line> {
+        let states = States::of(world.hypervisor());
         let line = |((qube, kind), size): ((&Rc<Qube>, &&'static str), u64)| Line {
             name: qube.name.clone(),
             kind,
             size,
-            remark: remark(world, qube),
+            remark: remark(&states, qube),
         };
         self.qubes.iter().zip(&self.kinds).zip(sizes).map(line).collect()
     }
@@ -75,8 +77,8 @@ fn kind(view: &View<'_>, context: Context<'_>, qube: &Qube) -> Result<&'static s
     })
 }
 
-fn remark(world: &World<'_>, qube: &Qube) -> &'static str {
-    if !qube.class.is_qubes_vm() || hypervisor::is_halted(world.hypervisor(), qube) {
+fn remark(states: &States, qube: &Qube) -> &'static str {
+    if !qube.class.is_qubes_vm() || states.state(qube.class, qube.name.as_str()) == PowerState::Halted {
         ""
     } else if has_snapshots_disabled(qube) {
         FAILS
