@@ -34,7 +34,7 @@ pub use content::Content;
 pub use error::{Error, Result};
 pub use header::{BackupId, Header};
 pub use leaves::{Leaf, LeafKind, Leaves};
-pub use reader::{Limits, Packed, Reader, Reading, unpack};
+pub use reader::{Limits, Packed, Reader, Reading, unpack, unpack_tree};
 pub use secret::Passphrase;
 pub use unpack::{Complete, Sink, Verified};
 pub use writer::{CHUNK, Options, Progress, Writer};

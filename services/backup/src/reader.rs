@@ -222,6 +222,15 @@ pub fn unpack(mut archive: impl Read, name: &str, limits: &Limits, sink: &mut dy
     unpack::end(&mut archive).map(|()| complete)
 }
 
+/// Unpacks the archive of a tree likewise.
+///
+/// # Errors
+/// If it is none, or `into` fails.
+pub fn unpack_tree(mut archive: impl Read, limits: &Limits, into: &mut dyn Leaves) -> Result<()> {
+    leaves::tree(&mut archive, limits.runs, into)?;
+    unpack::end(&mut archive)
+}
+
 fn chunk_name(name: &str, number: u64) -> String {
     format!("{name}.{number:03}.enc")
 }

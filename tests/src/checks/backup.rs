@@ -3,7 +3,9 @@
 
 use std::io;
 
-use backup::{Header, Limits, Passphrase, Reader, Reading, Sink, Verified, unpack};
+use backup::{
+    Header, Leaf, LeafKind, Leaves, Limits, Passphrase, Reader, Reading, Sink, Verified, unpack, unpack_tree,
+};
 
 pub(super) fn check(bytes: &[u8]) {
     if let Ok(header) = Header::parse(bytes) {
@@ -12,6 +14,10 @@ pub(super) fn check(bytes: &[u8]) {
     let mut ordered = Ordered::default();
     if let Ok(complete) = unpack(bytes, "vm1/a", &Limits::default(), &mut ordered) {
         assert!(ordered.end <= complete.size());
+    }
+    let mut tree = Ordered::default();
+    if unpack_tree(bytes, &Limits::default(), &mut tree).is_ok() {
+        assert_eq!(tree.begun, tree.ended);
     }
     let mut reading = Reading::usual(std::env::temp_dir());
     // No key is derived for what nobody can have made.
@@ -24,11 +30,26 @@ pub(super) fn check(bytes: &[u8]) {
 struct Ordered {
     size: u64,
     end: u64,
+    /// Files of a tree.
+    begun: u64,
+    ended: u64,
+}
+
+impl Leaves for Ordered {
+    fn leaf(&mut self, leaf: Leaf) -> io::Result<()> {
+        self.begun += u64::from(leaf.kind == LeafKind::File);
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.ended += 1;
+        Ok(())
+    }
 }
 
 impl Sink for Ordered {
     fn begin(&mut self, size: u64) -> io::Result<()> {
-        self.size = size;
+        (self.size, self.end) = (size, 0);
         Ok(())
     }
 

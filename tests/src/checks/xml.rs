@@ -1,14 +1,32 @@
-//! `qubes.xml`: what is imported makes a sound store, and what that exports is imported to the same.
+//! `qubes.xml`: what is imported makes a sound store, and what that exports is imported to the same; and what a backup says of
+//! itself by it has each qube once, in a place of its own.
 
-use qubes_admin::xml::{ImportError, export, import};
+use std::collections::BTreeSet;
+
+use qubes_admin::xml::{Contents, ImportError, export, import};
 
 use crate::Fixture;
 
 pub(super) fn check(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        check_contents(text);
+    }
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Some(exported) = through_a_store(text)
     {
         assert_eq!(through_a_store(&exported), Some(exported));
+    }
+}
+
+fn check_contents(text: &str) {
+    let Ok(contents) = Contents::parse(text) else { return };
+    let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
+    for backed_up in contents.qubes.iter().filter(|backed_up| backed_up.qube.is_ok()) {
+        assert!(names.insert(&backed_up.name) && places.insert(&backed_up.path));
+        assert!(["vm", "dom0-home/"].iter().any(|place| backed_up.path.starts_with(place)));
+        for volume in &backed_up.volumes {
+            assert_eq!(backed_up.volume_in(&backed_up.file_of(volume)).as_ref(), Some(volume));
+        }
     }
 }
 

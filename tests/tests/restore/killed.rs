@@ -26,6 +26,59 @@ fn in_progress(target: &Fixture) -> Vec<String> {
     names(target).into_iter().filter(tagged).collect()
 }
 
+/// Wherever a restore is killed, a qube is whole, or cannot start, or was made at that very moment and is empty.
+#[test]
+fn a_restore_that_is_killed_anywhere_leaves_nothing_half_made_that_could_start() {
+    let (system, target) = (system(), fresh());
+    let backup = written(None, &backed_up(&system));
+    std::fs::write(target.path("/backup"), &backup).unwrap();
+    let all = names(&system);
+    let arguments =
+        ["restore", "--passphrase-file", &path(&target, "/passphrase"), &path(&target, "/backup")];
+    for calls in [1, 2, 9, 20, 30, 36, 40, 44, 50, 60] {
+        let before = target.audited().len();
+        let mut child =
+            command(&target, &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut ended = false;
+        until("it makes no calls", || {
+            ended = child.try_wait().unwrap().is_some();
+            ended || target.audited().len() >= before + calls
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let left = in_progress(&target);
+        let others: Vec<String> = names(&target).into_iter().filter(|name| !left.contains(name)).collect();
+        let is_empty =
+            |name: &&String| target.qube(name).tags.len() == 3 && target.qube(name).features.is_empty();
+        let unmarked: Vec<&String> = others.iter().filter(is_empty).collect();
+        let has_data = |name: &&String| {
+            system.qube(name).volumes.iter().filter(|volume| volume.save_on_stop).all(|volume| {
+                let volume = volume.name.as_str();
+                super::image(&target, name, volume) == super::image(&system, name, volume)
+            })
+        };
+        assert!(
+            others.iter().filter(has_data).count() + unmarked.len().min(1) >= others.len(),
+            "{calls}: {others:?}"
+        );
+        assert!(!ended || others == all, "{calls}: {left:?}");
+        remove_all(&target);
+    }
+    said(&restore(&target, &backup, &[]), true);
+    assert_eq!(names(&target), all);
+    assert!(tool(&target, &["check"]).status.success());
+}
+
+/// Removes all qubes, what is based on others first; the imports that they were killed with are forgotten.
+fn remove_all(target: &Fixture) {
+    for name in ["disp", "work", "net", "dvm", "alone", "tpl"] {
+        if names(target).contains(&name.to_owned()) {
+            assert!(tool(target, &["call", name, "admin.vm.Remove"]).status.success(), "{name}");
+        }
+    }
+    assert!(names(target).is_empty());
+}
+
 #[test]
 fn qubes_of_a_killed_restore_cannot_start_and_are_told_of() {
     let (system, target) = (system(), fresh());
@@ -47,9 +100,7 @@ fn qubes_of_a_killed_restore_cannot_start_and_are_told_of() {
         assert!(told.contains(&remedy), "{told}");
     }
     assert!(told.contains("skipped: the name is that of a qube whose restore was broken off"), "{told}");
-    for name in ["disp", "work", "net", "dvm", "alone", "tpl"] {
-        assert!(tool(&target, &["call", name, "admin.vm.Remove"]).status.success(), "{name}");
-    }
+    remove_all(&target);
     let told = said(&restore(&target, &backup, &[]), true);
     assert!(!told.contains("not finished"), "{told}");
     assert_eq!((names(&target), in_progress(&target)), (all, Vec::new()));

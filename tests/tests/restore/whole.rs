@@ -133,6 +133,35 @@ fn verify_backup_misses_each_volume_that_should_be_there() {
     assert!(told.contains("the backup is truncated: it has not all data of alone"), "{told}");
 }
 
+#[test]
+fn a_volume_of_several_chunks_is_never_held_in_memory() {
+    use std::io::Write;
+    use std::process::Command;
+    const MOST_KIB: u64 = 192 << 10;
+    let target = fresh();
+    let mut numbers = tests::numbers::Numbers::of(1);
+    let mut private = vec![0; 230 << 20];
+    for piece in private[40 << 20..190 << 20].chunks_mut(8) {
+        (&mut *piece).write_all(&numbers.next().to_le_bytes()).unwrap();
+    }
+    let xml = super::stock::xml(super::stock::ALONE)
+        .replace("<feature name=\"backup-size\">4096<", "<feature name=\"backup-size\">240000000<");
+    let files: Files = vec![
+        ("qubes.xml".to_owned(), xml.into_bytes()),
+        ("vm5/root.img".to_owned(), b"root".repeat(500)),
+        ("vm5/private.img".to_owned(), private.clone()),
+    ];
+    std::fs::write(target.path("/backup"), written(None, &files)).unwrap();
+    let tool = command(
+        &target,
+        &["restore", "--passphrase-file", &path(&target, "/passphrase"), &path(&target, "/backup")],
+    );
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("ulimit -v {MOST_KIB} && exec \"$0\" \"$@\"")]).env_clear();
+    said(&limited.arg(tool.get_program()).args(tool.get_args()).output().unwrap(), true);
+    assert!(image(&target, "alone", "private") == private);
+}
+
 /// What is shown on a terminal to somebody who answers.
 fn answering(target: &Fixture, backup: &[u8], answer: &str) -> (bool, String) {
     use std::fs::File;

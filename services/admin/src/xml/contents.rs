@@ -15,27 +15,27 @@ const HOMES: &str = "dom0-home/";
 const IMAGE: &str = ".img";
 
 /// The contents of a backup.
-pub(crate) struct Contents {
+pub struct Contents {
     /// The labels of the system that it was made of.
-    pub(crate) labels: Labels,
+    pub labels: Labels,
     /// The qubes whose data is there.
-    pub(crate) qubes: Vec<BackedUp>,
+    pub qubes: Vec<BackedUp>,
 }
 
 /// A qube whose data is in a backup.
-pub(crate) struct BackedUp {
+pub struct BackedUp {
     /// Its name, as it stands there.
-    pub(crate) name: String,
+    pub name: String,
     /// What the names of its files begin with.
-    pub(crate) path: String,
+    pub path: String,
     /// How many bytes they are said to have.
-    pub(crate) size: Option<u64>,
+    pub size: Option<u64>,
     /// The volumes that must be there.
-    pub(crate) volumes: Vec<VolumeName>,
+    pub volumes: Vec<VolumeName>,
     /// What was stored of it, or why it cannot be restored.
-    pub(crate) qube: Result<Qube, String>,
+    pub qube: Result<Qube, String>,
     /// What of it cannot be read and is left out.
-    pub(crate) faults: Vec<String>,
+    pub faults: Vec<String>,
 }
 
 impl Contents {
@@ -43,7 +43,7 @@ impl Contents {
     ///
     /// # Errors
     /// If it is none, and if it does not tell where the data of a qube is.
-    pub(crate) fn parse(text: &str) -> Result<Self, ImportError> {
+    pub fn parse(text: &str) -> Result<Self, ImportError> {
         let root = parse(text)?;
         if root.name != "qubes" {
             return Err(root.invalid("the root element is not <qubes>"));
@@ -103,12 +103,12 @@ impl BackedUp {
     }
 
     /// The name of the file that has a volume.
-    pub(crate) fn file_of(&self, volume: &VolumeName) -> String {
+    pub fn file_of(&self, volume: &VolumeName) -> String {
         format!("{}{volume}{IMAGE}", self.path)
     }
 
     /// The volume that a file of the qube has; nothing for other files.
-    pub(crate) fn volume_in(&self, file: &str) -> Option<VolumeName> {
+    pub fn volume_in(&self, file: &str) -> Option<VolumeName> {
         VolumeName::parse(file.strip_prefix(&self.path)?.strip_suffix(IMAGE)?).ok()
     }
 }
@@ -127,7 +127,7 @@ fn kept(domain: &Element) -> Result<Vec<VolumeName>, String> {
 ///
 /// # Errors
 /// If it is none.
-pub(crate) fn rules(text: &str) -> Result<Vec<Rule>, ImportError> {
+pub fn rules(text: &str) -> Result<Vec<Rule>, ImportError> {
     parse(text).and_then(|element| firewall::read(&element))
 }
 
