@@ -62,6 +62,9 @@ pub(super) fn system() -> Fixture {
     );
     fixture.ok("admin.vm.device.pci.Assign+dom0+00_1f.6+0x8086+0x15bc++p020000", "alone", "mode='required'");
     fixture.ok("admin.vm.device.block.Assign+net+sda+_", "work", "mode='ask-to-attach' _read-only='True'");
+    fixture.ok("admin.vm.volume.Set.revisions_to_keep+private", "work", "3");
+    fixture.ok("admin.vm.volume.Set.rw+root", "alone", "False");
+    fixture.ok("admin.vm.volume.Set.ephemeral+volatile", "net", "True");
     for (number, (qube, volume)) in VOLUMES.iter().enumerate() {
         fill(&fixture, qube, volume, number as u64);
     }

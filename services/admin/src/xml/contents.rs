@@ -32,10 +32,22 @@ pub struct BackedUp {
     pub size: Option<u64>,
     /// The volumes that must be there.
     pub volumes: Vec<VolumeName>,
+    /// How its volumes were set.
+    pub settings: Vec<Setting>,
     /// What was stored of it, or why it cannot be restored.
     pub qube: Result<Qube, String>,
     /// What of it cannot be read and is left out.
     pub faults: Vec<String>,
+}
+
+/// What is set of a volume, in the words of the calls that set it.
+pub struct Setting {
+    /// The volume.
+    pub volume: VolumeName,
+    /// What is set.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
 }
 
 impl Contents {
@@ -97,6 +109,7 @@ impl BackedUp {
             path: path.to_owned(),
             size: feature(domain, "backup-size").and_then(|size| size.parse().ok()),
             volumes: volumes.unwrap_or_default(),
+            settings: settings(domain),
             qube,
             faults,
         })
@@ -121,6 +134,29 @@ fn kept(domain: &Element) -> Result<Vec<VolumeName>, String> {
         VolumeName::parse(volume.required("name")?).map_err(|broken| volume.invalid(broken.message))
     };
     kept.map(|volume| name(volume).map_err(|error| error.to_string())).collect()
+}
+
+/// What is said of the settings of volumes, as far as it can be understood.
+fn settings(domain: &Element) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    for element in domain.nested("volume-config", "volume") {
+        let Some(volume) = element.attribute("name").and_then(|name| VolumeName::parse(name).ok()) else {
+            continue;
+        };
+        let number = element.attribute("revisions_to_keep").and_then(|number| number.parse::<i64>().ok());
+        let switch = |name: &str| {
+            let value = element.attribute(name).map(is_true);
+            value.map(|is_on| if is_on { "True" } else { "False" }.to_owned())
+        };
+        let values = [
+            ("revisions_to_keep", number.map(|number| number.to_string())),
+            ("rw", switch("rw")),
+            ("ephemeral", switch("ephemeral")),
+        ];
+        let said = values.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        settings.extend(said.map(|(name, value)| Setting { volume: volume.clone(), name, value }));
+    }
+    settings
 }
 
 /// The rules in a backup's `firewall.xml`.

@@ -7,7 +7,7 @@ mod import;
 mod migrate;
 mod tree;
 
-pub use contents::{BackedUp, Contents, rules};
+pub use contents::{BackedUp, Contents, Setting, rules};
 pub use firewall::to_homes as firewall_to_homes;
 pub use import::{Imported, import};
 pub use services::xml::export;

@@ -1,14 +1,15 @@
 //! Making the qubes: empty, with a tag that keeps them from being started, and with all that names no other qube.
 
-use common::model::Class;
+use common::model::{Class, Labels, OWN_FEATURES, Volume};
+use common::root::Root;
+use common::store::Store;
 use services::property::{self, Access};
 use services::tag::RESTORING;
 
 use super::batch::{Batch, Item};
 use super::call;
 use super::plan::is_reference;
-use common::model::OWN_FEATURES;
-use common::root::Root;
+use crate::xml::Setting;
 
 /// Properties that are given when a qube is made, or that follow from how it is.
 const NOT_SET: [&str; 4] = ["label", "template", "dispid", "installed_by_rpm"];
@@ -16,8 +17,10 @@ const NOT_SET: [&str; 4] = ["label", "template", "dispid", "installed_by_rpm"];
 pub(super) const AT_LAST: [&str; 1] = ["autostart"];
 /// The feature that has disposables made in advance.
 pub(super) const PRELOADED: &str = "preload-dispvm-max";
-/// Beginnings of features that tell of the backup, and of a run.
-const NO_FEATURES: [&str; 2] = ["backup-", "preload-dispvm"];
+/// Features that tell of the backup.
+const OF_BACKUP: [&str; 3] = ["backup-content", "backup-path", "backup-size"];
+/// The beginning of features that tell of disposables which were made in advance.
+const OF_PRELOADED: &str = "preload-dispvm";
 /// Beginnings of tags that follow from properties.
 const NO_TAGS: [&str; 3] = ["guivm-", "audiovm-", "relayvm-"];
 /// The label of a qube that has none of its own.
@@ -48,8 +51,8 @@ impl Batch<'_> {
 }
 
 /// Makes a label that is not here.
-fn make_label(root: &Root, labels: &common::model::Labels, label: &str) -> Result<(), String> {
-    let here = common::store::Store::at(root).read().and_then(|view| view.labels());
+fn make_label(root: &Root, labels: &Labels, label: &str) -> Result<(), String> {
+    let here = Store::at(root).read().and_then(|view| view.labels());
     let here = here.map_err(|error| error.to_string())?;
     if here.labels.iter().any(|known| known.name.as_str() == label) {
         return Ok(());
@@ -74,6 +77,7 @@ impl Item<'_> {
 
     fn configure(&mut self, root: &Root) {
         self.set_properties(root);
+        self.set_volumes(root);
         let name = self.name().as_str();
         for (feature, value) in &self.stored.features {
             if is_own_feature(feature.as_str()) {
@@ -88,6 +92,20 @@ impl Item<'_> {
             }
             let set = call(root, name, &format!("admin.vm.tag.Set+{tag}"), "");
             self.warn(&format!("tag {tag}"), set);
+        }
+    }
+
+    /// Sets what volumes had that is other than what new ones have.
+    fn set_volumes(&mut self, root: &Root) {
+        let made = Store::at(root).read().and_then(|view| view.qube(self.name()));
+        let Ok(Some(made)) = made else { return };
+        for Setting { volume, name, value } in &self.backed_up.settings {
+            let Some(volume) = made.volume(volume).filter(|volume| value_of(volume, name) != *value) else {
+                continue;
+            };
+            let call_name = format!("admin.vm.volume.Set.{name}+{}", volume.name);
+            let set = call(root, self.name().as_str(), &call_name, value);
+            self.warn(&format!("{name} of volume {}", volume.name), set);
         }
     }
 
@@ -113,6 +131,16 @@ impl Item<'_> {
     }
 }
 
+/// What a volume has of a setting, in the same words.
+fn value_of(volume: &Volume, setting: &str) -> String {
+    let switch = |is_on: bool| if is_on { "True" } else { "False" }.to_owned();
+    match setting {
+        "revisions_to_keep" => volume.revisions_to_keep.to_string(),
+        "rw" => switch(volume.rw),
+        _ => volume.ephemeral.map(switch).unwrap_or_default(),
+    }
+}
+
 /// Whether a property can be set on a qube that is there.
 pub(super) fn is_set(class: Class, name: &str) -> bool {
     let is_free = property::row(class, name).is_some_and(|row| row.access_in(Some(class)) == Access::Free);
@@ -120,5 +148,5 @@ pub(super) fn is_set(class: Class, name: &str) -> bool {
 }
 
 fn is_own_feature(name: &str) -> bool {
-    OWN_FEATURES.contains(&name) || NO_FEATURES.iter().any(|own| name.starts_with(own))
+    OWN_FEATURES.contains(&name) || OF_BACKUP.contains(&name) || name.starts_with(OF_PRELOADED)
 }
