@@ -106,7 +106,13 @@ fn to_verify_changes_nothing_and_tells_what_would_be() {
     let at = backup.windows(folder.len()).position(|window| window == folder.as_bytes()).unwrap();
     altered[at + 512 + 200] ^= 1;
     let told = said(&verify(&altered, &["--qubes", "alone"]), false);
-    assert!(told.contains("a chunk is not what was written"), "{told}");
+    assert!(
+        told.contains("a chunk is not what was written") && told.contains("the backup is damaged"),
+        "{told}"
+    );
+    assert!(told.contains("alone: would be restored"), "{told}");
+    let told = said(&verify(&altered, &["--qubes", "work", "net", "tpl"]), false);
+    assert!(told.contains("work: would be restored"), "{told}");
     let told = said(&verify(&altered, &[]), false);
     assert!(
         told.contains("dvm could not be restored: private.img: ") && told.contains("its template dvm"),

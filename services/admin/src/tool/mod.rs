@@ -3,6 +3,7 @@
 mod call;
 mod check;
 mod complete;
+mod confirm;
 mod content;
 mod dry_run;
 mod event;

@@ -17,6 +17,8 @@ pub(super) struct Batch<'c> {
     pub(super) labels: &'c Labels,
     pub(super) qubes: Vec<Item<'c>>,
     pub(super) home: Option<Home<'c>>,
+    /// What is not as it was written among that which is not restored, where that is looked at.
+    pub(super) damages: Vec<String>,
     /// Whether everything is only read and proven.
     pub(super) is_trial: bool,
 }
@@ -53,7 +55,7 @@ impl<'c> Batch<'c> {
         });
         let mut qubes: Vec<Item<'c>> = planned.iter().filter_map(Item::of).collect();
         qubes.sort_by_key(|item| rank(item.stored.class));
-        Self { root, labels: &contents.labels, qubes, home, is_trial }
+        Self { root, labels: &contents.labels, qubes, home, damages: Vec::new(), is_trial }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -77,8 +79,13 @@ impl<'c> Batch<'c> {
         {
             failed = failed.saturating_add(1);
         }
+        self.damages.iter().for_each(|damage| out::error(damage));
         if failed == 0 {
-            return Ok(());
+            return if self.damages.is_empty() {
+                Ok(())
+            } else {
+                Err("the backup is damaged".to_owned().into())
+            };
         }
         let all = self.qubes.len().saturating_add(usize::from(self.home.is_some()));
         Err(format!("{failed} of {all} qubes could not be restored").into())

@@ -15,7 +15,6 @@ mod read;
 mod shown;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
@@ -27,6 +26,7 @@ use services::tag::RESTORING;
 
 use self::batch::Batch;
 use self::plan::{Fate, Planned, Wishes};
+use super::confirm;
 use super::out::{self, Stop};
 use super::service::Service;
 use super::source::{self, CONTENTS, Opened, Source};
@@ -90,7 +90,7 @@ pub(super) fn run(restore: &Restore, root: &Root) -> Result<(), Stop> {
     if batch.is_empty() && !restore.verify_only {
         return Err("there is nothing to restore".to_owned().into());
     }
-    if !restore.verify_only && !restore.yes && !is_wanted()? {
+    if !restore.verify_only && !restore.yes && !confirm::is_wanted("Restore these qubes?")? {
         return Err("nothing was restored".to_owned().into());
     }
     batch.make();
@@ -123,18 +123,6 @@ fn limit(opened: &mut Opened, contents: &Contents) {
         let limits = opened.reader.limits();
         limits.members = limits.members.min(members);
     }
-}
-
-/// Asks whether to go on, where there is somebody to ask.
-fn is_wanted() -> Result<bool, Stop> {
-    if !io::stdin().is_terminal() {
-        return Ok(true);
-    }
-    let failed = |error: io::Error| Stop::from(format!("asking whether to begin: {error}"));
-    write!(io::stderr(), "Restore these qubes? [y/N] ").map_err(failed)?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Tells of qubes that a restore left that was killed.

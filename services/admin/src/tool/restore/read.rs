@@ -18,7 +18,6 @@ impl Batch<'_> {
     /// If the backup cannot be read any further.
     pub(super) fn read<R: Read>(&mut self, reader: &mut Reader<R>) -> backup::Result<()> {
         let mut last = None;
-        let mut broken = Ok(());
         while let Some(packed) = reader.next()? {
             let name = packed.name().to_owned();
             let place = self.qubes.iter().position(|item| name.starts_with(&item.backed_up.path));
@@ -33,11 +32,14 @@ impl Batch<'_> {
             }
             match place.and_then(|place| self.qubes.get_mut(place)) {
                 Some(item) => item.take(root, &name, packed, is_trial),
-                None if is_trial => broken = broken.and(source::prove(packed).map(drop)),
+                None if is_trial => {
+                    let damage = source::prove(packed).err().map(|error| format!("{name}: {error}"));
+                    self.damages.extend(damage);
+                }
                 None => {}
             }
         }
-        broken
+        Ok(())
     }
 
     fn pass(&mut self, place: Option<usize>) {
