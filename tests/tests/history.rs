@@ -89,6 +89,9 @@ fn each_kind_of_change_is_taken_back() {
         ("test-vm1", "admin.vm.firewall.Set", "test-vm1", "action=drop\n"),
         ("test-vm1", "admin.vm.device.pci.Unassign+dom0+00_1f.2", "test-vm1", ""),
         ("test-vm1", "admin.vm.device.pci.Assign+dom0+00_20.0", "test-vm1", "mode='required'"),
+        ("test-vm1", "admin.vm.volume.Set.revisions_to_keep+private", "test-vm1", "5"),
+        ("test-vm1", "admin.vm.volume.Set.rw+private", "test-vm1", "False"),
+        ("dom0", "admin.pool.Set.revisions_to_keep+varlibqubes", "dom0", "3"),
         ("dom0", "admin.property.Set+stats_interval", "dom0", "7"),
         ("dom0", "admin.label.Remove+mine", "dom0", ""),
         ("dom0", "admin.label.Create+other", "dom0", "0x654321"),
@@ -107,7 +110,8 @@ fn each_kind_of_change_is_taken_back() {
         // None ever set lets everything through, as the one rule does.
         qube.firewall = Some(qube.rules());
         qube.features.sort();
-        format!("{qube:?} {:?} {colors:?}", view.system().unwrap().properties)
+        let pools = &view.pools().unwrap().pools;
+        format!("{qube:?} {:?} {colors:?} {pools:?}", view.system().unwrap().properties)
     };
     for (whose, call, destination, payload) in cases {
         let before = shown(&fixture);
@@ -155,6 +159,23 @@ fn qubes_that_were_made_or_removed_are_told_but_not_brought_back() {
     assert_eq!(newest(&fixture, "fresh").1, "- fresh: removed");
     fixture.ok("admin.vm.Create.AppVM+test-template", "dom0", "name=fresh label=red");
     assert_eq!(newest(&fixture, "fresh").1, "dom0 admin.vm.Create.AppVM fresh: removed and made anew");
+}
+
+#[test]
+fn settings_that_no_call_unsets_are_told_and_stay() {
+    let fixture = installed();
+    fixture.ok("admin.vm.volume.Set.ephemeral+volatile", "test-vm1", "True");
+    let (id, what) = newest(&fixture, "test-vm1");
+    assert_eq!(
+        what,
+        "dom0 admin.vm.volume.Set.ephemeral test-vm1: volume volatile ephemeral nothing -> True"
+    );
+    assert!(error(&tool(&fixture, &["undo", &id])).contains("no call makes it unset again"));
+    fixture.ok("admin.vm.volume.Set.ephemeral+volatile", "test-vm1", "False");
+    let (id, _) = newest(&fixture, "test-vm1");
+    assert!(tool(&fixture, &["undo", &id]).status.success());
+    let volumes = fixture.qube("test-vm1").volumes.clone();
+    assert_eq!(volumes.iter().find_map(|volume| volume.ephemeral), Some(true));
 }
 
 #[test]

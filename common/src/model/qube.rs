@@ -144,8 +144,8 @@ impl Qube {
         }
     }
 
-    /// Whether all is the same that somebody configures. Volumes change with each run, and some features are the system's
-    /// own.
+    /// Whether all is the same that somebody configures. What volumes hold changes with each run, and some features are the
+    /// system's own.
     pub fn is_configured_as(&self, other: &Self) -> bool {
         let own = |qube: &Self| {
             let mut features = qube.features.clone();
@@ -156,6 +156,7 @@ impl Qube {
             && self.tags == other.tags
             && self.devices == other.devices
             && self.firewall == other.firewall
+            && self.volumes.iter().map(Volume::settings).eq(other.volumes.iter().map(Volume::settings))
             && own(self) == own(other)
     }
 

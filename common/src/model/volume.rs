@@ -68,6 +68,11 @@ impl Import {
 }
 
 impl Volume {
+    /// What somebody configures of it, after its name.
+    pub fn settings(&self) -> (&VolumeName, i64, bool, Option<bool>) {
+        (&self.name, self.revisions_to_keep, self.rw, self.ephemeral)
+    }
+
     /// Whether a domain runs on the kept image itself, so that there is no committed state beside it.
     pub fn has_snapshots_disabled(&self) -> bool {
         self.revisions_to_keep == -1 && self.save_on_stop && !self.snap_on_start

@@ -60,6 +60,10 @@ pub(super) enum Part {
     Firewall,
     Label(String),
     Pool(String),
+    /// A setting of a pool.
+    PoolSetting(String, String),
+    /// A setting of a volume.
+    VolumeSetting(String, String),
     /// All of a file.
     Content,
 }
@@ -75,6 +79,8 @@ impl Part {
             Self::Firewall => "firewall".to_owned(),
             Self::Label(name) => format!("label {name}"),
             Self::Pool(name) => format!("pool {name}"),
+            Self::PoolSetting(name, setting) => format!("pool {name} {setting}"),
+            Self::VolumeSetting(name, setting) => format!("volume {name} {setting}"),
             Self::Content => "content".to_owned(),
         }
     }

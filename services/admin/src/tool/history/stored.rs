@@ -3,12 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::model::Device;
+use common::storage::options::{EPHEMERAL_VOLATILE, REVISIONS_TO_KEEP};
 use common::store::{Key, Stamp, Store, Version};
 use serde_json::{Value, json};
 
 use super::Change;
 use super::item::{Item, Part, Place};
 use crate::tool::out::Stop;
+
+/// What calls set of a pool, and of a volume.
+const POOL_SETTINGS: [&str; 2] = [REVISIONS_TO_KEEP, EPHEMERAL_VOLATILE];
+const VOLUME_SETTINGS: [&str; 3] = [REVISIONS_TO_KEEP, "rw", "ephemeral"];
 
 /// All known changes, oldest first, and what is gone: a removal leaves nothing that could say who made it.
 pub(super) fn changes(store: &Store) -> Result<(Vec<Change>, Change), Stop> {
@@ -77,13 +82,13 @@ fn differences(key: &Key, before: Option<&Version>, after: &Version) -> Vec<Item
     changed.map(item).collect()
 }
 
-/// An object's parts. What the system itself changes, as volumes, is none.
+/// An object's parts. What the system itself changes, as what volumes hold, is none.
 pub(super) fn parts(key: &Key, content: &Value) -> BTreeMap<Part, Value> {
     let list = |field: &str| content.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
     let named = |value: &Value| value.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     match key {
         Key::Labels => list("labels").into_iter().map(|label| (Part::Label(named(&label)), label)).collect(),
-        Key::Pools => list("pools").into_iter().map(|pool| (Part::Pool(named(&pool)), pool)).collect(),
+        Key::Pools => list("pools").into_iter().flat_map(|pool| pool_parts(named(&pool), pool)).collect(),
         Key::System => properties(content).collect(),
         Key::Qube(_) => {
             let features = list("features").into_iter().filter_map(feature);
@@ -92,9 +97,34 @@ pub(super) fn parts(key: &Key, content: &Value) -> BTreeMap<Part, Value> {
             let devices = list("devices").into_iter();
             let devices = devices.filter_map(|device| Some((Part::Device(device_name(&device)?), device)));
             let firewall = content.get("firewall").map(|rules| (Part::Firewall, rules.clone()));
-            properties(content).chain(features).chain(tags).chain(devices).chain(firewall).collect()
+            let volumes = list("volumes");
+            let volumes = volumes.iter().flat_map(|volume| volume_parts(&named(volume), volume));
+            let all = properties(content).chain(features).chain(tags).chain(devices);
+            all.chain(firewall).chain(volumes).collect()
         }
     }
+}
+
+/// What is set of a pool by itself, and the rest of it.
+fn pool_parts(name: String, mut pool: Value) -> Vec<(Part, Value)> {
+    let settings = pool.get_mut("settings").and_then(Value::as_array_mut);
+    let settings = settings.map(std::mem::take).unwrap_or_default().into_iter().filter_map(pair);
+    let (own, rest): (Vec<_>, Vec<_>) =
+        settings.partition(|(setting, _)| POOL_SETTINGS.contains(&setting.as_str()));
+    if let Some(fixed) = pool.get_mut("settings") {
+        *fixed = json!(rest);
+    }
+    let part = |(setting, value)| (Part::PoolSetting(name.clone(), setting), value);
+    let own: Vec<(Part, Value)> = own.into_iter().map(part).collect();
+    [vec![(Part::Pool(name), pool)], own].concat()
+}
+
+fn volume_parts(name: &str, volume: &Value) -> Vec<(Part, Value)> {
+    let part = |setting: &&str| {
+        let value = volume.get(*setting)?.clone();
+        Some((Part::VolumeSetting(name.to_owned(), (*setting).to_owned()), value))
+    };
+    VOLUME_SETTINGS.iter().filter_map(part).collect()
 }
 
 fn properties(content: &Value) -> impl Iterator<Item = (Part, Value)> {
@@ -102,9 +132,13 @@ fn properties(content: &Value) -> impl Iterator<Item = (Part, Value)> {
     all.into_iter().map(|(name, value)| (Part::Property(name), value))
 }
 
-fn feature(pair: Value) -> Option<(Part, Value)> {
+fn feature(feature: Value) -> Option<(Part, Value)> {
+    pair(feature).map(|(name, value)| (Part::Feature(name), value))
+}
+
+fn pair(pair: Value) -> Option<(String, Value)> {
     let [name, value] = <[Value; 2]>::try_from(pair.as_array()?.clone()).ok()?;
-    Some((Part::Feature(name.as_str()?.to_owned()), value))
+    Some((name.as_str()?.to_owned(), value))
 }
 
 fn device_name(device: &Value) -> Option<String> {

@@ -101,6 +101,15 @@ impl Item {
             (Part::Label(name), None) => one(format!("admin.label.Remove+{name}"), String::new()),
             (Part::Firewall, rules) => one("admin.vm.firewall.Set".to_owned(), rules_of(rules.as_ref())?),
             (Part::Device(_), _) => self.device_calls(),
+            (Part::PoolSetting(name, setting), Some(value)) => {
+                one(format!("admin.pool.Set.{setting}+{name}"), plain(value))
+            }
+            (Part::VolumeSetting(name, setting), Some(value)) => {
+                one(format!("admin.vm.volume.Set.{setting}+{name}"), plain(value))
+            }
+            (Part::PoolSetting(..) | Part::VolumeSetting(..), None) => {
+                Err(format!("{}: no call makes it unset again", self.in_words()).into())
+            }
             (Part::Content, content) => Ok(self.file_call(content.as_ref()).into_iter().collect()),
             (Part::Object | Part::Pool(_), _) => {
                 let text = "cannot be taken back, as what is stored in volumes is made and removed with it";
