@@ -21,7 +21,7 @@ multi-user.target/qubes-admin-preload.service sleep.target/qubes-admin-sleep.ser
 # The unit that starts a qube; where qubesd has one of its own, ours is led to by `qubes-admin switch to`.
 starter=qubes-vm@.service
 # What only executables of ours start.
-internal="qubes-run qubes-backup qubes-constraints admin-suspend admin-system-info admin-vm-auto-attach admin-vm-preload"
+internal="qubes-run qubes-backup qubes-backup-writer qubes-constraints admin-suspend admin-system-info admin-vm-auto-attach admin-vm-preload"
 built=
 domain=
 
@@ -59,11 +59,11 @@ build() {
     domain=$target/release/qubes-domain
     if [ -d "$(rustc --print target-libdir --target "$musl" 2>/dev/null)" ]; then
         built=$target/$musl/release
-        compile -p services -p qubes-admin --target "$musl"
+        compile -p services -p qubes-admin -p backup --target "$musl"
         compile -p domain
     else
         built=$target/release
-        compile -p services -p qubes-admin -p domain
+        compile -p services -p qubes-admin -p backup -p domain
     fi
 }
 

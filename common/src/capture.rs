@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -84,8 +84,25 @@ pub(crate) fn finish(mut process: Process, input: &str, deadline: Duration) -> i
         // A program may end without reading its input, which fits into a pipe.
         let _ = stdin.write_all(input.as_bytes());
     }
-    let captured = capture(&mut process, Instant::now().checked_add(deadline));
+    let captured = capture(&mut process, Instant::now().checked_add(deadline), []);
     // One that runs as root outlives us where we do not: then it is left alone.
+    if captured.is_err() && process.kill_group().is_ok() {
+        reap(&process);
+    }
+    captured
+}
+
+/// Awaits the end of a program, which leads a group, unless one of some descriptors has something or is closed before: then the
+/// whole group is killed.
+///
+/// # Errors
+/// As [`finish`], and [`io::ErrorKind::Interrupted`].
+pub(crate) fn finish_unless<const STOPS: usize>(
+    mut process: Process,
+    deadline: Duration,
+    stops: [BorrowedFd<'_>; STOPS],
+) -> io::Result<Finished> {
+    let captured = capture(&mut process, Instant::now().checked_add(deadline), stops);
     if captured.is_err() && process.kill_group().is_ok() {
         reap(&process);
     }
@@ -95,35 +112,48 @@ pub(crate) fn finish(mut process: Process, input: &str, deadline: Duration) -> i
 /// Waits for a program that was killed, unless the system keeps it.
 fn reap(process: &Process) {
     let end = Instant::now().checked_add(KILL_DEADLINE);
-    let _ = process.descriptor().and_then(|ended| wait([Some(&ended)], end));
+    let _ = process.descriptor().and_then(|ended| wait([Some(&ended)], [], end));
     let _ = process.status(WaitPidFlag::WNOHANG);
 }
 
-fn capture(process: &mut Process, end: Option<Instant>) -> io::Result<Finished> {
+fn capture<const STOPS: usize>(
+    process: &mut Process,
+    end: Option<Instant>,
+    stops: [BorrowedFd<'_>; STOPS],
+) -> io::Result<Finished> {
     let ended = process.descriptor()?;
     let mut output = Pipe { open: process.output(), taken: Vec::new(), most: OUTPUT_MAX };
     let mut errors = Pipe { open: process.errors(), taken: Vec::new(), most: ERRORS_MAX };
     while output.open.is_some() || errors.open.is_some() {
-        wait([output.open.as_ref(), errors.open.as_ref()], end)?;
+        wait([output.open.as_ref(), errors.open.as_ref()], stops, end)?;
         output.take()?;
         errors.take()?;
         if output.taken.len() > OUTPUT_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it prints too much"));
         }
     }
-    wait([Some(&ended)], end)?;
+    wait([Some(&ended)], stops, end)?;
     let status = process.status(WaitPidFlag::empty())?;
     errors.taken.truncate(ERRORS_MAX);
     Ok(Finished { status, output: output.taken, errors: errors.taken })
 }
 
-/// Waits until one of some descriptors has something or is closed.
-fn wait<D: AsFd, const N: usize>(descriptors: [Option<&D>; N], end: Option<Instant>) -> io::Result<()> {
+/// Waits until one of some descriptors has something or is closed, and none of those that stop it.
+fn wait<D: AsFd, const N: usize, const STOPS: usize>(
+    descriptors: [Option<&D>; N],
+    stops: [BorrowedFd<'_>; STOPS],
+    end: Option<Instant>,
+) -> io::Result<()> {
     let open = descriptors.into_iter().flatten();
     let mut waiting: Vec<_> = open.map(|open| PollFd::new(open.as_fd(), PollFlags::POLLIN)).collect();
+    let open = waiting.len();
+    waiting.extend(stops.map(|stop| PollFd::new(stop, PollFlags::POLLIN)));
     loop {
         match poll(&mut waiting, remaining(end)?) {
             Err(Errno::EINTR) | Ok(0) => {}
+            Ok(_) if STOPS > 0 && waiting.iter().skip(open).any(|stop| stop.any() != Some(false)) => {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             Ok(_) => return Ok(()),
             Err(error) => return Err(error.into()),
         }

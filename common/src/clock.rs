@@ -14,6 +14,11 @@ pub fn local_now() -> String {
     local(seconds_now())
 }
 
+/// Now, in the machine's time zone and as part of a name: `YYYY-MM-DDTHHMMSS`.
+pub fn local_stamp() -> String {
+    local_now().replace(' ', "T").replace(':', "")
+}
+
 /// A time, in the machine's time zone: `YYYY-MM-DD HH:MM:SS`.
 pub fn local(seconds: u64) -> String {
     let seconds = libc::time_t::try_from(seconds).unwrap_or_default();

@@ -10,9 +10,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::unistd::linkat;
+use nix::sys::stat::Mode;
+use nix::unistd::{linkat, mkfifo};
 
 const SET_GROUP_ID: u32 = 0o2000;
 
@@ -127,6 +129,18 @@ pub fn open_to_write(path: &Path) -> io::Result<fs::File> {
 /// What the system says.
 pub fn open_pipe(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// Makes a named pipe of the given mode, whatever the umask, unless there is something in its place.
+///
+/// # Errors
+/// What the system says.
+pub fn make_pipe(path: &Path, mode: u32) -> io::Result<()> {
+    match mkfifo(path, Mode::from_bits_truncate(mode)) {
+        Ok(()) => set_mode(path, mode),
+        Err(Errno::EEXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Opens a terminal, whose session this process does not become part of, and which it never waits for.

@@ -27,6 +27,8 @@ const PROGRAMS: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
 const INSTALLED: &str = "/usr/lib/qubes/admin";
 /// Where processes without a caller tell of what goes wrong.
 const LOGS: &str = "/var/log/qubes";
+/// Streams of a program that answers without being told anything.
+const ASKED: [Stream; 3] = [Stream::Nothing, Stream::Pipe, Stream::Pipe];
 /// How a caller without rights becomes root: dom0's own convention.
 const SUDO: &str = "/usr/bin/sudo";
 /// How root becomes someone else.
@@ -134,6 +136,35 @@ pub fn of_ours_holding(
     environment.extend(ENVIRONMENT.map(CString::from));
     let streams = [Stream::Given(held.as_raw_fd()), Stream::Pipe, Stream::Ours];
     capture::finish(spawn::start(&words, &environment, streams, Leads::Group)?, "", deadline)
+}
+
+/// Begins an executable of ours on the same root, with descriptors of ours as its standard streams. It leads a group.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn ours_with(root: &Root, name: &str, arguments: &[&str], streams: [Stream; 3]) -> io::Result<Process> {
+    begin_ours(root, name, arguments, streams, Leads::Group)
+}
+
+/// The same in a session of its own, so that it outlives us.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn ours_apart(root: &Root, name: &str, arguments: &[&str], streams: [Stream; 3]) -> io::Result<Process> {
+    begin_ours(root, name, arguments, streams, Leads::Session)
+}
+
+fn begin_ours(
+    root: &Root,
+    name: &str,
+    arguments: &[&str],
+    streams: [Stream; 3],
+    leads: Leads,
+) -> io::Result<Process> {
+    let words = words(&[], &ours(root, name)?, arguments)?;
+    let mut environment = vec![root_variable(root)?];
+    environment.extend(ENVIRONMENT.map(CString::from));
+    spawn::start(&words, &environment, streams, leads)
 }
 
 /// An executable of ours: they lie in one folder where they are installed, and where they are built.
@@ -278,6 +309,37 @@ pub fn begin(program: &Path, arguments: &[&str]) -> io::Result<Process> {
     spawn::start(&words, &environment, [Stream::Nothing; 3], Leads::Group)
 }
 
+/// Begins a program with our own rights that is told something on its standard input. It leads a group.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn told(program: &Path, arguments: &[&str]) -> io::Result<Process> {
+    let (words, environment) = (words(&[], program, arguments)?, ENVIRONMENT.map(CString::from));
+    spawn::start(&words, &environment, [Stream::Pipe, Stream::Nothing, Stream::Pipe], Leads::Group)
+}
+
+/// Begins a program as [`as_user`] does, without input. It leads a group.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn asked_as_user(root: &Root, program: &str, arguments: &[&str]) -> io::Result<Process> {
+    let is_direct = !nix::unistd::geteuid().is_root() || !root.is_system();
+    let user = if is_direct { None } else { desktop_user() };
+    let before = user.as_deref().map_or_else(Vec::new, |user| vec![RUNUSER, "-u", user, "--"]);
+    let (words, environment) =
+        (words(&before, &root.path(program), arguments)?, ENVIRONMENT.map(CString::from));
+    spawn::start(&words, &environment, ASKED, Leads::Group)
+}
+
+/// Begins a program with our own rights that answers on its standard output, without input. It leads a group.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn asked(program: &Path, arguments: &[&str]) -> io::Result<Process> {
+    let (words, environment) = (words(&[], program, arguments)?, ENVIRONMENT.map(CString::from));
+    spawn::start(&words, &environment, ASKED, Leads::Group)
+}
+
 /// Begins a program with our own rights that tells us something on its standard output.
 ///
 /// # Errors
@@ -304,6 +366,18 @@ pub fn filter(name: &str, arguments: &[&str]) -> io::Result<Process> {
 /// As [`as_root`].
 pub fn finish(process: Process, deadline: Duration) -> io::Result<Finished> {
     capture::finish(process, "", deadline)
+}
+
+/// The same, unless one of some descriptors has something or is closed before: then it is killed with its children.
+///
+/// # Errors
+/// As [`as_root`], and [`io::ErrorKind::Interrupted`].
+pub fn finish_unless<const STOPS: usize>(
+    process: Process,
+    deadline: Duration,
+    stops: [BorrowedFd<'_>; STOPS],
+) -> io::Result<Finished> {
+    capture::finish_unless(process, deadline, stops)
 }
 
 /// A descriptor that is readable once a process has ended.

@@ -135,7 +135,10 @@ impl Process {
     }
 
     /// Ends it with its children, where it leads a group.
-    pub(crate) fn kill_group(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn kill_group(&self) -> io::Result<()> {
         Ok(kill(Pid::from_raw(self.id.as_raw().saturating_neg()), Signal::SIGKILL)?)
     }
 

@@ -37,7 +37,10 @@ pub fn script(path: &Path, text: &str) {
 /// Folder of the executables as they are installed, brought up to date first.
 pub fn released() -> PathBuf {
     let target = profile_folder().parent().unwrap().to_path_buf();
-    cargo_build(&target, &["--release", "-p", "services", "-p", "qubes-admin", "-p", "domain"]);
+    cargo_build(
+        &target,
+        &["--release", "-p", "services", "-p", "qubes-admin", "-p", "backup", "-p", "domain"],
+    );
     target.join("release")
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Write;
 use std::process::Stdio;
 
@@ -357,8 +358,36 @@ const RUNS: [Case; 11] = [
 const GUESTS: [(&str, &str); 3] =
     [("qubes.FeaturesRequest", ""), ("qubes.NotifyTools", ""), ("qubes.NotifyUpdates", "1")];
 
-/// Calls that are not made after they were tried: their payload is a stream, or what they make has a drawn name.
-const NOT_MADE: [&str; 6] = [
+/// A backup, and one that a test holds as if it were being made.
+const BACKUPS: [Case; 2] = [
+    (
+        "dom0",
+        "admin.backup.Execute+p",
+        "",
+        &[
+            "effect a backup of work is written to /var/tmp/x in dom0",
+            "change qubes/work.json properties backup_timestamp: nothing becomes ",
+            "event work property-set:backup_timestamp name=backup_timestamp ",
+        ],
+    ),
+    ("dom0", "admin.backup.Cancel+held", "", &["effect the backup of profile held is given up"]),
+];
+
+/// A pipe by which a backup is known that is being made.
+fn held_backup(fixture: &Fixture) -> File {
+    fixture.profile(
+        "p",
+        "destination_vm: dom0\ndestination_path: /var/tmp/x\ninclude: [work]\npassphrase_text: a",
+    );
+    let pipe = fixture.path("/run/qubes/admin/backups/held.conf");
+    std::fs::create_dir_all(pipe.parent().unwrap()).unwrap();
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    File::options().read(true).write(true).open(pipe).unwrap()
+}
+
+/// Calls that are not made after they were tried: their payload is a stream, or what they make has a drawn name or the time.
+const NOT_MADE: [&str; 7] = [
+    "admin.backup.Execute",
     "admin.vm.CreateTemplate",
     "admin.vm.CreateDisposable",
     "admin.vm.volume.Import",
@@ -414,7 +443,8 @@ fn every_call_that_writes_tells_what_it_would_do() {
     golden::devices(&fixture);
     fixture.policy("30-all.policy", "* * @anyvm dom0 allow\n");
     std::fs::create_dir_all(fixture.path("/etc/qubes/policy.d/include")).unwrap();
-    let cases = SYSTEM.into_iter().chain(CONFIGURATION).chain(VOLUMES).chain(RUNS);
+    let _held = held_backup(&fixture);
+    let cases = SYSTEM.into_iter().chain(CONFIGURATION).chain(BACKUPS).chain(VOLUMES).chain(RUNS);
     let mut seen = BTreeSet::new();
     for case in cases {
         try_then_make(&fixture, case);
@@ -442,6 +472,8 @@ fn a_dry_run_tells_why_a_call_would_be_refused() {
     golden::devices(&fixture);
     for (destination, call, payload) in [
         ("work", "admin.vm.property.Set+netvm", "test-template"),
+        ("dom0", "admin.backup.Execute+nosuch", ""),
+        ("dom0", "admin.backup.Cancel+nosuch", ""),
         ("work", "admin.vm.Pause", ""),
         ("work", "admin.vm.Unpause", ""),
         ("work", "admin.vm.Resume", ""),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::cmsg_space;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
@@ -228,6 +229,32 @@ impl Connection {
 
     fn answer(&self) -> io::Result<Option<Reply>> {
         if self.is_heard_within(DEADLINE)? { self.receive() } else { Err(io::ErrorKind::TimedOut.into()) }
+    }
+
+    /// Waits until the other end is closed, whatever it says meanwhile.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn outlast(&self) -> io::Result<()> {
+        poll(&mut [PollFd::new(self.as_fd(), PollFlags::empty())], PollTimeout::NONE)?;
+        Ok(())
+    }
+
+    /// Waits for a message or until the other end is closed, and tells whether that was within the deadline.
+    ///
+    /// # Errors
+    /// What the system says, and [`io::ErrorKind::Interrupted`] where a descriptor that stops it has something before.
+    pub fn is_heard_unless(&self, stop: BorrowedFd<'_>, deadline: Duration) -> io::Result<bool> {
+        let mut both = [stop, self.as_fd()].map(|end| PollFd::new(end, PollFlags::POLLIN));
+        let timeout = PollTimeout::try_from(deadline).unwrap_or(PollTimeout::MAX);
+        let ready = loop {
+            match poll(&mut both, timeout) {
+                Err(Errno::EINTR) => {}
+                ready => break ready?,
+            }
+        };
+        let [stop, _] = both;
+        if stop.any() == Some(true) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(ready > 0) }
     }
 
     /// Waits for a message or until the other end is closed; tells whether that was within the deadline.

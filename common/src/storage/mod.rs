@@ -272,6 +272,15 @@ fn required(pool: &Pool, key: &str) -> Result<String, StorageError> {
     pool.setting(key).map(str::to_owned).ok_or_else(|| StorageError::Refused(missing()))
 }
 
+/// Whether what a volume's pool exported, once opened, stays what it was, whatever becomes of the volume. Where it does not, no
+/// domain may begin to use the volume meanwhile: `file` exports the image itself, to which domains write.
+///
+/// # Errors
+/// As [`driver_of`].
+pub fn keeps_exports(root: &Root, pools: &Pools, volume: &Volume) -> Result<bool, StorageError> {
+    Ok(callback::worker(root, pool_of(pools, volume)?)?.driver != "file")
+}
+
 /// The driver of a volume's pool.
 ///
 /// # Errors

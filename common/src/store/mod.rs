@@ -271,8 +271,11 @@ impl Store {
         lock::lifecycle(&self.run.join("locks").join(format!("{pool}:{}", vid.replace('/', ":"))))
     }
 
-    /// The same lock, if nobody holds it now; ends nothing.
-    pub(crate) fn try_lock_lifecycle(&self, name: &QubeName) -> Result<Option<LifecycleGuard>, StoreError> {
+    /// The same lock as of [`Store::lock_lifecycle`], if nobody holds it now; ends nothing.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn try_lock_lifecycle(&self, name: &QubeName) -> Result<Option<LifecycleGuard>, StoreError> {
         lock::lifecycle_if_free(&self.lifecycle(name))
     }
 

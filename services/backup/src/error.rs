@@ -47,6 +47,9 @@ pub enum Error {
     /// A backup of another version.
     #[error("the backup is of version {0}; only version 4 can be read")]
     Version(u32),
+    /// Whoever has it written cannot be talked with.
+    #[error("cannot talk with the backup's run: {0}")]
+    Talk(#[source] io::Error),
     /// A header that a backup cannot have.
     #[error("the backup's header {0}")]
     Header(&'static str),

@@ -2,15 +2,14 @@
 
 use std::io::{self, BufWriter, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use common::run::{self, Process};
-use flate2::Compression;
 use flate2::read::{GzEncoder, MultiGzDecoder};
 
 use crate::archive::Put;
 use crate::map::PIECE;
+use crate::queue::{Giving, Taking, queue};
 use crate::{Error, Result};
 
 /// Pieces on their way to a filter of ours.
@@ -19,32 +18,17 @@ const PIECES: usize = 4;
 /// Programs that expand what they have compressed when told `-d`.
 const KNOWN: [&str; 6] = ["bzip2", "lzma", "pbzip2", "xz", "zstd", "zstdmt"];
 
-/// What a stream goes through.
-pub(crate) enum Filter<'a> {
-    /// Ours, which compresses as `gzip` does.
+/// What compresses a stream.
+pub(crate) enum Compression<'a> {
+    /// Ours, as `gzip` does.
     Gzip,
-    /// Ours, which expands what that made.
-    Gunzip,
-    /// A program, by its name, with its arguments.
-    Program(&'a str, &'static [&'static str]),
+    /// A program, by its name.
+    Program(&'a str),
 }
 
-impl<'a> Filter<'a> {
-    /// The one that compresses.
-    pub(crate) fn compressing(name: &'a str) -> Self {
-        if name == "gzip" { Self::Gzip } else { Self::Program(name, &[]) }
-    }
-
-    /// The one that expands what the named one made: it is one that is known, or a chosen one takes its place.
-    ///
-    /// # Errors
-    /// If it is neither.
-    pub(crate) fn expanding(chosen: Option<&'a str>, named: &'a str) -> Result<Self> {
-        match chosen.unwrap_or(named) {
-            "gzip" | "pigz" => Ok(Self::Gunzip),
-            name if chosen.is_some() || KNOWN.contains(&name) => Ok(Self::Program(name, &["-d"])),
-            _ => Err(Error::Header("names a compression filter that is not known")),
-        }
+impl<'a> Compression<'a> {
+    pub(crate) fn by(name: &'a str) -> Self {
+        if name == "gzip" { Self::Gzip } else { Self::Program(name) }
     }
 
     /// Runs it. What comes out is for `take`, which does not get an end to see unless all that was to go in did.
@@ -59,24 +43,68 @@ impl<'a> Filter<'a> {
         match self {
             Self::Gzip => {
                 let (input, output) = channel();
-                joined(input, || GzEncoder::new(output, Compression::default()), make, take)
+                joined(input, || GzEncoder::new(output, flate2::Compression::default()), make, take)
             }
+            Self::Program(name) => through(name, &[], make, take),
+        }
+    }
+}
+
+/// What expands one again. It is apart, as whoever writes needs none of it.
+pub(crate) enum Expansion<'a> {
+    /// Ours, of what `gzip` made.
+    Gunzip,
+    /// A program, by its name.
+    Program(&'a str),
+}
+
+impl<'a> Expansion<'a> {
+    /// The one for what the named filter made: that is one that is known, or a chosen one takes its place.
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub(crate) fn of(chosen: Option<&'a str>, named: &'a str) -> Result<Self> {
+        match chosen.unwrap_or(named) {
+            "gzip" | "pigz" => Ok(Self::Gunzip),
+            name if chosen.is_some() || KNOWN.contains(&name) => Ok(Self::Program(name)),
+            _ => Err(Error::Header("names a compression filter that is not known")),
+        }
+    }
+
+    /// Runs it, as [`Compression::run`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn run<T: Send>(
+        &self,
+        make: impl FnOnce(Put<'_>) -> Result<()>,
+        take: impl FnOnce(&mut dyn Read) -> Result<T> + Send,
+    ) -> Result<T> {
+        match self {
             Self::Gunzip => {
                 let (input, output) = channel();
                 // It reads as soon as it is made.
                 joined(input, || MultiGzDecoder::new(output), make, take)
             }
-            Self::Program(name, arguments) => {
-                let mut process = run::filter(name, arguments).map_err(Error::Filter)?;
-                let missing = || Error::Filter(io::ErrorKind::BrokenPipe.into());
-                let input = process.input().ok_or_else(missing)?;
-                let output = process.output().ok_or_else(missing)?;
-                let done = joined(input, || output, make, take);
-                ended(&process, done.is_ok())?;
-                done
-            }
+            Self::Program(name) => through(name, &["-d"], make, take),
         }
     }
+}
+
+/// Runs a program between both sides.
+fn through<T: Send>(
+    name: &str,
+    arguments: &[&str],
+    make: impl FnOnce(Put<'_>) -> Result<()>,
+    take: impl FnOnce(&mut dyn Read) -> Result<T> + Send,
+) -> Result<T> {
+    let mut process = run::filter(name, arguments).map_err(Error::Filter)?;
+    let missing = || Error::Filter(io::ErrorKind::BrokenPipe.into());
+    let input = process.input().ok_or_else(missing)?;
+    let output = process.output().ok_or_else(missing)?;
+    let done = joined(input, || output, make, take);
+    ended(&process, done.is_ok())?;
+    done
 }
 
 /// Waits for a program, which has nothing left to do or is ended.
@@ -141,16 +169,16 @@ impl<R: Read> Read for Whole<'_, R> {
 
 /// Both ends of a filter of ours.
 fn channel() -> (Sending, Receiving) {
-    let (sender, receiver) = sync_channel(PIECES);
-    (Sending(sender), Receiving { receiver, piece: Vec::new(), taken: 0 })
+    let (giving, taking) = queue(PIECES);
+    (Sending(giving), Receiving { taking, piece: Vec::new(), taken: 0 })
 }
 
 /// The end of our filter that is written to.
-struct Sending(SyncSender<Vec<u8>>);
+struct Sending(Giving<Vec<u8>>);
 
 impl Write for Sending {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        self.0.give(bytes.to_vec()).ok_or(io::ErrorKind::BrokenPipe)?;
         Ok(bytes.len())
     }
 
@@ -161,7 +189,7 @@ impl Write for Sending {
 
 /// The end that it reads from.
 struct Receiving {
-    receiver: Receiver<Vec<u8>>,
+    taking: Taking<Vec<u8>>,
     piece: Vec<u8>,
     taken: usize,
 }
@@ -169,7 +197,7 @@ struct Receiving {
 impl Read for Receiving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.taken == self.piece.len() {
-            let Ok(piece) = self.receiver.recv() else { return Ok(0) };
+            let Some(piece) = self.taking.take() else { return Ok(0) };
             (self.piece, self.taken) = (piece, 0);
         }
         let length = self.piece.get(self.taken..).unwrap_or_default().read(buffer)?;

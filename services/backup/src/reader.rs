@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use crate::container::HEAD;
-use crate::filter::Filter;
+use crate::filter::Expansion;
 use crate::keys::Unlocking;
 use crate::leaves::{self, Leaves};
 use crate::map::PIECE;
@@ -104,7 +104,7 @@ impl<R: Read> Reader<R> {
         }
         let header = Header::parse(&text)?;
         if header.compressed {
-            Filter::expanding(reading.filter.as_deref(), &header.filter)?;
+            Expansion::of(reading.filter.as_deref(), &header.filter)?;
         }
         Ok(Self {
             members,
@@ -285,7 +285,7 @@ impl<R: Read> Packed<'_, R> {
         }
         let reading = self.reader.reading.filter.clone();
         let named = self.reader.header.filter.clone();
-        let filter = Filter::expanding(reading.as_deref(), &named)?;
+        let filter = Expansion::of(reading.as_deref(), &named)?;
         let make = |put: crate::archive::Put<'_>| {
             let mut piece = vec![0; PIECE];
             while let length @ 1.. = self.read_on(&mut piece)? {

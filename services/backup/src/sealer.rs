@@ -1,7 +1,6 @@
 //! Encryption on this thread, authentication on another.
 
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use aes::cipher::StreamCipher;
@@ -10,6 +9,7 @@ use hmac::Mac;
 use crate::container::{Authenticator, CODE, Cipher};
 use crate::keys::Locked;
 use crate::map::PIECE;
+use crate::queue::{Giving, Taking, queue};
 use crate::{Error, Result};
 
 /// Buffers on their way.
@@ -30,8 +30,8 @@ enum Done {
 
 /// Fills one container after the other.
 pub(crate) struct Sealer {
-    jobs: SyncSender<Job>,
-    done: Receiver<Done>,
+    jobs: Giving<Job>,
+    done: Taking<Done>,
     free: Vec<Vec<u8>>,
     /// What is being filled, up to its capacity.
     buffer: Vec<u8>,
@@ -40,8 +40,8 @@ pub(crate) struct Sealer {
 
 impl Sealer {
     pub(crate) fn new() -> io::Result<Self> {
-        let (jobs, todo) = sync_channel(BUFFERS);
-        let (tell, done) = sync_channel(BUFFERS.saturating_add(1));
+        let (jobs, todo) = queue(BUFFERS);
+        let (tell, done) = queue(BUFFERS.saturating_add(1));
         thread::Builder::new().spawn(move || authenticate(&todo, &tell))?;
         let mut free: Vec<_> = std::iter::repeat_with(|| Vec::with_capacity(PIECE)).take(BUFFERS).collect();
         let buffer = free.pop().unwrap_or_default();
@@ -84,7 +84,7 @@ impl Sealer {
 
     /// Writes what has been authenticated. Nothing once the code has come.
     fn take_back(&mut self, out: &mut dyn Write) -> io::Result<Option<Vec<u8>>> {
-        match self.done.recv().map_err(io::Error::other)? {
+        match self.done.take().ok_or(io::ErrorKind::BrokenPipe)? {
             Done::Data(mut buffer) => {
                 out.write_all(&buffer)?;
                 buffer.clear();
@@ -105,21 +105,21 @@ impl Sealer {
     }
 
     fn job(&self, job: Job) -> io::Result<()> {
-        self.jobs.send(job).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.jobs.give(job).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 }
 
 /// Does one job after the other.
-fn authenticate(todo: &Receiver<Job>, tell: &SyncSender<Done>) -> Option<()> {
+fn authenticate(todo: &Taking<Job>, tell: &Giving<Done>) -> Option<()> {
     let mut authenticator = None;
-    for job in todo {
+    while let Some(job) = todo.take() {
         match job {
             Job::Begin(new) => authenticator = Some(new),
             Job::Data(data) => {
                 authenticator.as_mut()?.update(&data);
-                tell.send(Done::Data(data)).ok()?;
+                tell.give(Done::Data(data))?;
             }
-            Job::End => tell.send(Done::Code(authenticator.take()?.finalize().into_bytes().into())).ok()?,
+            Job::End => tell.give(Done::Code(authenticator.take()?.finalize().into_bytes().into()))?,
         }
     }
     Some(())

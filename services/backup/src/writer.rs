@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::archive::Archive;
 use crate::chunks::Chunks;
 use crate::container::Cost;
-use crate::filter::Filter;
+use crate::filter::Compression;
 use crate::keys::{Derivation, Locked};
 use crate::map::PIECE;
 use crate::sealer::{Sealer, seal};
@@ -87,7 +87,7 @@ impl<W: Write + Send> Writer<W> {
         let filter = self.header.filter.clone();
         let mut chunks = Chunks::begin(self, name, None)?;
         let make = |put: crate::archive::Put<'_>| archive.write(put, progress);
-        Filter::compressing(&filter).run(make, move |output| {
+        Compression::by(&filter).run(make, move |output| {
             let mut piece = vec![0; PIECE];
             while let length @ 1.. = output.read(&mut piece).map_err(Error::Filter)? {
                 chunks.write(piece.get(..length).unwrap_or_default())?;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use common::call::World;
 use common::event::Event;
-use common::failure::Failure;
+use common::failure::{Exception, Failure};
 use common::hypervisor::PowerState;
 use common::model::{Class, Qube};
 use common::names::{BackupProfile, QubeName};
@@ -21,6 +21,7 @@ use crate::property::{Case, Context};
 
 /// The qubes that a profile chooses.
 pub(super) struct Chosen {
+    pub(super) profile: Profile,
     pub(super) qubes: Vec<Rc<Qube>>,
     pub(super) left_out: Vec<QubeName>,
     pub(super) contents: Contents,
@@ -43,7 +44,7 @@ impl Chosen {
         let contents = Contents { pools: (*view.pools()?).clone(), qubes: pieces };
         let kind = |qube: &Rc<Qube>| kind(&view, Context::of(world), qube);
         let kinds = qubes.iter().map(kind).collect::<Result<_, _>>()?;
-        Ok(Self { qubes, left_out, contents, kinds })
+        Ok(Self { profile, qubes, left_out, contents, kinds })
     }
 
     /// Asks for further files of each qube, as listeners see it.
@@ -53,6 +54,19 @@ impl Chosen {
     pub(super) fn announce(&self, world: &World<'_>) -> Result<(), Failure> {
         let others = self.qubes.iter().filter(|qube| qube.class != Class::AdminVM);
         lifecycle::announce(world.store(), others.map(|qube| Event::on(&qube.name, "backup-get-files")))
+    }
+
+    /// Refuses what has no state from before a start.
+    ///
+    /// # Errors
+    /// `QubesVMNotHaltedError`.
+    pub(super) fn check_snapshots(&self, world: &World<'_>) -> Result<(), Failure> {
+        let states = States::of(world.hypervisor());
+        let is_running = |qube: &&Rc<Qube>| {
+            qube.class.is_qubes_vm() && states.state(qube.class, qube.name.as_str()) != PowerState::Halted
+        };
+        let mut running = self.qubes.iter().filter(is_running);
+        running.find(|qube| has_snapshots_disabled(qube)).map_or(Ok(()), |qube| Err(no_snapshots(&qube.name)))
     }
 
     /// The lines of its table.
@@ -85,6 +99,12 @@ fn remark(states: &States, qube: &Qube) -> &'static str {
     } else {
         RUNS
     }
+}
+
+/// A running qube's volume cannot be read as it was before the start.
+pub(super) fn no_snapshots(qube: &QubeName) -> Failure {
+    let text = format!("VM {qube} is running and private volume snapshots are disabled");
+    Failure::new(Exception::QubesVMNotHaltedError, text)
 }
 
 /// Whether some volume of a qube has no state but the one that its domain changes.

@@ -2,7 +2,7 @@
 //! calls stay small.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::failure::Failure;
@@ -29,7 +29,11 @@ pub(super) enum Source {
     Volume(Volume),
     File(PathBuf),
     Text(String),
-    Home(PathBuf),
+    /// A user's home directory.
+    Home {
+        user: String,
+        folder: PathBuf,
+    },
 }
 
 /// One piece, by the name that it has in the backup.
@@ -40,7 +44,7 @@ pub(super) struct Piece {
 }
 
 /// What is to be looked at: the pieces of each qube.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Contents {
     pub(super) pools: Pools,
     pub(super) qubes: Vec<Vec<Piece>>,
@@ -68,6 +72,9 @@ pub(super) fn pieces(root: &Root, qube: &Qube) -> Result<Vec<Piece>, Failure> {
     let notes = qube.home().map(|home| root.lib().join(home).join("notes.txt"));
     let notes = notes.filter(|path| files::exists(path));
     pieces.extend(notes.map(|path| piece("notes.txt", Source::File(path))));
+    if pieces.is_empty() {
+        pieces.push(piece("empty", Source::Text(String::new())));
+    }
     Ok(pieces)
 }
 
@@ -100,12 +107,20 @@ impl Contents {
 }
 
 impl Source {
+    /// Where it lies, where that is known.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) | Self::Home { folder: path, .. } => Some(path),
+            Self::Volume(_) | Self::Text(_) => None,
+        }
+    }
+
     fn size(&self, root: &Root, pools: &Pools) -> Result<u64, Failure> {
         Ok(match self {
             Self::Volume(volume) => storage::driver_of(root, pools, volume)?.usage(volume)?,
             Self::File(path) => files::about(path).map_or(0, |about| files::allocated(&about)),
             Self::Text(text) => u64::try_from(text.len().next_multiple_of(BLOCK)).unwrap_or(u64::MAX),
-            Self::Home(path) => files::allocated_below(path),
+            Self::Home { folder, .. } => files::allocated_below(folder),
         })
     }
 }

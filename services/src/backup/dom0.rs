@@ -46,7 +46,8 @@ impl Home {
     }
 
     pub(super) fn piece(self) -> Piece {
-        Piece { name: format!("dom0-home/{}", self.user), source: Source::Home(self.folder) }
+        let Self { user, folder } = self;
+        Piece { name: format!("dom0-home/{user}"), source: Source::Home { user, folder } }
     }
 }
 

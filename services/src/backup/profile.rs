@@ -26,6 +26,23 @@ pub(super) struct Profile {
     pub(super) include: Option<Vec<Item>>,
     /// What is not.
     pub(super) exclude: Vec<Item>,
+    /// All that it says.
+    document: Rc<Node>,
+}
+
+/// How the files of a backup are compressed.
+pub(super) struct Compression {
+    pub(super) is_on: bool,
+    /// The name of the program, which is told whether it is used or not.
+    pub(super) filter: String,
+}
+
+/// Where the passphrase comes from.
+pub(super) enum Secret {
+    /// The profile itself.
+    Said(String),
+    /// A qube that is asked.
+    Asked(QubeName),
 }
 
 /// Which qubes an entry of a list means.
@@ -63,7 +80,42 @@ impl Profile {
         let include = if include.is_null() { None } else { Some(items("include", include)?) };
         let exclude = document.get("exclude").filter(|list| !list.is_null());
         let exclude = exclude.map_or(Ok(Vec::new()), |list| items("exclude", list))?;
-        Ok(Self { destination, path, include, exclude })
+        Ok(Self { destination, path, include, exclude, document })
+    }
+
+    /// How it is compressed.
+    ///
+    /// # Errors
+    /// `QubesException` for what no reader would take as the name of a filter.
+    pub(super) fn compression(&self) -> Result<Compression, Failure> {
+        const USUAL: &str = "gzip";
+        let said = self.document.get("compression").filter(|said| !said.is_null());
+        let switch = said.map_or(Some(true), Node::switch);
+        if let Some(is_on) = switch {
+            return Ok(Compression { is_on, filter: USUAL.to_owned() });
+        }
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let name = said.and_then(Node::text).filter(|name| name.bytes().all(is_plain));
+        let name = name.ok_or_else(|| invalid("compression is no name of a program"))?;
+        Ok(Compression { is_on: true, filter: name.to_owned() })
+    }
+
+    /// Where its passphrase comes from: what is said counts more than who is asked.
+    ///
+    /// # Errors
+    /// What is wrong with the profile in this.
+    pub(super) fn secret(&self, view: &View<'_>) -> Result<Secret, Failure> {
+        let said = |key: &str| self.document.get(key).filter(|said| !said.is_null());
+        if let Some(text) = said("passphrase_text") {
+            let text = text.text().ok_or_else(|| invalid("passphrase_text is no text"))?;
+            return Ok(Secret::Said(text.to_owned()));
+        }
+        const NEITHER: &str = "you need to specify passphrase_text or passphrase_vm";
+        let asked = said("passphrase_vm").ok_or_else(|| invalid(NEITHER))?;
+        match asked.text().and_then(|name| QubeName::parse(name).ok()) {
+            Some(name) if view.exists(&name)? => Ok(Secret::Asked(name)),
+            _ => Err(invalid("invalid passphrase_vm")),
+        }
     }
 }
 

@@ -1,13 +1,20 @@
 //! The program for what of a backup needs the drivers of volumes.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 
 use common::failure::Failure;
+use common::hypervisor::Connection;
+use common::opened;
 use common::root::Root;
+use common::store::Store;
 use common::{environment, log, reply};
 use serde::de::DeserializeOwned;
 
-use super::content::Contents;
+use super::content::{Contents, PROGRAM};
+use super::job::{Job, Secret};
+use super::run::Run;
 
 /// Does what the process's arguments tell.
 ///
@@ -15,10 +22,20 @@ use super::content::Contents;
 /// What stands in the way, as text.
 pub fn program() -> Result<(), String> {
     log::catch_panics();
-    let words: Vec<_> = environment::arguments().into_iter().skip(1).collect();
+    let words = environment::arguments();
+    if let Some((purpose, path)) = opened::asked(PROGRAM, &words) {
+        let status = opened::hand_over(purpose, path);
+        return if status == 0 { Ok(()) } else { Err("it cannot be opened".to_owned()) };
+    }
     let root = Root::from_environment();
-    match words.iter().filter_map(|word| word.to_str()).collect::<Vec<_>>().as_slice() {
-        ["sizes"] => answer(told::<Contents>()?.measured(&root)),
+    match words.iter().skip(1).filter_map(|word| word.to_str()).collect::<Vec<_>>().as_slice() {
+        ["sizes"] => {
+            let text = |sizes| serde_json::to_vec(&sizes).map_err(|error| error.to_string());
+            let bytes = answer(told::<Contents>()?.measured(&root), text)?;
+            let mut output = io::stdout();
+            output.write_all(&bytes).and_then(|()| output.flush()).map_err(|error| error.to_string())
+        }
+        ["run"] => run(&root),
         _ => Err("nothing that is known".to_owned()),
     }
 }
@@ -30,13 +47,31 @@ fn told<T: DeserializeOwned>() -> Result<T, String> {
     serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
 
-/// Tells whoever started us how it went, as calls are answered.
-fn answer(outcome: Result<Vec<u64>, Failure>) -> Result<(), String> {
-    let bytes = match outcome {
-        Ok(sizes) => reply::ok(&serde_json::to_vec(&sizes).map_err(|error| error.to_string())?),
+/// What whoever started us is told of how it went, as calls are answered.
+fn answer<T>(
+    outcome: Result<T, Failure>,
+    text: impl FnOnce(T) -> Result<Vec<u8>, String>,
+) -> Result<Vec<u8>, String> {
+    Ok(match outcome {
+        Ok(done) => reply::ok(&text(done)?),
         Err(Failure::Exception { exception, message, .. }) => reply::exception(exception, "", &message),
         Err(Failure::Dropped(reason)) => return Err(reason.into_owned()),
-    };
-    let mut output = io::stdout();
-    output.write_all(&bytes).and_then(|()| output.flush()).map_err(|error| error.to_string())
+    })
+}
+
+/// Makes a backup. Standard input is the turn to do so, standard output one end of a conversation with the call.
+fn run(root: &Root) -> Result<(), String> {
+    let in_words = |error: io::Error| error.to_string();
+    let stop = io::stdin();
+    let call = Connection::on(io::stdout().as_fd().try_clone_to_owned().map_err(in_words)?);
+    let ordered = call.receive_with::<Secret>().map_err(in_words)?;
+    let Some((secret, Some(told))) = ordered else { return Err("nobody says what to do".to_owned()) };
+    let mut text = Vec::new();
+    File::from(told).read_to_end(&mut text).map_err(in_words)?;
+    let job: Job = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let run = Run { root, store: &Store::at(root), job: &job, stop: stop.as_fd() };
+    let bytes = answer(run.make(secret), |()| Ok(Vec::new()))?;
+    // A call that was ended meanwhile changes nothing.
+    let _ = call.send(&bytes);
+    Ok(())
 }

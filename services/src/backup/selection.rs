@@ -1,11 +1,11 @@
-//! Which qubes a backup has, by name, and which it has not (spec 40 §12, §13).
+//! Which qubes a backup has, by name with dom0 last, and which it has not (spec 40 §12, §13).
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use common::call::no_such_domain;
 use common::failure::Failure;
-use common::model::Qube;
+use common::model::{Class, Qube};
 use common::names::QubeName;
 use common::store::{Entry, View};
 
@@ -35,7 +35,9 @@ impl Selection {
         left_out.retain(|name| !included.contains(name));
         left_out.sort();
         let load = |name: &QubeName| view.qube(name)?.ok_or_else(|| no_such_domain(name.as_str()));
-        Ok(Self { included: included.iter().map(load).collect::<Result<_, Failure>>()?, left_out })
+        let mut included = included.iter().map(load).collect::<Result<Vec<_>, Failure>>()?;
+        included.sort_by_key(|qube| qube.class == Class::AdminVM);
+        Ok(Self { included, left_out })
     }
 }
 

@@ -48,6 +48,16 @@ impl Node {
         }
     }
 
+    /// A switch, as YAML knows them.
+    pub(super) fn switch(&self) -> Option<bool> {
+        let Self::Scalar(text, true) = self else { return None };
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => Some(true),
+            "false" | "no" | "off" => Some(false),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_null(&self) -> bool {
         self.is_one_of(&["", "~", "null", "Null", "NULL"])
     }
@@ -145,6 +155,18 @@ mod tests {
         assert_eq!(words("a: 1\na: 2"), "2");
         assert_eq!(words("a: \"null\""), "null");
         assert_eq!(words("a: 0x1F"), "0x1F");
+        let switch = |text: &str| Node::parse(text).unwrap().get("a").unwrap().switch();
+        for (text, expected) in [
+            ("a: True", Some(true)),
+            ("a: yes", Some(true)),
+            ("a: False", Some(false)),
+            ("a: off", Some(false)),
+            ("a: 'True'", None),
+            ("a: xz", None),
+            ("a: 1", None),
+        ] {
+            assert_eq!(switch(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -18,6 +18,9 @@ use crate::property::Context;
 /// The program that does it.
 const CLIENT: &str = "/usr/bin/qrexec-client";
 
+/// The program that does it in dom0.
+const MULTIPLEXER: &str = "/usr/lib/qubes/qubes-rpc-multiplexer";
+
 /// Whether a service can be run in a qube.
 ///
 /// # Errors
@@ -73,6 +76,25 @@ pub fn run_in(
 /// If it cannot be started.
 pub fn begin(root: &Root, qube: &QubeName, user: &str, service: &str) -> io::Result<Process> {
     run::begin(&root.path(CLIENT), &["-d", qube.as_str(), &command(user, service)])
+}
+
+/// Begins a service in a qube, as a user there, that is to answer; in dom0 as its own user. It gets no input.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn ask(root: &Root, qube: &QubeName, user: &str, service: &str) -> io::Result<Process> {
+    if qube.is_dom0() {
+        return run::asked_as_user(root, MULTIPLEXER, &[service, "dom0", "name", "dom0"]);
+    }
+    run::asked(&root.path(CLIENT), &["-d", qube.as_str(), &command(user, service)])
+}
+
+/// Begins a service in a qube, as a user there, that is told something.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn tell(root: &Root, qube: &QubeName, user: &str, service: &str) -> io::Result<Process> {
+    run::told(&root.path(CLIENT), &["-d", qube.as_str(), &command(user, service)])
 }
 
 fn command(user: &str, service: &str) -> String {

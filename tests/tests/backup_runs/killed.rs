@@ -1,0 +1,93 @@
+//! Processes of a backup that are killed: nothing stays, and the next one is made.
+
+use tests::startable::end;
+
+use super::*;
+
+#[test]
+fn a_killed_writer_ends_the_backup() {
+    let fixture = system();
+    to_folder(&fixture, "include: [work]");
+    let held = Held::begun(&fixture);
+    kill(held.writer, Signal::SIGKILL).unwrap();
+    let early = "2·QubesException··The program that writes the backup ended early·";
+    assert_eq!(startable::reply(held.call), early);
+    check_again(&fixture);
+}
+
+/// Nothing was left, and a backup can be made.
+fn check_again(fixture: &Fixture) {
+    check_cleared(fixture, &[]);
+    assert_eq!(stamp(fixture, "work"), "default=True type=int ");
+    fixture.ok(EXECUTE, "dom0", "");
+    assert_eq!(taken(fixture).names().len(), 2);
+}
+
+#[test]
+fn a_killed_run_ends_its_writer() {
+    let fixture = system();
+    to_folder(&fixture, "include: [work]");
+    let held = Held::begun(&fixture);
+    kill(process(&fixture, "qubes-backup"), Signal::SIGKILL).unwrap();
+    assert_eq!(held.ended(), "2·QubesException··The backup's run ended early·");
+    check_again(&fixture);
+}
+
+#[test]
+fn a_killed_run_ends_its_writer_also_where_that_waits_for_its_destination() {
+    let fixture = system();
+    services(&fixture, "", "touch \"$root/mark\"; exec cat \"$root/never\"");
+    let _running = fixture.domain("net", "Running");
+    let text = format!("include: [work]\npassphrase_text: \"{SECRET}\"\n");
+    fixture.profile("p", &format!("destination_vm: net\ndestination_path: /x\n{text}"));
+    let call = calling(&fixture, EXECUTE, "dom0");
+    until("a service", || fixture.path("/mark").exists());
+    let left = fixture.path("/run/qubes/admin/backups/p.left");
+    until("an export", || left.exists());
+    end(process(&fixture, "qubes-backup"));
+    assert_eq!(startable::reply(call), "2·QubesException··The backup's run ended early·");
+    until("a writer", || processes(&fixture, "qubes-backup-writer").is_empty());
+    // The stand-in that stood still goes on and ends.
+    drop(fs::File::options().write(true).open(fixture.path("/never")).unwrap());
+    // What was exported for it, the next one ends.
+    assert!(left.exists());
+    to_folder(&fixture, "include: [work]");
+    fixture.ok(EXECUTE, "dom0", "");
+    assert_eq!(taken(&fixture).names().len(), 2);
+    check_cleared(&fixture, &[]);
+}
+
+#[test]
+fn a_backup_goes_on_without_the_call() {
+    let fixture = system();
+    to_folder(&fixture, "include: [work]");
+    let mut held = Held::begun(&fixture);
+    held.call.kill().unwrap();
+    held.call.wait().unwrap();
+    assert_eq!(fixture.refused(EXECUTE, "dom0", ""), "BackupAlreadyRunningError: Backup already running");
+    kill(held.writer, Signal::SIGCONT).unwrap();
+    until("a backup", || stamp(&fixture, "work") != "default=True type=int ");
+    assert_eq!(taken(&fixture).names().len(), 2);
+    check_cleared(&fixture, &[]);
+}
+
+#[test]
+fn a_passphrase_stands_in_no_command_line_environment_or_file() {
+    let fixture = system();
+    to_folder(&fixture, "include: [work]");
+    let held = Held::begun(&fixture);
+    for program in ["qubes-backup-writer", "qubes-backup", "admin-backup"] {
+        for process in processes(&fixture, program) {
+            for file in ["cmdline", "environ"] {
+                let text = fs::read(format!("/proc/{process}/{file}")).unwrap();
+                assert!(!String::from_utf8_lossy(&text).contains(SECRET), "{program}: {file}");
+            }
+        }
+    }
+    let profile = fixture.path("/etc/qubes/backup/p.conf");
+    let files = fixture.files().into_iter().filter(|(path, _)| *path != profile);
+    for (path, content) in files {
+        assert!(!String::from_utf8_lossy(&content).contains(SECRET), "{}", path.display());
+    }
+    assert_eq!(held.ended(), "0·");
+}
