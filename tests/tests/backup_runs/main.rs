@@ -24,6 +24,7 @@ mod files;
 mod given_up;
 mod killed;
 mod qubes;
+mod volumes;
 
 const EXECUTE: &str = "admin.backup.Execute+p";
 const CANCEL: &str = "admin.backup.Cancel+p";
