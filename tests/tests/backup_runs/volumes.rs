@@ -89,7 +89,7 @@ fn a_qube_that_was_removed_is_restored_from_it() {
 #[test]
 fn a_backup_takes_little_memory_beside_what_its_keys_take() {
     /// Of one key at a time, and of one that is made beforehand.
-    const KEYS: u64 = 2 * 128 << 10;
+    const KEYS: u64 = 256 << 10;
     const MOST: u64 = 64 << 10;
     let fixture = system();
     fs::write(super::image(&fixture, "work"), noise(5, 150 << 20)).unwrap();
