@@ -18,8 +18,6 @@ manifest=$libexec/manifest
 # Which target starts which unit.
 wanted="sysinit.target/qubes-admin-boot.service multi-user.target/qubes-admin-qubes.service \
 multi-user.target/qubes-admin-preload.service sleep.target/qubes-admin-sleep.service"
-# The unit that starts a qube; where qubesd has one of its own, ours is led to by `qubes-admin switch to`.
-starter=qubes-vm@.service
 # What only executables of ours start.
 internal="qubes-run qubes-backup qubes-backup-writer qubes-constraints admin-suspend admin-system-info admin-vm-auto-attach admin-vm-preload"
 built=
@@ -110,7 +108,7 @@ install_files() {
     place "$config/udev/90-qubes-admin-block.rules" /usr/lib/udev/rules.d/90-qubes-admin-block.rules 0644
     place "$config/systemd/$starter" "$libexec/$starter" 0644
     for unit in "$config"/systemd/*; do
-        [ "${unit##*/}" = "$starter" ] && has_qubesd || place "$unit" "$units/${unit##*/}" 0644
+        [ "${unit##*/}" = "$starter" ] || place "$unit" "$units/${unit##*/}" 0644
     done
     for link in $wanted; do
         mkdir -p "$root$units/${link%/*}.wants"
@@ -162,6 +160,7 @@ package() {
     root=$here/target/package
     rm -rf "$root"
     install_files
+    remove_links # its scripts make them
     (cd "$here" && cargo deb -p qubes-admin --no-build --no-strip)
     rm -rf "$root"
 }
@@ -222,6 +221,7 @@ check_methods() {
     grep -vxF -f "$stage/found" "$stage/links" | while read -r method _; do
         wrong "missing or not our link: $root$rpc/$method"
     done
+    has_qubesd || is_ours "$root$units/$starter" || wrong "missing or not our link: $root$units/$starter"
     links | awk -F / 'NR == FNR { split($0, pair, " "); served[pair[1]]; next } !($NF in served)' "$stage/methods" - |
         while read -r link; do wrong "serves nothing any more: $link"; done
 }

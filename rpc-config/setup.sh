@@ -8,6 +8,8 @@ enabled=/etc/systemd/system/sockets.target.wants/qubes-admin-gateway.socket
 tmpfiles=/usr/lib/tmpfiles.d/qubes-admin.conf
 
 units=/usr/lib/systemd/system
+# The unit that starts a qube. Where qubesd has one of that name, ours is led to by `qubes-admin switch to`.
+starter=qubes-vm@.service
 
 # Whether qubesd serves the calls: it is installed, and `qubes-admin switch to` was not run.
 is_qubesds() {
@@ -100,6 +102,7 @@ links() {
 
 # Links to calls that are not served any more go.
 make_links() {
+    has_qubesd || link "$units/$starter" "../../../..$libexec/$starter"
     mkdir -p "$root$rpc" "$root$settings"
     served=$(methods)
     printf '%s\n' "$served" | while read -r method executable; do
@@ -112,4 +115,5 @@ make_links() {
 
 remove_links() {
     links -delete || true
+    ! is_ours "$root$units/$starter" || rm "$root$units/$starter"
 }
