@@ -89,6 +89,12 @@ pub fn run(mut command: Command, trouble: Trouble) -> Traced {
     Traced { met, output }
 }
 
+/// Runs `command` with our own standard streams, and kills it at a stop; tells whether it came so far.
+#[allow(clippy::zombie_processes, reason = "waited for by number, as tracing needs")]
+pub fn kill_in_place(mut command: Command, stop: usize) -> bool {
+    kill_at(&traced(&mut command), stop)
+}
+
 /// Numbers of the system calls that `command` makes from its start to its end, in order. Its standard input must not
 /// be a pipe we write.
 #[allow(clippy::zombie_processes, reason = "waited for by number, as tracing needs")]

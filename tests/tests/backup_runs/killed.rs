@@ -1,5 +1,9 @@
 //! Processes of a backup that are killed: nothing stays, and the next one is made.
 
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
 use tests::startable::end;
 
 use super::*;
@@ -90,4 +94,64 @@ fn a_passphrase_stands_in_no_command_line_environment_or_file() {
         assert!(!String::from_utf8_lossy(&content).contains(SECRET), "{}", path.display());
     }
     assert_eq!(held.ended(), "0·");
+}
+
+/// Executables of which the run of a backup can be killed at a stop.
+struct Stepped(tempfile::TempDir);
+
+impl Stepped {
+    fn new() -> Self {
+        let real = executables::executable("qubes-backup").parent().unwrap().to_owned();
+        let folder = tempfile::tempdir_in(&real).unwrap();
+        for (name, place) in [
+            ("admin-backup", "admin-backup"),
+            ("qubes-backup", "qubes-backup-itself"),
+            ("qubes-backup-writer", "qubes-backup-writer"),
+            ("killed-run", "qubes-backup"),
+        ] {
+            fs::hard_link(real.join(name), folder.path().join(place)).unwrap();
+        }
+        Self(folder)
+    }
+
+    /// Makes the call, whose run is killed at a stop; tells whether it came so far.
+    fn killed_at(&self, fixture: &Fixture, stop: usize) -> bool {
+        fs::write(self.0.path().join("stop"), stop.to_string()).unwrap();
+        let request = fixture.path("/request");
+        fs::write(&request, format!("{EXECUTE} dom0 name dom0\0")).unwrap();
+        let mut call = Command::new(self.0.path().join("admin-backup"));
+        call.arg0("admin.backup.Execute").env_clear().env("QUBES_ADMIN_ROOT", fixture.path("/"));
+        let reply = call.stdin(File::open(request).unwrap()).output().unwrap().stdout;
+        let told = self.0.path().join("met");
+        let met = fs::read_to_string(&told).unwrap() == "true";
+        fs::remove_file(told).unwrap();
+        assert!(met || reply == b"0\0", "{}", String::from_utf8_lossy(&reply));
+        met
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_anywhere_has_made_a_whole_backup_or_none() {
+    let (stepped, fixture) = (Stepped::new(), system());
+    to_folder(&fixture, "include: [work]\ncompression: no");
+    let (mut kills, mut whole) = (0, 0);
+    let stride = if std::env::var_os("EVERY").is_some() { 1 } else { 67 };
+    for stop in (0..).step_by(stride) {
+        let before = stamp(&fixture, "work");
+        let met = stepped.killed_at(&fixture, stop);
+        until("a writer", || processes(&fixture, "qubes-backup-writer").is_empty());
+        match made(&fixture).is_empty() {
+            true => assert_eq!(stamp(&fixture, "work"), before, "stop {stop}"),
+            false => assert_eq!(taken(&fixture).names().len(), 2, "stop {stop}"),
+        }
+        if !met {
+            break;
+        }
+        (kills, whole) = (kills + 1, whole + usize::from(stamp(&fixture, "work") != before));
+        fixture.ok(EXECUTE, "dom0", "");
+        assert_eq!(taken(&fixture).names().len(), 2, "stop {stop}");
+        check_cleared(&fixture, &[]);
+    }
+    println!("a run: {kills} kills, {whole} of them with a whole backup, 0 torn");
+    assert!(kills > 5 && whole < kills, "{kills} kills, {whole} whole");
 }

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
+    clippy::disallowed_macros,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "test code"
