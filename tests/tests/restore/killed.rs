@@ -46,6 +46,7 @@ fn a_restore_that_is_killed_anywhere_leaves_nothing_half_made_that_could_start()
         });
         child.kill().unwrap();
         child.wait().unwrap();
+        await_calls(&target);
         let left = in_progress(&target);
         let others: Vec<String> = names(&target).into_iter().filter(|name| !left.contains(name)).collect();
         let is_empty =
@@ -67,6 +68,18 @@ fn a_restore_that_is_killed_anywhere_leaves_nothing_half_made_that_could_start()
     said(&restore(&target, &backup, &[]), true);
     assert_eq!(names(&target), all);
     assert!(tool(&target, &["check"]).status.success());
+}
+
+/// Waits until the call has ended that the killed tool had begun: nobody ends it.
+fn await_calls(target: &Fixture) {
+    let root = target.path("/");
+    let root = root.to_str().unwrap().trim_end_matches('/').as_bytes();
+    let is_ours = |process: std::path::PathBuf| {
+        let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+        environment.windows(root.len()).any(|window| window == root)
+    };
+    let processes = || std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    until("a call goes on", || !processes().any(is_ours));
 }
 
 /// Removes all qubes, what is based on others first; the imports that they were killed with are forgotten.
@@ -91,6 +104,7 @@ fn qubes_of_a_killed_restore_cannot_start_and_are_told_of() {
     until("not all qubes are made", || in_progress(&target) == all);
     child.kill().unwrap();
     child.wait().unwrap();
+    await_calls(&target);
     assert_eq!(in_progress(&target), all);
     let refused = target.refused("admin.vm.Start", "alone", "");
     assert_eq!(refused, "QubesVMError: Restore of this domain in progress, cannot start");

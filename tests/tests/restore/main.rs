@@ -11,6 +11,7 @@
 mod broken;
 mod home;
 mod killed;
+mod made;
 mod planned;
 mod stock;
 mod system;

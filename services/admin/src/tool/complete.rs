@@ -11,7 +11,7 @@ use common::store::Store;
 use services::property;
 
 use super::out::{self, Stop};
-use super::rows;
+use super::{backup, rows};
 
 /// Set by the completion scripts when they ask.
 pub(super) const VARIABLE: &str = "QUBES_ADMIN_COMPLETE";
@@ -41,6 +41,11 @@ pub(super) fn volumes() -> ArgValueCompleter {
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Completes the profile of a backup.
+pub(super) fn profiles() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| starting(current, backup::profiles(&root())))
 }
 
 /// Completes a method and, behind its plus sign, the name of a property, label, pool or volume.

@@ -63,6 +63,11 @@ impl Event {
         self.fields.get(1).map(String::as_str).unwrap_or_default()
     }
 
+    /// What came with it under a key.
+    pub(super) fn detail(&self, key: &str) -> Option<&str> {
+        self.pairs().skip(2).find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+
     /// The qube it is about; none for an event of the system.
     pub(super) fn subject(&self) -> Option<&str> {
         self.fields.first().map(String::as_str).filter(|subject| !subject.is_empty())

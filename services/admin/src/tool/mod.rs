@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod backup;
 mod call;
 mod check;
 mod complete;
@@ -111,6 +112,10 @@ enum Command {
     /// Within a pool whose volumes share their blocks this takes no time. Elsewhere data is copied, and a terminal is
     /// shown the progress.
     CloneVolume(volume::CloneVolume),
+    /// Make the backup that a profile describes.
+    ///
+    /// What it will have is told first, with the sizes. A terminal is shown the progress. The backup goes on if this is ended.
+    Backup(backup::Backup),
     /// Read a backup to its end, and tell whether all of it is as it was written.
     ///
     /// What was proven is told file by file, and what qubes.xml says to be in the backup must be there. Nothing is kept of it.
@@ -223,6 +228,7 @@ fn run(command: &Command, root: &Root) -> Result<(), Stop> {
         Command::Explain(explain) => explain::run(explain, root),
         Command::ImportVolume(import) => volume::import(import, root),
         Command::CloneVolume(clone) => volume::clone(clone, root),
+        Command::Backup(backup) => backup::run(backup, root),
         Command::VerifyBackup(verify) => verify::run(verify, root),
         Command::Restore(restore) => restore::run(restore, root),
         Command::Start(named) => power::start(named, root),
