@@ -47,6 +47,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
                 "xz -dc disk.img.xz | qubes-admin import-volume --size 10737418240 - work private",
                 "The same from a pipe, which does not tell how much will come.",
             ),
+            ("qubes-admin restore /mnt/backup --qubes work", "A qube of a backup, with its data."),
             ("qubes-admin tree --net --dot | dot -Tsvg", "A picture of the network."),
         ],
     ),
