@@ -41,7 +41,7 @@ const MEMBERS_PER_QUBE: u64 = 10;
 pub(super) struct Restore {
     #[command(flatten)]
     source: Source,
-    /// Restore only these of its qubes; dom0 stands for its files.
+    /// Restore only these of its qubes; dom0 stands for its files. The names come after FILE.
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     qubes: Vec<String>,
     /// Restore a qube under another name. What is restored with it refers to it by that name.
