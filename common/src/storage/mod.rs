@@ -281,6 +281,19 @@ pub fn keeps_exports(root: &Root, pools: &Pools, volume: &Volume) -> Result<bool
     Ok(callback::worker(root, pool_of(pools, volume)?)?.driver != "file")
 }
 
+/// Ends exports of a volume that are known to nobody, as those of a killed process whose driver was at work. What someone reads
+/// from stays.
+///
+/// # Errors
+/// As [`driver_of`], and if the driver cannot tell.
+pub fn end_lost_exports(root: &Root, pools: &Pools, volume: &Volume) -> Result<(), StorageError> {
+    let pool = callback::worker(root, pool_of(pools, volume)?)?;
+    if pool.driver != "zfs" {
+        return Ok(());
+    }
+    zfs::ZfsPool::of(root, &pool)?.end_lost_exports(&volume.vid)
+}
+
 /// The driver of a volume's pool.
 ///
 /// # Errors

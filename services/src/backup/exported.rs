@@ -11,7 +11,7 @@ use common::model::{Pools, Volume};
 use common::names::QubeName;
 use common::opened::{self, Purpose};
 use common::root::Root;
-use common::storage;
+use common::storage::{self, StorageError};
 use common::store::{LifecycleGuard, Store, StoreError};
 use common::work::is_asked;
 use common::{files, log};
@@ -33,7 +33,15 @@ const MODE: u32 = 0o660;
 #[derive(Default, Serialize, Deserialize)]
 struct Left {
     pools: Pools,
-    exports: Vec<(Volume, PathBuf)>,
+    exports: Vec<Export>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Export {
+    qube: QubeName,
+    volume: Volume,
+    /// What the driver gave; nothing while it is at work.
+    path: Option<PathBuf>,
 }
 
 /// What is exported for a run now.
@@ -45,23 +53,39 @@ pub(super) struct Exports<'a> {
 
 impl<'a> Exports<'a> {
     /// Ends what a killed run of the same profile left.
-    pub(super) fn of(root: &'a Root, store: &Store, job: &Job) -> Self {
+    ///
+    /// # Errors
+    /// If it is to stop.
+    pub(super) fn of(
+        root: &'a Root,
+        store: &Store,
+        job: &Job,
+        stop: BorrowedFd<'_>,
+    ) -> Result<Self, Failure> {
         let note = place::left(store, &job.id);
         let left = files::read(&note).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let mut exports = Self { root, note, left: left.unwrap_or_default() };
+        exports.end_lost(store, stop)?;
         exports.end();
         exports.left.pools.clone_from(&job.contents.pools);
-        exports
+        Ok(exports)
+    }
+
+    /// Ends what nobody knows the path of. Whatever others export of these volumes they have opened once the lock is ours.
+    fn end_lost(&self, store: &Store, stop: BorrowedFd<'_>) -> Result<(), Failure> {
+        for Export { qube, volume, .. } in self.left.exports.iter().filter(|export| export.path.is_none()) {
+            let _held = locked(store, qube, stop)?;
+            tell(volume, storage::end_lost_exports(self.root, &self.left.pools, volume));
+        }
+        Ok(())
     }
 
     /// Ends all.
     pub(super) fn end(&mut self) {
-        while let Some((volume, path)) = self.left.exports.pop() {
-            let ended = storage::driver_of(self.root, &self.left.pools, &volume)
-                .and_then(|driver| driver.export_end(&volume, &path));
-            if let Err(error) = ended {
-                log::line(&format!("ending the export of {}: {error}", volume.vid));
-            }
+        while let Some(Export { volume, path, .. }) = self.left.exports.pop() {
+            let Some(path) = path else { continue };
+            let driver = storage::driver_of(self.root, &self.left.pools, &volume);
+            tell(&volume, driver.and_then(|driver| driver.export_end(&volume, &path)));
         }
         let _ = files::remove(&self.note);
     }
@@ -80,10 +104,20 @@ impl<'a> Exports<'a> {
             return Err(no_snapshots(qube));
         }
         let driver = storage::driver_of(self.root, &self.left.pools, volume)?;
+        self.left.exports.push(Export { qube: qube.clone(), volume: volume.clone(), path: None });
+        self.note();
         let path = driver.export(volume, is_running)?;
-        self.left.exports.push((volume.clone(), path.clone()));
+        if let Some(export) = self.left.exports.last_mut() {
+            export.path = Some(path.clone());
+        }
         self.note();
         opened(&path)
+    }
+}
+
+fn tell(volume: &Volume, ended: Result<(), StorageError>) {
+    if let Err(error) = ended {
+        log::line(&format!("ending an export of {}: {error}", volume.vid));
     }
 }
 

@@ -13,7 +13,7 @@ use common::work::is_asked;
 use common::{clock, files, log, run};
 
 use super::content::Source;
-use super::exported::{self, Exports, Opened};
+use super::exported::{self, Exports};
 use super::job::{Job, Secret};
 use super::packer::{Packer, Trouble};
 use super::profile::refused;
@@ -50,7 +50,7 @@ impl Run<'_> {
     /// # Errors
     /// What the caller is told.
     pub(super) fn make(&self, secret: Secret) -> Result<(), Failure> {
-        let mut exports = Exports::of(self.root, self.store, self.job);
+        let mut exports = Exports::of(self.root, self.store, self.job, self.stop)?;
         self.tell_of_services(&secret)?;
         let passphrase = passphrase::of(self.root, &self.job.id, secret, self.stop)?;
         let target = Target::open(self.root, self.job, self.stop)?;
@@ -119,15 +119,17 @@ impl Run<'_> {
         };
         progress.next(part.size);
         pieces.iter().try_for_each(|piece| self.give_home(&piece.source))?;
-        let Opened { contents, .. } = &exported::open(exports, self.store, &part.name, pieces, self.stop)?;
+        let opened = exported::open(exports, self.store, &part.name, pieces, self.stop)?;
         let after = self.job.contents.qubes.get(number.saturating_add(1)..).unwrap_or_default();
         let mut names = pieces.iter().chain(after.iter().flatten()).map(|piece| piece.name.clone()).skip(1);
-        for (piece, content) in pieces.iter().zip(contents) {
+        for (piece, content) in pieces.iter().zip(&opened.contents) {
             let (file, tree) = content.parts();
             let told = Piece { name: piece.name.clone(), tree, next: names.next() };
             let packed = packer.pack(told, file, &mut |length| progress.count(length));
             packed.map_err(|trouble| unreadable(piece.source.path(), trouble))?;
         }
+        // What is open cannot be removed.
+        drop(opened);
         exports.end();
         Ok(())
     }

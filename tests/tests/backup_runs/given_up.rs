@@ -93,7 +93,7 @@ fn a_backup_is_given_up_while_other_work_on_a_qube_is_awaited() {
     let fixture = system();
     to_folder(&fixture, "include: [work]");
     let store = fixture.store();
-    let locked = store.lock_lifecycle(&common::names::QubeName::parse("work").unwrap()).unwrap();
+    let locked = store.lock_lifecycle(&QubeName::parse("work").unwrap()).unwrap();
     let call = calling(&fixture, EXECUTE, "dom0");
     // Progress of the qube is told when its turn has come.
     until("progress", || fixture.events().iter().any(|event| event.contains("backup-progress")));

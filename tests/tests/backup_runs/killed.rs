@@ -47,7 +47,7 @@ fn a_killed_run_ends_its_writer_also_where_that_waits_for_its_destination() {
     let call = calling(&fixture, EXECUTE, "dom0");
     until("a service", || fixture.path("/mark").exists());
     let left = fixture.path("/run/qubes/admin/backups/p.left");
-    until("an export", || left.exists());
+    exported(&fixture);
     end(process(&fixture, "qubes-backup"));
     assert_eq!(startable::reply(call), "2·QubesException··The backup's run ended early·");
     until("a writer", || processes(&fixture, "qubes-backup-writer").is_empty());

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 
 use backup::{Error, Header, Passphrase, Reader, Reading, Sink, Verified};
+use common::names::QubeName;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::startable::{calling, until};
@@ -137,6 +138,12 @@ impl Restored {
     }
 }
 
+/// Waits until a volume is exported for the backup that is being made.
+fn exported(fixture: &Fixture) {
+    let note = fixture.path("/run/qubes/admin/backups/p.left");
+    until("an export", || fs::read_to_string(&note).is_ok_and(|text| text.contains("\"path\":\"")));
+}
+
 /// Where a qube's pieces are.
 fn folder(fixture: &Fixture, qube: &str) -> String {
     format!("vm{}/", fixture.qube(qube).qid)
@@ -175,7 +182,10 @@ struct Held {
 }
 
 impl Held {
+    /// Begins one that has the qube `work`, whose turn comes when its writer stands still.
     fn begun(fixture: &Fixture) -> Self {
+        let store = fixture.store();
+        let _locked = store.lock_lifecycle(&QubeName::parse("work").unwrap()).unwrap();
         let call = calling(fixture, EXECUTE, "dom0");
         let writer = process(fixture, "qubes-backup-writer");
         kill(writer, Signal::SIGSTOP).unwrap();

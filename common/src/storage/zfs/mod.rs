@@ -15,6 +15,7 @@ use listing::Row;
 use super::{
     Capacity, PoolDriver, Revision, Shortcut, StorageError, isodate, log_untidied, number, required,
 };
+use crate::log;
 use crate::model::{Pool, Volume};
 use crate::random;
 use crate::root::Root;
@@ -115,6 +116,19 @@ impl ZfsPool {
 
     fn exported(&self, vid: &str) -> String {
         self.beside(".exported", vid)
+    }
+
+    /// Removes what was made for exports of a volume, but for what is read from.
+    pub(super) fn end_lost_exports(&self, vid: &str) -> Done {
+        let below = format!("{}/", self.exported(vid));
+        let rows = self.zfs.rows()?;
+        let made = |name: &str| name.starts_with(&below) && !name.contains('@');
+        for row in rows.iter().filter(|row| made(&row.name)) {
+            if let Err(error) = self.zfs.destroy(&row.name) {
+                log::line(&format!("{}: {error}", row.name));
+            }
+        }
+        Ok(())
     }
 
     /// Removes what a volume has, its own dataset included.
