@@ -148,10 +148,11 @@ fn remedy(name: &QubeName) -> String {
     format!("if none goes on, this removes it: qubes-admin call {name} admin.vm.Remove")
 }
 
-/// What was asked for by name and is left out is no success.
+/// What was asked for, all or by name, and is left out is no success.
 fn check_chosen(chosen: &[String], planned: &[Planned<'_>]) -> Result<(), Stop> {
     let left_out = planned.iter().filter(|planned| {
-        matches!(planned.fate, Fate::Skipped(_)) && chosen.contains(&planned.backed_up.name)
+        let is_chosen = chosen.is_empty() || chosen.contains(&planned.backed_up.name);
+        is_chosen && matches!(planned.fate, Fate::Skipped(_))
     });
     let names: Vec<&str> = left_out.map(|planned| planned.backed_up.name.as_str()).collect();
     if names.is_empty() { Ok(()) } else { Err(format!("left out: {}", names.join(", ")).into()) }
