@@ -14,7 +14,7 @@ use std::process::{Output, Stdio};
 
 use backup::{BackupId, Content, Cost, Header, Options, Passphrase, Writer};
 use tests::Fixture;
-use tests::tool::{command, error, text};
+use tests::tool::{command, error, text, tool};
 
 const PASSPHRASE: &str = "words of one's own";
 /// What a backup says it has: dom0 without data, and a qube with some.
@@ -99,6 +99,20 @@ fn a_qube_whose_data_is_not_there_is_named() {
     assert!(said.contains("it has not all data of work"), "{said}");
     let unknown = backup(&fixture, &[("vm3/private.img", b"data")]);
     assert!(error(&verified(&fixture, &unknown, PASSPHRASE)).contains("the backup has no qubes.xml"));
+}
+
+#[test]
+fn keys_that_take_more_than_is_allowed_are_refused_before_they_are_derived() {
+    let fixture = prepared();
+    let (path, secret) = (fixture.path("/backup"), fixture.path("/secret"));
+    fs::write(&path, whole(&fixture)).unwrap();
+    fs::write(&secret, PASSPHRASE).unwrap();
+    let verify = |most: &str| {
+        let [path, secret] = [&path, &secret].map(|path| path.to_str().unwrap());
+        tool(&fixture, &["verify-backup", "--key-memory", most, "--passphrase-file", secret, path])
+    };
+    assert!(error(&verify("0")).ends_with("the derivation of a key would take too much\n"));
+    assert!(verify("1").status.success());
 }
 
 #[test]

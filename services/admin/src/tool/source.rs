@@ -23,6 +23,9 @@ pub(super) const TREES: &str = "dom0-home/";
 /// The longest file that is read as a whole, and the longest passphrase.
 const MOST_TEXT: u64 = 1 << 20;
 const MOST_PASSPHRASE: u64 = 4096;
+/// Memory that a key may take, in MiB, and how often it may go through as much.
+const KEY_MEMORY: u32 = 4096;
+const KEY_WORK: u128 = 16;
 /// Where one encrypted chunk is kept.
 const SCRATCH: &str = "/var/tmp";
 
@@ -38,6 +41,9 @@ pub(super) struct Source {
     /// A directory with room for a chunk of 100 MiB [default: /var/tmp].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     scratch: Option<PathBuf>,
+    /// Refuse keys that take more memory than this, in MiB, or go through sixteen times as much.
+    #[arg(long, value_name = "MIB", default_value_t = KEY_MEMORY)]
+    key_memory: u32,
     /// The backup; - is standard input, with which a passphrase file is needed.
     #[arg(value_hint = ValueHint::FilePath)]
     file: PathBuf,
@@ -63,6 +69,8 @@ impl Source {
         let passphrase = passphrase(self.passphrase_file.as_deref())?;
         let mut reading = Reading::usual(self.scratch.clone().unwrap_or_else(|| root.path(SCRATCH)));
         reading.filter.clone_from(&self.filter);
+        reading.limits.memory = u128::from(self.key_memory) << 20;
+        reading.limits.work = reading.limits.memory.saturating_mul(KEY_WORK);
         let is_shown = Rc::new(Cell::new(false));
         let watched = Watched { input, done: 0, total, shown: None, is_shown: Rc::clone(&is_shown) };
         let reader = Reader::begin(watched, passphrase, reading).map_err(|error| self.at(&error))?;
