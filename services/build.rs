@@ -6,5 +6,5 @@ mod link;
 fn main() -> std::io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=link.rs");
-    link::link()
+    link::link(&[])
 }

@@ -34,15 +34,16 @@ const COMPARED_WITH: &str = "rustc 1.95.";
 const NO_CALLERS: [&str; 3] = [".text", ".data.rel.ro", ".data"];
 
 /// The linker script of a release build.
-fn script(compiler: &str) -> String {
+fn script(compiler: &str, used: &[&str]) -> String {
     let tables = format!("SECTIONS {{ {NO_TABLES} }} INSERT AFTER .text;\n");
-    if compiler.starts_with(COMPARED_WITH) { tables + &without_report() } else { tables }
+    if compiler.starts_with(COMPARED_WITH) { tables + &without_report(used) } else { tables }
 }
 
-fn without_report() -> String {
+fn without_report(used: &[&str]) -> String {
     let sections =
         |names: &[&str]| names.iter().map(|name| format!(" *(.text.*{name}*)")).collect::<String>();
-    let (kept, never) = (sections(KEPT), sections(NEVER_CALLED));
+    let never: Vec<&str> = NEVER_CALLED.iter().filter(|name| !used.contains(name)).copied().collect();
+    let (kept, never) = (sections(KEPT), sections(&never));
     let mut script = format!(
         "SECTIONS {{ .text.report : {{{kept} }} }} INSERT AFTER .text;\n\
          SECTIONS {{ .never ALIGN(4096) (NOLOAD) : {{{never} }} }} INSERT AFTER .bss;\n\
@@ -54,8 +55,8 @@ fn without_report() -> String {
     script
 }
 
-/// Tells cargo how the executables of a package are linked.
-pub(crate) fn link() -> std::io::Result<()> {
+/// Tells cargo how the executables of a package are linked, which use these parts of std's report for something else.
+pub(crate) fn link(used: &[&str]) -> std::io::Result<()> {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     if variable("CARGO_CFG_TARGET_ENV") != "gnu" {
         return Ok(());
@@ -69,8 +70,9 @@ pub(crate) fn link() -> std::io::Result<()> {
     if variable("PROFILE") == "release" && variable("CARGO_PROFILE_RELEASE_LTO") != "off" {
         let path = folder.join("release.ld");
         let version = Command::new(variable("RUSTC")).arg("--version").output()?;
-        std::fs::write(&path, script(&String::from_utf8_lossy(&version.stdout)))?;
-        println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr,-T,{}", path.display());
+        std::fs::write(&path, script(&String::from_utf8_lossy(&version.stdout), used))?;
+        // Said again, as the profile's word does not reach packages with settings of their own.
+        println!("cargo::rustc-link-arg-bins=-Wl,--strip-all,--no-eh-frame-hdr,-T,{}", path.display());
     }
     Ok(())
 }

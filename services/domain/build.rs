@@ -16,11 +16,11 @@ fn main() -> std::io::Result<()> {
     println!("cargo::rerun-if-changed={HEADER}");
     let is_static = std::env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|environment| environment == "musl");
     if is_static || !Path::new(HEADER).exists() {
-        return link::link();
+        return link::link(&[]);
     }
     cc::Build::new().file("src/libxl/shim.c").warnings_into_errors(true).extra_warnings(true).compile("shim");
     println!("cargo::rustc-link-lib=xenlight");
     println!("cargo::rustc-link-lib=xenstore");
     println!("cargo::rustc-cfg=libxl");
-    link::link()
+    link::link(&[])
 }

@@ -1,13 +1,14 @@
-//! Compression: what one side makes goes through a filter to the other side, on another thread or in another process.
+//! Compression: what one side makes goes through a filter to the other side, on other threads or in another process.
 
 use std::io::{self, BufWriter, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use common::run::{self, Process};
-use flate2::read::{GzEncoder, MultiGzDecoder};
+use flate2::read::MultiGzDecoder;
 
 use crate::archive::Put;
+use crate::gzip;
 use crate::map::PIECE;
 use crate::queue::{Giving, Taking, queue};
 use crate::{Error, Result};
@@ -41,10 +42,7 @@ impl<'a> Compression<'a> {
         take: impl FnOnce(&mut dyn Read) -> Result<T> + Send,
     ) -> Result<T> {
         match self {
-            Self::Gzip => {
-                let (input, output) = channel();
-                joined(input, || GzEncoder::new(output, flate2::Compression::default()), make, take)
-            }
+            Self::Gzip => gzip::with_workers(|input, output| joined(input, || output, make, take)),
             Self::Program(name) => through(name, &[], make, take),
         }
     }

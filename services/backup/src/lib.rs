@@ -14,6 +14,7 @@ mod content;
 mod entry;
 mod error;
 mod filter;
+mod gzip;
 mod header;
 mod image;
 mod keys;

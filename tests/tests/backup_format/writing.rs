@@ -83,6 +83,25 @@ fn a_compressed_stream_is_cut_as_well() {
     }
 }
 
+/// What is compressed on all processors is several streams of `gzip` in a row.
+#[cfg_attr(not(scrypt), ignore = "needs the program scrypt")]
+#[test]
+fn blocks_are_compressed_apart_and_read_as_one() {
+    const BLOCK: usize = 512 << 10;
+    const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    for length in [0, BLOCK - 1, BLOCK, 9 * BLOCK + 77] {
+        let content: Vec<u8> = noise(3, length).iter().map(|byte| byte & 3).collect();
+        let backup = written(Some("gzip"), 3 << 20, &[("vm1/a", Content::Bytes(&content))]);
+        let apart = Apart::new(&backup);
+        let stream = apart.stream("vm1/a");
+        let heads = stream.windows(HEAD.len()).filter(|bytes| *bytes == HEAD).count();
+        // The archive has some blocks of its own around what it holds.
+        assert_eq!(heads, (length + 2048) / BLOCK + 1, "{length}");
+        assert!(fs::read(apart.unpacked("vm1/a", "gzip -d").join("vm1/a")).unwrap() == content, "{length}");
+        assert!(read(&backup, 3 << 20).unwrap()[0].1.bytes == content, "{length}");
+    }
+}
+
 #[cfg_attr(not(scrypt), ignore = "needs the program scrypt")]
 #[test]
 fn a_tree_is_unpacked_as_it_was() {
