@@ -35,8 +35,7 @@ pub(super) struct Home<'c> {
 pub(super) fn place(asked: Option<&Path>, root: &Root) -> Result<PathBuf, String> {
     let usual = || {
         let home = services::backup::home(root).map_err(|failure| failure.into_text().into_owned())?;
-        let now = clock::local_now().replace(' ', "T").replace(':', "");
-        Ok::<_, String>(home.join(format!("home-restore-{now}")))
+        Ok::<_, String>(home.join(format!("home-restore-{}", clock::local_stamp())))
     };
     let path = asked.map_or_else(usual, |path| Ok(path.to_owned()))?;
     if files::exists(&path) { Err(format!("{}: is there already", path.display())) } else { Ok(path) }

@@ -2,6 +2,7 @@
 
 use common::model::{Class, Labels, OWN_FEATURES, Volume};
 use common::root::Root;
+use common::storage::options::{REVISIONS_TO_KEEP, text_of};
 use common::store::Store;
 use services::property::{self, Access};
 use services::tag::RESTORING;
@@ -133,11 +134,10 @@ impl Item<'_> {
 
 /// What a volume has of a setting, in the same words.
 fn value_of(volume: &Volume, setting: &str) -> String {
-    let switch = |is_on: bool| if is_on { "True" } else { "False" }.to_owned();
     match setting {
-        "revisions_to_keep" => volume.revisions_to_keep.to_string(),
-        "rw" => switch(volume.rw),
-        _ => volume.ephemeral.map(switch).unwrap_or_default(),
+        REVISIONS_TO_KEEP => volume.revisions_to_keep.to_string(),
+        "rw" => text_of(volume.rw),
+        _ => volume.ephemeral.map(text_of).unwrap_or_default(),
     }
 }
 
