@@ -296,6 +296,10 @@ impl PoolDriver for Callback {
         self.of_volume("post_volume_export_end", volume, &[&exported.display().to_string()])
     }
 
+    fn keeps_exports(&self) -> bool {
+        self.inner.keeps_exports()
+    }
+
     fn check_import(&self, volume: &Volume) -> Done {
         self.ready()?.check_import(volume)
     }

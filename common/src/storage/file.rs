@@ -182,6 +182,11 @@ impl PoolDriver for File {
         Ok(self.image(volume, IMAGE))
     }
 
+    /// It is the image itself, to which domains write.
+    fn keeps_exports(&self) -> bool {
+        false
+    }
+
     fn verify(&self, volume: &Volume) -> Result<(), StorageError> {
         let needed = match (volume.snap_on_start, volume.save_on_stop) {
             (true, _) => self.source(volume),

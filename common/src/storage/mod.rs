@@ -169,6 +169,12 @@ pub trait PoolDriver {
         Ok(())
     }
 
+    /// Whether what was exported, once opened, stays what it was, whatever becomes of the volume. Where it does not, no domain
+    /// may begin to use the volume meanwhile.
+    fn keeps_exports(&self) -> bool {
+        true
+    }
+
     /// Whether the volume can be given new content now. [`StorageError::Refused`] if not.
     fn check_import(&self, _: &Volume) -> Result<(), StorageError> {
         Err(StorageError::Unsupported("import"))
@@ -272,17 +278,8 @@ fn required(pool: &Pool, key: &str) -> Result<String, StorageError> {
     pool.setting(key).map(str::to_owned).ok_or_else(|| StorageError::Refused(missing()))
 }
 
-/// Whether what a volume's pool exported, once opened, stays what it was, whatever becomes of the volume. Where it does not, no
-/// domain may begin to use the volume meanwhile: `file` exports the image itself, to which domains write.
-///
-/// # Errors
-/// As [`driver_of`].
-pub fn keeps_exports(root: &Root, pools: &Pools, volume: &Volume) -> Result<bool, StorageError> {
-    Ok(callback::worker(root, pool_of(pools, volume)?)?.driver != "file")
-}
-
 /// Ends exports of a volume that are known to nobody, as those of a killed process whose driver was at work. What someone reads
-/// from stays.
+/// from stays. As a part of [`PoolDriver`] it would be in all executables that have drivers, of which some have no room.
 ///
 /// # Errors
 /// As [`driver_of`], and if the driver cannot tell.

@@ -168,7 +168,7 @@ pub(super) fn open(
         contents.push(match &piece.source {
             Source::Volume(volume) => {
                 let file = exports.volume(qube, volume)?;
-                is_own |= !storage::keeps_exports(exports.root, &exports.left.pools, volume)?;
+                is_own |= !storage::driver_of(exports.root, &exports.left.pools, volume)?.keeps_exports();
                 Content::File(file)
             }
             Source::File(path) => Content::File(opened(path)?),
