@@ -30,6 +30,10 @@ const NEVER_CALLED: &[&str] = &[
 const UNWINDER_CODE: &str = "*libgcc_eh.a:*(.text .text.*)";
 /// The compiler whose std these names were compared with. Executables of others have everything in them.
 const COMPARED_WITH: &str = "rustc 1.95.";
+/// The target for which that compiler takes a linker of its own, if it brings one, which lets equal functions be one.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Where that linker is, below the compiler's folder.
+const LINKER: &str = "lib/rustlib/x86_64-unknown-linux-gnu/bin/gcc-ld/ld.lld";
 /// The linker makes sure that nothing else refers to it.
 const NO_CALLERS: [&str; 3] = [".text", ".data.rel.ro", ".data"];
 
@@ -55,6 +59,12 @@ fn without_report(used: &[&str]) -> String {
     script
 }
 
+/// What the compiler says of itself.
+fn asked(option: &str) -> std::io::Result<String> {
+    let output = Command::new(std::env::var_os("RUSTC").unwrap_or_default()).arg(option).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Tells cargo how the executables of a package are linked, which use these parts of std's report for something else.
 pub(crate) fn link(used: &[&str]) -> std::io::Result<()> {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
@@ -69,8 +79,12 @@ pub(crate) fn link(used: &[&str]) -> std::io::Result<()> {
     // Without link-time optimisation the names do not tell whose a function is.
     if variable("PROFILE") == "release" && variable("CARGO_PROFILE_RELEASE_LTO") != "off" {
         let path = folder.join("release.ld");
-        let version = Command::new(variable("RUSTC")).arg("--version").output()?;
-        std::fs::write(&path, script(&String::from_utf8_lossy(&version.stdout), used))?;
+        let compiler = asked("--version")?;
+        std::fs::write(&path, script(&compiler, used))?;
+        let linker = PathBuf::from(asked("--print=sysroot")?.trim_end()).join(LINKER);
+        if compiler.starts_with(COMPARED_WITH) && linker.exists() && variable("TARGET") == TARGET {
+            println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
+        }
         // Said again, as the profile's word does not reach packages with settings of their own.
         println!("cargo::rustc-link-arg-bins=-Wl,--strip-all,--no-eh-frame-hdr,-T,{}", path.display());
     }
