@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing, reason = "test code")]
 
 use tests::Fixture;
+use tests::pools::{add_callback, add_lvm, add_zfs, commands};
 
 const INFO: &str = "admin.backup.Info+p";
 const DOM0: &str = "destination_vm: dom0\ndestination_path: /var/tmp/x\n";
@@ -128,6 +129,47 @@ fn kept_volumes_rules_and_notes_count() {
     let table = fixture.ok(INFO, "dom0", "");
     assert_eq!(lines(&table)[1], "test-vm1 |           VM |      8.0 KiB |");
     assert!(table.contains("      Total size: |                     8.0 KiB |\n"), "{table}");
+}
+
+/// AppVMs with their private volumes in a pool.
+fn with_private_in(fixture: &Fixture, pool: &str, names: &[&str]) {
+    for name in names {
+        let told = format!("name={name} label=red pool:private={pool}");
+        fixture.ok("admin.vm.CreateInPool.AppVM", "dom0", &told);
+    }
+}
+
+#[test]
+fn each_pool_is_asked_once_for_all_its_volumes() {
+    let fixture = described("include: [one, two, three, four]");
+    add_lvm(&fixture);
+    add_zfs(&fixture);
+    with_private_in(&fixture, "lvm", &["one", "two"]);
+    with_private_in(&fixture, "zfs", &["three", "four"]);
+    let _ = (commands(&fixture, "lvm"), commands(&fixture, "zfs"));
+    assert_eq!(lines(&fixture.ok(INFO, "dom0", "")).len(), 4);
+    for program in ["lvm", "zfs"] {
+        let said = commands(&fixture, program);
+        assert_eq!(said.len(), 1, "{said:?}");
+    }
+}
+
+#[test]
+fn a_pool_is_not_made_ready_to_be_looked_at() {
+    let fixture = described("include: [one]");
+    let made = fixture.path("/made-ready");
+    add_callback(&fixture, &format!(r#", "pre_sinit": "echo >> {}""#, made.display()));
+    with_private_in(&fixture, "callback", &["one"]);
+    let image = fixture.path("/var/lib/qubes/back/appvms/one/private.img");
+    std::fs::write(image, vec![1; 3 << 20]).unwrap();
+    let size = || lines(&fixture.ok(INFO, "dom0", ""))[0].split('|').nth(2).unwrap().trim().to_owned();
+    let times = || std::fs::read_to_string(&made).unwrap().len();
+    assert_eq!((size(), times()), ("3.0 MiB".to_owned(), 1));
+    // As a boot leaves it.
+    std::fs::remove_file(fixture.path("/run/qubes/admin/callback-callback")).unwrap();
+    assert_eq!((size(), times()), ("0".to_owned(), 1));
+    fixture.ok("admin.vm.volume.Resize+private", "one", "3000000000");
+    assert_eq!((size(), times()), ("3.0 MiB".to_owned(), 2));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::model::{Pool, Volume};
 use crate::root::Root;
 use crate::{files, run};
 
-const DRIVER: &str = "callback";
+pub(super) const DRIVER: &str = "callback";
 const FILE: &str = "/etc/qubes_callback.json";
 const SHELL: &str = "/bin/bash";
 /// The operator's commands may have to wait for people or networks.
@@ -112,6 +112,28 @@ pub(super) fn worker<'p>(root: &Root, pool: &'p Pool) -> Done<Cow<'p, Pool>> {
     Settings::read(root, &required(pool, "conf_id")?)?.back_end(pool).map(Cow::Owned)
 }
 
+/// The same where it may be asked without being made ready first; else none.
+///
+/// # Errors
+/// As [`worker`].
+pub(super) fn ready_worker<'p>(root: &Root, pool: &'p Pool) -> Done<Option<Cow<'p, Pool>>> {
+    if pool.driver != DRIVER {
+        return Ok(Some(Cow::Borrowed(pool)));
+    }
+    let settings = Settings::read(root, &required(pool, "conf_id")?)?;
+    let back = settings.back_end(pool)?;
+    Ok(is_ready(root, &settings, pool.name.as_str()).then_some(Cow::Owned(back)))
+}
+
+/// A file that tells, until the next boot, that a pool's storage was made ready.
+fn mark(root: &Root, pool: &str) -> PathBuf {
+    root.run().join(format!("callback-{pool}"))
+}
+
+fn is_ready(root: &Root, settings: &Settings, pool: &str) -> bool {
+    !settings.is_late() || mark(root, pool).exists()
+}
+
 pub(super) struct Callback {
     root: Root,
     name: String,
@@ -169,20 +191,15 @@ impl Callback {
         self.run(event, &[&[volume.name.as_str(), &volume.vid, source], more].concat())
     }
 
-    /// A file that tells, until the next boot, that the storage was made ready.
-    fn mark(&self) -> PathBuf {
-        self.root.run().join(format!("callback-{}", self.name))
-    }
-
     fn is_ready(&self) -> bool {
-        !self.settings.is_late() || self.mark().exists()
+        is_ready(&self.root, &self.settings, &self.name)
     }
 
     /// The back end, made ready if this is the first use since boot.
     fn ready(&self) -> Done<&dyn PoolDriver> {
         if !self.is_ready() {
             self.run("pre_sinit", &[])?;
-            let marked = files::replace(&self.mark(), b"", MARK_MODE);
+            let marked = files::replace(&mark(&self.root, &self.name), b"", MARK_MODE);
             marked.map_err(StorageError::io("noting that a pool is ready"))?;
         }
         Ok(&*self.inner)
@@ -355,7 +372,8 @@ impl PoolDriver for Callback {
 
     fn set_up(&self, _: &Pool) -> Done {
         // Another pool of that name, which is gone, may have been made ready.
-        files::remove(&self.mark()).map_err(StorageError::io("noting that a pool is not ready"))?;
+        files::remove(&mark(&self.root, &self.name))
+            .map_err(StorageError::io("noting that a pool is not ready"))?;
         self.run("pre_setup", &[])?;
         self.inner.set_up(&self.back)
     }

@@ -19,6 +19,7 @@ pub mod thin_directory;
 mod token;
 mod transfer;
 pub mod unfinished;
+mod usage;
 mod whole;
 pub mod zfs;
 
@@ -32,6 +33,7 @@ pub use token::{
     CloneSource, FOLDER as TOKENS, issue as issue_token, look_up as look_up_token, redeem as redeem_token,
 };
 pub use transfer::{Shortcut, Source, begin_clone, clone_volume, import_stream};
+pub use usage::Usage;
 pub use whole::{check_new, create_all};
 
 use std::path::{Path, PathBuf};
@@ -260,14 +262,33 @@ pub trait PoolDriver {
 /// # Errors
 /// [`StorageError::Refused`] for drivers that are not served and for missing settings.
 pub fn driver(root: &Root, pool: &Pool) -> Result<Box<dyn PoolDriver>, StorageError> {
+    match pool.driver.as_str() {
+        callback::DRIVER => Ok(Box::new(callback::Callback::of(root, pool)?)),
+        _ => served(root, pool),
+    }
+}
+
+/// What is kept of a driver: an executable has no more of it.
+trait Keep {
+    /// That of this driver.
+    fn keep(driver: impl PoolDriver + 'static) -> Self;
+}
+
+impl Keep for Box<dyn PoolDriver> {
+    fn keep(driver: impl PoolDriver + 'static) -> Self {
+        Box::new(driver)
+    }
+}
+
+/// The driver of a pool that does its work itself.
+fn served<K: Keep>(root: &Root, pool: &Pool) -> Result<K, StorageError> {
     let directory = || required(pool, "dir_path").map(|path| root.path(&path));
     Ok(match pool.driver.as_str() {
-        "file-reflink" => Box::new(file_reflink::FileReflink::at(directory()?)),
-        "file" => Box::new(file::File::at(root, directory()?)),
-        "linux-kernel" => Box::new(linux_kernel::LinuxKernel::at(directory()?)),
-        "lvm_thin" => Box::new(lvm_thin::LvmThin::of(root, pool)?),
-        "callback" => Box::new(callback::Callback::of(root, pool)?),
-        "zfs" => Box::new(zfs::ZfsPool::of(root, pool)?),
+        "file-reflink" => K::keep(file_reflink::FileReflink::at(directory()?)),
+        "file" => K::keep(file::File::at(root, directory()?)),
+        "linux-kernel" => K::keep(linux_kernel::LinuxKernel::at(directory()?)),
+        "lvm_thin" => K::keep(lvm_thin::LvmThin::of(root, pool)?),
+        "zfs" => K::keep(zfs::ZfsPool::of(root, pool)?),
         other => return Err(StorageError::Refused(format!("Storage driver {other} is not available"))),
     })
 }

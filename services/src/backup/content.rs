@@ -1,25 +1,17 @@
-//! What a backup has of a qube, piece by piece (spec 40 §16.1). What handles volumes is in `qubes-backup` alone, so that the
-//! calls stay small.
+//! What a backup has of a qube, piece by piece (spec 40 §16.1).
 
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use common::failure::Failure;
+use common::files;
 use common::model::{Class, Pools, Qube, Volume};
 use common::root::Root;
-use common::storage;
-use common::{files, run};
+use common::storage::Usage;
 use serde::{Deserialize, Serialize};
 
 use super::dom0::Home;
-use super::profile::refused;
 use crate::xml;
 
-/// The program.
-pub(super) const PROGRAM: &str = "qubes-backup";
-/// How long all volumes may take to be looked at.
-const DEADLINE: Duration = Duration::from_secs(120);
 /// What files are given on their disks in.
 const BLOCK: usize = 4096;
 
@@ -79,27 +71,14 @@ pub(super) fn pieces(root: &Root, qube: &Qube) -> Result<Vec<Piece>, Failure> {
 }
 
 impl Contents {
-    /// Bytes that each qube's pieces take on disk, as the program finds them.
-    ///
-    /// # Errors
-    /// `QubesException` if it cannot be run, and what it answers.
-    pub(super) fn sizes(&self, root: &Root) -> Result<Vec<u64>, Failure> {
-        let broken = |error: String| refused(format!("Looking at volumes: {error}"));
-        let told = serde_json::to_vec(self).map_err(|error| broken(error.to_string()))?;
-        let told = files::in_memory(&told).map_err(|error| broken(error.to_string()))?;
-        let done = run::of_ours_holding(root, PROGRAM, &["sizes"], told.as_fd(), DEADLINE)
-            .map_err(|error| broken(error.to_string()))?;
-        serde_json::from_slice(common::reply::content(done.output())?)
-            .map_err(|error| broken(error.to_string()))
-    }
-
-    /// The same, as the program does it.
+    /// Bytes that each qube's pieces take on disk.
     ///
     /// # Errors
     /// The drivers'.
-    pub(super) fn measured(&self, root: &Root) -> Result<Vec<u64>, Failure> {
-        let size = |piece: &Piece| piece.source.size(root, &self.pools);
+    pub(super) fn sizes(&self, root: &Root) -> Result<Vec<u64>, Failure> {
+        let volumes = Usage::within(root, &self.pools);
         let of_qube = |pieces: &Vec<Piece>| {
+            let size = |piece: &Piece| piece.source.size(&volumes);
             pieces.iter().try_fold(0, |sum: u64, piece| Ok(sum.saturating_add(size(piece)?)))
         };
         self.qubes.iter().map(of_qube).collect()
@@ -115,9 +94,9 @@ impl Source {
         }
     }
 
-    fn size(&self, root: &Root, pools: &Pools) -> Result<u64, Failure> {
+    fn size(&self, volumes: &Usage<'_>) -> Result<u64, Failure> {
         Ok(match self {
-            Self::Volume(volume) => storage::driver_of(root, pools, volume)?.usage(volume)?,
+            Self::Volume(volume) => volumes.of(volume)?,
             Self::File(path) => files::about(path).map_or(0, |about| files::allocated(&about)),
             Self::Text(text) => u64::try_from(text.len().next_multiple_of(BLOCK)).unwrap_or(u64::MAX),
             Self::Home { folder, .. } => files::allocated_below(folder),

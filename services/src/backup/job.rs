@@ -16,8 +16,9 @@ use common::{files, reply};
 use serde::{Deserialize, Serialize};
 
 use super::chosen::Chosen;
-use super::content::{Contents, PROGRAM};
+use super::content::Contents;
 use super::profile::{self, refused};
+use super::program::PROGRAM;
 use super::{execute, marked};
 use crate::companion::service;
 use crate::property::{Case, Context};

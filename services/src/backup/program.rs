@@ -1,7 +1,7 @@
 //! The program for what of a backup needs the drivers of volumes.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 
 use common::failure::Failure;
@@ -10,11 +10,12 @@ use common::opened;
 use common::root::Root;
 use common::store::Store;
 use common::{environment, log, reply};
-use serde::de::DeserializeOwned;
 
-use super::content::{Contents, PROGRAM};
 use super::job::{Job, Secret};
 use super::run::Run;
+
+/// Its name.
+pub(super) const PROGRAM: &str = "qubes-backup";
 
 /// Does what the process's arguments tell.
 ///
@@ -29,31 +30,15 @@ pub fn program() -> Result<(), String> {
     }
     let root = Root::from_environment();
     match words.iter().skip(1).filter_map(|word| word.to_str()).collect::<Vec<_>>().as_slice() {
-        ["sizes"] => {
-            let text = |sizes| serde_json::to_vec(&sizes).map_err(|error| error.to_string());
-            let bytes = answer(told::<Contents>()?.measured(&root), text)?;
-            let mut output = io::stdout();
-            output.write_all(&bytes).and_then(|()| output.flush()).map_err(|error| error.to_string())
-        }
         ["run"] => run(&root),
         _ => Err("nothing that is known".to_owned()),
     }
 }
 
-/// What we are told on standard input.
-fn told<T: DeserializeOwned>() -> Result<T, String> {
-    let mut text = Vec::new();
-    io::stdin().read_to_end(&mut text).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&text).map_err(|error| error.to_string())
-}
-
-/// What whoever started us is told of how it went, as calls are answered.
-fn answer<T>(
-    outcome: Result<T, Failure>,
-    text: impl FnOnce(T) -> Result<Vec<u8>, String>,
-) -> Result<Vec<u8>, String> {
+/// What the call is told of how it went, as calls are answered.
+fn answer(outcome: Result<(), Failure>) -> Result<Vec<u8>, String> {
     Ok(match outcome {
-        Ok(done) => reply::ok(&text(done)?),
+        Ok(()) => reply::ok(&[]),
         Err(Failure::Exception { exception, message, .. }) => reply::exception(exception, "", &message),
         Err(Failure::Dropped(reason)) => return Err(reason.into_owned()),
     })
@@ -70,7 +55,7 @@ fn run(root: &Root) -> Result<(), String> {
     File::from(told).read_to_end(&mut text).map_err(in_words)?;
     let job: Job = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     let run = Run { root, store: &Store::at(root), job: &job, stop: stop.as_fd() };
-    let bytes = answer(run.make(secret), |()| Ok(Vec::new()))?;
+    let bytes = answer(run.make(secret))?;
     // A call that was ended meanwhile changes nothing.
     let _ = call.send(&bytes);
     Ok(())
