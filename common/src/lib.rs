@@ -10,6 +10,7 @@ pub mod beneath;
 pub mod call;
 pub mod capture;
 pub mod clock;
+mod command;
 pub mod constraint;
 pub mod environment;
 pub mod event;

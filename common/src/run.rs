@@ -1,38 +1,28 @@
 //! Other programs: which are run, with whose rights and in which environment.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use nix::unistd::{Group, Pid};
+use nix::unistd::Pid;
 
 use crate::capture::{self, Finished};
-use crate::environment::{self, REMOTE_DOMAIN, REQUESTED_TARGET};
-use crate::files;
-use crate::progress;
-use crate::root::{ROOT_VARIABLE, Root};
+use crate::command::Command;
+use crate::environment::{REMOTE_DOMAIN, REQUESTED_TARGET};
+use crate::root::Root;
 use crate::spawn::{self, Leads};
+use crate::{files, progress};
 
 pub use crate::spawn::{Process, Stream, copy};
 
-/// What programs get of an environment: untranslated messages, and where to look for the programs they start.
-const ENVIRONMENT: [&std::ffi::CStr; 2] = [c"LC_ALL=C.UTF-8", c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
 /// Where programs are that are known by their names.
 const PROGRAMS: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
-/// Where our executables are installed.
-const INSTALLED: &str = "/usr/lib/qubes/admin";
 /// Where processes without a caller tell of what goes wrong.
 const LOGS: &str = "/var/log/qubes";
 /// Streams of a program that answers without being told anything.
 const ASKED: [Stream; 3] = [Stream::Nothing, Stream::Pipe, Stream::Pipe];
-/// How a caller without rights becomes root: dom0's own convention.
-const SUDO: &str = "/usr/bin/sudo";
-/// How root becomes someone else.
-const RUNUSER: &str = "/usr/sbin/runuser";
 
 /// Runs a program as root: directly if we are root, else through `sudo -n`. Below a throwaway root it is a stand-in,
 /// which needs no rights unless there is one for `sudo` too.
@@ -40,20 +30,7 @@ const RUNUSER: &str = "/usr/sbin/runuser";
 /// # Errors
 /// If it cannot be started, does not end before the deadline, or prints more than 16 MiB.
 pub fn as_root(root: &Root, program: &str, arguments: &[&str], deadline: Duration) -> io::Result<Finished> {
-    let sudo = sudo(root);
-    captured(&becoming_root(sudo.as_deref()), &root.path(program), arguments, &[], None, deadline)
-}
-
-/// The program by which we become root, unless there is no need.
-fn sudo(root: &Root) -> Option<String> {
-    let sudo = root.path(SUDO);
-    let is_needed = !nix::unistd::geteuid().is_root() && (root.is_system() || sudo.exists());
-    is_needed.then(|| sudo.display().to_string())
-}
-
-/// What comes before the words of a program that shall run as root.
-fn becoming_root(sudo: Option<&str>) -> Vec<&str> {
-    sudo.map_or_else(Vec::new, |sudo| vec![sudo, "-n", "--"])
+    Command::as_root(root, &root.path(program), arguments)?.run(None, deadline)
 }
 
 /// Runs this executable once more, as root and with a descriptor of ours as its standard input.
@@ -67,11 +44,9 @@ pub(crate) fn ourselves_as_root(
     deadline: Duration,
 ) -> io::Result<Finished> {
     let ourselves = nix::fcntl::readlink("/proc/self/exe")?;
-    let sudo = sudo(root);
-    let words = words(&becoming_root(sudo.as_deref()), ourselves.as_ref(), arguments)?;
     let streams = [Stream::Given(input.as_raw_fd()), Stream::Nothing, Stream::Pipe];
-    let process = spawn::start(&words, &ENVIRONMENT.map(CString::from), streams, Leads::Group)?;
-    capture::finish(process, "", deadline)
+    let command = Command::as_root(root, ourselves.as_ref(), arguments)?;
+    capture::finish(command.begin(streams, Leads::Group)?, "", deadline)
 }
 
 /// Runs a program as the desktop user, with these variables too: directly, unless we are root, for whom the first member
@@ -86,15 +61,9 @@ pub fn as_user(
     variables: &[(&str, String)],
     deadline: Duration,
 ) -> io::Result<Finished> {
-    let is_direct = !nix::unistd::geteuid().is_root() || !root.is_system();
-    let user = if is_direct { None } else { desktop_user() };
-    let before = user.as_deref().map(|user| [RUNUSER, "-u", user, "--"]);
-    let before = before.as_ref().map_or(&[][..], |words| words);
-    captured(before, &root.path(program), arguments, variables, None, deadline)
-}
-
-fn desktop_user() -> Option<String> {
-    Group::from_name("qubes").ok().flatten()?.mem.into_iter().next()
+    let command = Command::as_user(root, program, arguments)?;
+    let with = |command: Command, (name, value): &(&str, String)| command.with(name, value.as_ref());
+    variables.iter().try_fold(command, with)?.run(None, deadline)
 }
 
 /// Runs an executable of ours on the same root, with our own rights.
@@ -116,8 +85,7 @@ pub fn of_ours_told(
     input: &str,
     deadline: Duration,
 ) -> io::Result<Finished> {
-    let variables = [(ROOT_VARIABLE, root.path("/").display().to_string())];
-    captured(&[], &ours(root, name)?, arguments, &variables, Some(input), deadline)
+    Command::of_ours(root, name, arguments)?.run(Some(input), deadline)
 }
 
 /// The same with a descriptor of ours as its standard input, which it keeps open for as long as it runs, and with our log.
@@ -131,11 +99,8 @@ pub fn of_ours_holding(
     held: BorrowedFd<'_>,
     deadline: Duration,
 ) -> io::Result<Finished> {
-    let words = words(&[], &ours(root, name)?, arguments)?;
-    let mut environment = vec![root_variable(root)?];
-    environment.extend(ENVIRONMENT.map(CString::from));
     let streams = [Stream::Given(held.as_raw_fd()), Stream::Pipe, Stream::Ours];
-    capture::finish(spawn::start(&words, &environment, streams, Leads::Group)?, "", deadline)
+    capture::finish(ours_with(root, name, arguments, streams)?, "", deadline)
 }
 
 /// Begins an executable of ours on the same root, with descriptors of ours as its standard streams. It leads a group.
@@ -143,7 +108,7 @@ pub fn of_ours_holding(
 /// # Errors
 /// If it cannot be started.
 pub fn ours_with(root: &Root, name: &str, arguments: &[&str], streams: [Stream; 3]) -> io::Result<Process> {
-    begin_ours(root, name, arguments, streams, Leads::Group)
+    Command::of_ours(root, name, arguments)?.begin(streams, Leads::Group)
 }
 
 /// The same in a session of its own, so that it outlives us.
@@ -151,29 +116,7 @@ pub fn ours_with(root: &Root, name: &str, arguments: &[&str], streams: [Stream; 
 /// # Errors
 /// If it cannot be started.
 pub fn ours_apart(root: &Root, name: &str, arguments: &[&str], streams: [Stream; 3]) -> io::Result<Process> {
-    begin_ours(root, name, arguments, streams, Leads::Session)
-}
-
-fn begin_ours(
-    root: &Root,
-    name: &str,
-    arguments: &[&str],
-    streams: [Stream; 3],
-    leads: Leads,
-) -> io::Result<Process> {
-    let words = words(&[], &ours(root, name)?, arguments)?;
-    let mut environment = vec![root_variable(root)?];
-    environment.extend(ENVIRONMENT.map(CString::from));
-    spawn::start(&words, &environment, streams, leads)
-}
-
-/// An executable of ours: they lie in one folder where they are installed, and where they are built.
-///
-/// # Errors
-/// What the system says.
-pub(crate) fn ours(root: &Root, name: &str) -> io::Result<PathBuf> {
-    let beside = files::real_path("/proc/self/exe".as_ref())?.with_file_name(name);
-    Ok(if files::exists(&beside) { beside } else { root.path(INSTALLED).join(name) })
+    Command::of_ours(root, name, arguments)?.begin(streams, Leads::Session)
 }
 
 /// Runs a program with our own rights and a text on its standard input.
@@ -186,41 +129,7 @@ pub fn with_input(
     input: &str,
     deadline: Duration,
 ) -> io::Result<Finished> {
-    captured(&[], program, arguments, &[], Some(input), deadline)
-}
-
-fn captured(
-    before: &[&str],
-    program: &Path,
-    arguments: &[&str],
-    variables: &[(&str, String)],
-    input: Option<&str>,
-    deadline: Duration,
-) -> io::Result<Finished> {
-    let stdin = if input.is_some() { Stream::Pipe } else { Stream::Nothing };
-    let words = words(before, program, arguments)?;
-    let variables = variables.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
-    let mut environment = variables.collect::<Result<Vec<_>, _>>()?;
-    environment.extend(ENVIRONMENT.map(CString::from));
-    let process = spawn::start(&words, &environment, [stdin, Stream::Pipe, Stream::Pipe], Leads::Group)?;
-    capture::finish(process, input.unwrap_or_default(), deadline)
-}
-
-/// The words of a command line.
-fn words(before: &[&str], program: &Path, arguments: &[&str]) -> io::Result<Vec<CString>> {
-    let bytes = |word: &&str| word.as_bytes().to_vec();
-    let program = [program.as_os_str().as_bytes().to_vec()];
-    let words = before.iter().map(bytes).chain(program).chain(arguments.iter().map(bytes));
-    Ok(words.map(CString::new).collect::<Result<_, _>>()?)
-}
-
-/// Tells a program of ours which root it works on.
-fn root_variable(root: &Root) -> io::Result<CString> {
-    variable(ROOT_VARIABLE, &root.path("/"))
-}
-
-fn variable(name: &str, value: &Path) -> io::Result<CString> {
-    Ok(CString::new([name.as_bytes(), b"=", value.as_os_str().as_bytes()].concat())?)
+    Command::plain(program, arguments)?.run(Some(input), deadline)
 }
 
 /// Starts a program as [`as_root`] does that outlives us, in a session of its own, with one end of a conversation as its
@@ -238,10 +147,7 @@ pub fn detached(
 ) -> io::Result<Pid> {
     let log = log.map_or(Stream::Nothing, |log| Stream::Given(log.as_raw_fd()));
     let streams = [Stream::Given(input.as_raw_fd()), Stream::Nothing, log];
-    let environment = [c"LC_ALL=C".to_owned(), root_variable(root)?];
-    let sudo = sudo(root);
-    let words = words(&becoming_root(sudo.as_deref()), program, arguments)?;
-    Ok(spawn::start(&words, &environment, streams, Leads::Session)?.id())
+    Ok(Command::as_root(root, program, arguments)?.on(root)?.begin(streams, Leads::Session)?.id())
 }
 
 /// Opens a log of our own, to be written to at its end.
@@ -259,15 +165,13 @@ pub fn log_file(root: &Root, name: &str) -> io::Result<File> {
 /// # Errors
 /// If it cannot be started.
 pub fn in_background(root: &Root, family: &str, method: &str, request: &[u8]) -> io::Result<()> {
-    let program = CString::new(ours(root, family)?.as_os_str().as_bytes())?;
     let (input, mut writer) = io::pipe()?;
     writer.write_all(request)?;
     drop(writer);
     let log = log_file(root, family).ok();
     let errors = log.as_ref().map_or(Stream::Nothing, |log| Stream::Given(log.as_raw_fd()));
     let streams = [Stream::Given(input.as_raw_fd()), Stream::Nothing, errors];
-    let words = [CString::new(method)?];
-    spawn::start_as(&program, &words, &[root_variable(root)?], streams, Leads::Session).map(drop)
+    Command::call_of_ours(root, family, method)?.begin(streams, Leads::Session).map(drop)
 }
 
 /// Makes a call of our own by another family's executable, and gives its reply. Its request fits into a pipe.
@@ -289,10 +193,8 @@ pub fn own_call(
 /// # Errors
 /// If it cannot be started.
 pub fn begin_own_call(root: &Root, family: &str, method: &str, request: &str) -> io::Result<Process> {
-    let program = CString::new(ours(root, family)?.as_os_str().as_bytes())?;
-    let (words, environment) = ([CString::new(method)?], [root_variable(root)?]);
-    let streams = [Stream::Pipe, Stream::Pipe, Stream::Pipe];
-    let mut process = spawn::start_as(&program, &words, &environment, streams, Leads::Group)?;
+    let command = Command::call_of_ours(root, family, method)?;
+    let mut process = command.begin([Stream::Pipe, Stream::Pipe, Stream::Pipe], Leads::Group)?;
     if let Some(mut input) = process.input() {
         // A call may answer without reading its request.
         let _ = input.write_all(request.as_bytes());
@@ -305,8 +207,7 @@ pub fn begin_own_call(root: &Root, family: &str, method: &str, request: &str) ->
 /// # Errors
 /// If it cannot be started.
 pub fn begin(program: &Path, arguments: &[&str]) -> io::Result<Process> {
-    let (words, environment) = (words(&[], program, arguments)?, ENVIRONMENT.map(CString::from));
-    spawn::start(&words, &environment, [Stream::Nothing; 3], Leads::Group)
+    Command::plain(program, arguments)?.begin([Stream::Nothing; 3], Leads::Group)
 }
 
 /// Begins a program with our own rights that is told something on its standard input. It leads a group.
@@ -314,8 +215,7 @@ pub fn begin(program: &Path, arguments: &[&str]) -> io::Result<Process> {
 /// # Errors
 /// If it cannot be started.
 pub fn told(program: &Path, arguments: &[&str]) -> io::Result<Process> {
-    let (words, environment) = (words(&[], program, arguments)?, ENVIRONMENT.map(CString::from));
-    spawn::start(&words, &environment, [Stream::Pipe, Stream::Nothing, Stream::Pipe], Leads::Group)
+    Command::plain(program, arguments)?.begin([Stream::Pipe, Stream::Nothing, Stream::Pipe], Leads::Group)
 }
 
 /// Begins a program as [`as_user`] does, without input. It leads a group.
@@ -323,12 +223,7 @@ pub fn told(program: &Path, arguments: &[&str]) -> io::Result<Process> {
 /// # Errors
 /// If it cannot be started.
 pub fn asked_as_user(root: &Root, program: &str, arguments: &[&str]) -> io::Result<Process> {
-    let is_direct = !nix::unistd::geteuid().is_root() || !root.is_system();
-    let user = if is_direct { None } else { desktop_user() };
-    let before = user.as_deref().map_or_else(Vec::new, |user| vec![RUNUSER, "-u", user, "--"]);
-    let (words, environment) =
-        (words(&before, &root.path(program), arguments)?, ENVIRONMENT.map(CString::from));
-    spawn::start(&words, &environment, ASKED, Leads::Group)
+    Command::as_user(root, program, arguments)?.begin(ASKED, Leads::Group)
 }
 
 /// Begins a program with our own rights that answers on its standard output, without input. It leads a group.
@@ -336,8 +231,7 @@ pub fn asked_as_user(root: &Root, program: &str, arguments: &[&str]) -> io::Resu
 /// # Errors
 /// If it cannot be started.
 pub fn asked(program: &Path, arguments: &[&str]) -> io::Result<Process> {
-    let (words, environment) = (words(&[], program, arguments)?, ENVIRONMENT.map(CString::from));
-    spawn::start(&words, &environment, ASKED, Leads::Group)
+    Command::plain(program, arguments)?.begin(ASKED, Leads::Group)
 }
 
 /// Begins a program with our own rights that tells us something on its standard output.
@@ -345,8 +239,8 @@ pub fn asked(program: &Path, arguments: &[&str]) -> io::Result<Process> {
 /// # Errors
 /// If it cannot be started.
 pub fn telling(program: &Path, arguments: &[&str]) -> io::Result<Process> {
-    let (words, environment) = (words(&[], program, arguments)?, ENVIRONMENT.map(CString::from));
-    spawn::start(&words, &environment, [Stream::Nothing, Stream::Pipe, Stream::Ours], Leads::Nothing)
+    let streams = [Stream::Nothing, Stream::Pipe, Stream::Ours];
+    Command::plain(program, arguments)?.begin(streams, Leads::Nothing)
 }
 
 /// Begins a program with our own rights that makes its output of its input, found by its name where programs are.
@@ -356,8 +250,8 @@ pub fn telling(program: &Path, arguments: &[&str]) -> io::Result<Process> {
 pub fn filter(name: &str, arguments: &[&str]) -> io::Result<Process> {
     let places = PROGRAMS.iter().map(|folder| Path::new(folder).join(name));
     let program = places.into_iter().find(|path| files::exists(path)).ok_or(io::ErrorKind::NotFound)?;
-    let (words, environment) = (words(&[], &program, arguments)?, ENVIRONMENT.map(CString::from));
-    spawn::start(&words, &environment, [Stream::Pipe, Stream::Pipe, Stream::Nothing], Leads::Nothing)
+    let streams = [Stream::Pipe, Stream::Pipe, Stream::Nothing];
+    Command::plain(&program, arguments)?.begin(streams, Leads::Nothing)
 }
 
 /// Awaits the end of what was begun.
@@ -401,10 +295,11 @@ pub fn service(
     payload: Option<impl io::Read + Send + 'static>,
     progress: Option<&Path>,
 ) -> io::Result<Process> {
-    let streams = [Stream::Pipe, Stream::Pipe, Stream::Ours];
-    let mut environment = vec![root_variable(root)?];
-    environment.extend(progress.map(|pipe| variable(progress::VARIABLE, pipe)).transpose()?);
-    let mut process = spawn::start(&words(&[], program, &[])?, &environment, streams, Leads::Nothing)?;
+    let mut command = Command::plain(program, &[])?.on(root)?;
+    if let Some(pipe) = progress {
+        command = command.with(progress::VARIABLE, pipe)?;
+    }
+    let mut process = command.begin([Stream::Pipe, Stream::Pipe, Stream::Ours], Leads::Nothing)?;
     if let Some(mut stdin) = process.input() {
         std::thread::spawn(move || {
             // A service may answer without reading all of its input.
@@ -428,13 +323,10 @@ pub fn streamed_service(
     destination: &str,
     input: Stream,
 ) -> io::Result<Process> {
-    let environment = [
-        root_variable(root)?,
-        variable(REMOTE_DOMAIN, caller.as_ref())?,
-        variable(REQUESTED_TARGET, destination.as_ref())?,
-    ];
-    let streams = [input, Stream::Pipe, Stream::Ours];
-    spawn::start(&words(&[], program, &[argument])?, &environment, streams, Leads::Nothing)
+    let command = Command::plain(program, &[argument])?.on(root)?;
+    let command = command.with(REMOTE_DOMAIN, caller.as_ref())?;
+    let command = command.with(REQUESTED_TARGET, destination.as_ref())?;
+    command.begin([input, Stream::Pipe, Stream::Ours], Leads::Nothing)
 }
 
 /// Shows a notification on the desktop of whoever runs us, whose environment says where that is.
@@ -443,9 +335,8 @@ pub fn streamed_service(
 /// If the program cannot be started or waited for.
 pub fn notification(program: &Path, title: &str, body: &str) -> io::Result<()> {
     // What follows the separator is text, whatever it begins with.
-    let words = words(&[], program, &["--app-name=qubes-admin", "--", title, body])?;
-    let streams = [Stream::Nothing, Stream::Nothing, Stream::Ours];
-    spawn::start(&words, &environment::all(), streams, Leads::Nothing)?.wait()
+    let command = Command::of_desktop(program, &["--app-name=qubes-admin", "--", title, body])?;
+    command.begin([Stream::Nothing, Stream::Nothing, Stream::Ours], Leads::Nothing)?.wait()
 }
 
 #[cfg(test)]
@@ -456,7 +347,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn run(program: &str, arguments: &[&str], deadline: Duration) -> io::Result<Finished> {
-        captured(&[], program.as_ref(), arguments, &[], None, deadline)
+        Command::plain(program.as_ref(), arguments)?.run(None, deadline)
     }
 
     #[test]

@@ -49,25 +49,11 @@ pub struct Process {
     pipes: [Option<File>; 3],
 }
 
-/// Starts a program by its path, the first word.
+/// Starts a program; the first of the words is its name.
 ///
 /// # Errors
 /// What the system says.
 pub(crate) fn start(
-    words: &[CString],
-    environment: &[CString],
-    streams: [Stream; 3],
-    leads: Leads,
-) -> io::Result<Process> {
-    let program = words.first().map(CString::as_c_str).unwrap_or_default();
-    start_as(program, words, environment, streams, leads)
-}
-
-/// Starts a program under another name than its path.
-///
-/// # Errors
-/// What the system says.
-pub(crate) fn start_as(
     program: &CStr,
     words: &[CString],
     environment: &[CString],

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::watcher::{Connection, Listener};
+use crate::command;
 use crate::files;
 use crate::names::QubeName;
 use crate::root::Root;
@@ -28,7 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// # Errors
 /// What the system says.
 pub fn launch(root: &Root, name: &QubeName) -> io::Result<Connection> {
-    let program = run::ours(root, EXECUTABLE)?;
+    let program = command::ours(root, EXECUTABLE)?;
     if root.is_system() && files::exists(Path::new(SYSTEMD)) {
         as_unit(root, &program, name)
     } else {
