@@ -22,7 +22,7 @@ const CHECKSUM: usize = 16;
 pub(crate) type Cipher = Ctr128BE<Aes256>;
 pub(crate) type Authenticator = Hmac<Sha256>;
 
-/// What the derivation of a key costs: `128 * r * 2^log_n` bytes, and time in proportion to that and to `p`.
+/// What the derivation of a key costs: `128 * r * (2^log_n + p)` bytes, and time in proportion to all of `r`, `2^log_n` and `p`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// The binary logarithm of N.
@@ -39,14 +39,21 @@ impl Cost {
 
     /// Memory that it takes, in bytes.
     pub fn memory(self) -> u128 {
-        128_u128
-            .saturating_mul(u128::from(self.r))
-            .saturating_mul(1_u128.checked_shl(self.log_n.into()).unwrap_or(u128::MAX))
+        self.blocks(self.steps().saturating_add(self.p.into()))
     }
 
     /// Memory that it goes through, in bytes: its time.
     pub fn work(self) -> u128 {
-        self.memory().saturating_mul(u128::from(self.p))
+        self.blocks(self.steps().saturating_mul(self.p.into()))
+    }
+
+    fn steps(self) -> u128 {
+        1_u128.checked_shl(self.log_n.into()).unwrap_or(u128::MAX)
+    }
+
+    /// Bytes of so many blocks.
+    fn blocks(self, count: u128) -> u128 {
+        count.saturating_mul(u128::from(self.r)).saturating_mul(128)
     }
 }
 
