@@ -65,3 +65,26 @@ impl Drop for Mounted {
         let _ = std::fs::remove_file(&self.image);
     }
 }
+
+/// A file as a block device; it is none any more when dropped.
+pub struct Device(PathBuf);
+
+impl Device {
+    /// Makes it one.
+    pub fn of(file: &Path) -> Self {
+        let done = Command::new("losetup").args(["--find", "--show"]).arg(file).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Self(PathBuf::from(String::from_utf8(done.stdout).unwrap().trim_end()))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let _ = quiet(Command::new("losetup").arg("--detach").arg(&self.0));
+    }
+}

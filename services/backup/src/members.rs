@@ -4,7 +4,7 @@ use std::io::Read;
 
 use crate::block::{BLOCK, padding};
 use crate::entry::{self, Block};
-use crate::outer::RECORD;
+use crate::outer::{DEVICE_END, RECORD};
 use crate::{Error, Result};
 
 /// A member that begins.
@@ -47,15 +47,24 @@ impl<R: Read> Members<R> {
     /// The next block that is not of zeros.
     fn header(&mut self) -> Result<Option<Block>> {
         let mut zeros = if std::mem::take(&mut self.is_first) { 2 } else { 0_u64 };
+        // Whether it may have ended here, or further zeros came since.
+        let mut is_end = false;
         while let Some(block) = entry::block(&mut self.input)? {
-            match block.iter().all(|byte| *byte == 0) {
-                true => zeros = zeros.saturating_add(1),
-                false if zeros < 2 => return Err(Error::Altered("an archive in it has no end")),
-                false => return Ok(Some(block)),
+            if block.iter().any(|byte| *byte != 0) {
+                let has_end = zeros >= 2;
+                return if has_end {
+                    Ok(Some(block))
+                } else {
+                    Err(Error::Altered("an archive in it has no end"))
+                };
+            }
+            zeros = zeros.saturating_add(1);
+            is_end |= zeros >= 2 && padding(self.input.count, RECORD) == 0;
+            if is_end && zeros.saturating_mul(BLOCK) >= DEVICE_END {
+                return Ok(None);
             }
         }
-        let is_whole = zeros >= 2 && self.input.count > 0 && padding(self.input.count, RECORD) == 0;
-        if is_whole { Ok(None) } else { Err(Error::Truncated) }
+        if is_end { Ok(None) } else { Err(Error::Truncated) }
     }
 
     /// Reads on in the present member, as far as it goes.

@@ -7,6 +7,20 @@ use crate::block::{About, BLOCK, entry, padding};
 /// What `tar` writes at once, and so what the length of its archives is a multiple of.
 pub(crate) const RECORD: u64 = 20 * BLOCK;
 
+/// So many zeros end a backup, whatever follows: on a device there may be anything.
+pub(crate) const DEVICE_END: u64 = 1 << 20;
+
+/// Tells readers of a device that the backup ends here, as far as there is room.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn end_on_device(out: &mut dyn Write) -> io::Result<()> {
+    match io::copy(&mut io::Read::take(io::repeat(0), DEVICE_END), out) {
+        Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Begins an archive with one member of this length.
 ///
 /// # Errors

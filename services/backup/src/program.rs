@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::process::exit;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use common::hypervisor::Connection;
 use common::log;
 use common::packing::{Begin, Fault, Order, Piece, Told};
 
+use crate::outer;
 use crate::{BackupId, Content, Error, Header, Options, Passphrase, Result, Writer};
 
 /// How often is told how much was read.
@@ -62,13 +64,19 @@ fn serve(other: &Connection, output: File) -> Result<()> {
             Order::Begin(_) => return Err(Error::Talk(io::ErrorKind::InvalidData.into())),
             Order::Pack(piece) => pack(&mut writer, &piece, content, other)?,
             Order::Finish => {
-                writer.finish()?;
+                finish(writer)?;
                 return done(other);
             }
         }
         done(other)?;
     }
     Ok(())
+}
+
+fn finish(writer: Writer<File>) -> Result<()> {
+    let mut output = writer.finish()?;
+    let kind = output.metadata().map_err(Error::Write)?.file_type();
+    if kind.is_block_device() { outer::end_on_device(&mut output).map_err(Error::Write) } else { Ok(()) }
 }
 
 fn done(other: &Connection) -> Result<()> {

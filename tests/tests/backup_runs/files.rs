@@ -208,3 +208,27 @@ fn where_each_file_has_a_name_it_has_another_one_until_it_is_whole() {
     assert_eq!(taken(&fixture).names().len(), 2);
     check_cleared(&fixture, &[]);
 }
+
+#[cfg_attr(not(root), ignore = "needs root, to have a file as a block device")]
+#[test]
+fn a_device_that_held_something_else_is_read_to_the_end_of_the_backup() {
+    let fixture = system();
+    tests::tool::install(&fixture);
+    let path = |name: &str| fixture.path(name).display().to_string();
+    fixture.profile(
+        "p",
+        "destination_vm: dom0\ndestination_path: /device\npassphrase_text: secret\ninclude: [work]\n",
+    );
+    fs::write(path("/secret"), "secret").unwrap();
+    // With room for the mark of the end, and with less.
+    for room in [4 << 20, 512 << 10] {
+        fs::write(path("/disk"), noise(7, room)).unwrap();
+        let device = tests::loops::Device::of(&fixture.path("/disk"));
+        std::os::unix::fs::symlink(device.path(), path("/device")).unwrap();
+        fixture.ok(EXECUTE, "dom0", "");
+        let verify = ["verify-backup", "--passphrase-file", &path("/secret"), &path("/device")];
+        let verified = tests::tool::tool(&fixture, &verify);
+        assert!(verified.status.success(), "{room}: {}", String::from_utf8_lossy(&verified.stderr));
+        fs::remove_file(path("/device")).unwrap();
+    }
+}
