@@ -117,7 +117,7 @@ impl Unpacked {
                 let size = entry.sparse("realsize").and_then(decimal).ok_or(MALFORMED)?;
                 (size, entry.length.checked_sub(lines).ok_or(MALFORMED)?)
             }
-            (b'0' | 0 | b'7', None, None) => {
+            (b'0' | 0 | b'7', None, None) if entry.sparse.is_empty() => {
                 runs.add(0, entry.length)?;
                 (entry.length, entry.length)
             }

@@ -127,7 +127,7 @@ fn limits_hold_before_anything_is_done() {
     let changes: [&dyn Fn(&mut backup::Limits); 7] = [
         &|limits| limits.header = 20,
         &|limits| limits.proof = 200,
-        &|limits| limits.memory = 128 * 8 * 16 - 1,
+        &|limits| limits.memory = 128 * 8 * (16 + 1) - 1,
         &|limits| limits.work = 128 * 8 * 16 - 1,
         &|limits| limits.members = 1,
         &|limits| limits.chunk = 5000,
@@ -222,4 +222,52 @@ fn a_filter_is_known_or_chosen() {
     let mut chosen = reading(ONE);
     chosen.filter = Some("zstd".to_owned());
     assert!(Reader::begin(backup.as_slice(), passphrase(), chosen).unwrap().next().unwrap().is_none());
+}
+
+#[test]
+fn a_key_whose_memory_is_not_in_its_steps_is_refused_too() {
+    let folder = tempfile::tempdir().unwrap();
+    // All of it in the blocks that the derivation begins with: 64 GiB.
+    let fields = [b"scrypt\0".as_slice(), &[0], &1_u32.to_be_bytes(), &(1_u32 << 29).to_be_bytes(), &[7; 32]];
+    fs::write(folder.path().join("fields"), fields.concat()).unwrap();
+    let sum = "sha256sum fields | head -c 32 | tr a-f A-F | basenc -d --base16";
+    let head = [fields.concat(), shell(folder.path(), sum, "")].concat();
+    let mut backup = written(None, ONE, &[]);
+    let at = backup.windows(7).position(|window| window == b"scrypt\0").unwrap();
+    backup[at..at + head.len()].copy_from_slice(&head);
+    let refused = Reader::begin(backup.as_slice(), passphrase(), reading(ONE)).map(drop);
+    assert!(matches!(refused, Err(Error::Limit(_))), "{refused:?}");
+}
+
+#[test]
+fn a_device_may_hold_anything_after_the_end_that_is_marked_there() {
+    let content = noise(9, 5000);
+    let backup = written(None, ONE, &[("a", Content::Bytes(&content))]);
+    let followed = |rest: &[&[u8]]| read(&[&[backup.as_slice()], rest].concat().concat(), ONE);
+    let (few, many, other) = (vec![0; 6144], vec![0; 1 << 20], noise(10, 20_480));
+    for rest in [&[few.as_slice()][..], &[&many], &[&many, &other], &[&many, &backup]] {
+        assert_eq!(followed(rest).unwrap().len(), 1);
+    }
+    for rest in [&[other.as_slice()][..], &[&few, &other]] {
+        assert!(matches!(followed(rest), Err(Error::Altered(_))));
+    }
+    for cut in [512, 2048] {
+        let cut = read(&backup[..backup.len() - cut], ONE);
+        assert!(cut.is_err(), "{:?}", cut.map(|files| files.len()));
+    }
+}
+
+#[test]
+fn an_archive_whose_map_is_of_an_unknown_form_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = "truncate -s 1M a; printf data | dd of=a bs=1 seek=600000 conv=notrunc status=none; tar -c --posix --sparse \
+                --sparse-version=";
+    let limits = reading(ONE).limits;
+    for (version, is_known) in [("1.0", true), ("0.1", false), ("0.0", false)] {
+        let archive = shell(folder.path(), &format!("{make}{version} a"), "");
+        let mut file = Unpacked::default();
+        let read = backup::unpack(archive.as_slice(), "a", &limits, &mut file);
+        assert_eq!(read.is_ok(), is_known, "{version}: {read:?}");
+        assert!(is_known || file.bytes.is_empty(), "{version}");
+    }
 }
