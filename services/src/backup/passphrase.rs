@@ -24,10 +24,11 @@ const MOST: usize = 4096;
 /// The passphrase, asked for now where it has to be.
 ///
 /// # Errors
-/// `BackupCancelledError` for an empty one, and where the run is to stop; `ProtocolError` for one of several lines;
-/// `QubesException` where there is no answer.
+/// `BackupCancelledError` for an empty answer, and where the run is to stop; `ProtocolError` for one of several lines;
+/// `QubesException` where there is no answer, or the profile says an empty one.
 pub(super) fn of(root: &Root, id: &str, secret: Secret, stop: BorrowedFd<'_>) -> Result<Vec<u8>, Failure> {
     let passphrase = match secret {
+        Secret::Said(text) if text.is_empty() => return Err(refused("No passphrase set")),
         Secret::Said(text) => text.into_bytes(),
         Secret::Asked(server) => match asked(root, id, &server, stop) {
             Ok(done) if done.is_success() => done.output().trim_ascii().to_vec(),

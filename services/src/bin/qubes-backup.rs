@@ -1,4 +1,3 @@
-//! `qubes-backup sizes` looks at what a backup would have, for the call that asks: a list of it comes by standard input.
 //! `qubes-backup run` makes a backup, for the call that is answered when it ends, and goes on if that is ended.
 
 fn main() {

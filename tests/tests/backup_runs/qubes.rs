@@ -111,7 +111,7 @@ fn answers_that_are_no_passphrase_are_refused() {
         assert_eq!(fixture.refused(EXECUTE, "dom0", ""), refused, "{answer}");
     }
     asking(&fixture, "passphrase_text: ''");
-    assert_eq!(fixture.refused(EXECUTE, "dom0", ""), CANCELLED);
+    assert_eq!(fixture.refused(EXECUTE, "dom0", ""), "QubesException: No passphrase set");
     let invalid = "QubesException: Invalid backup profile - ";
     for (said, what) in [
         ("passphrase_vm: nosuch", "invalid passphrase_vm"),
