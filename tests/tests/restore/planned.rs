@@ -216,3 +216,48 @@ fn what_the_system_refuses_of_a_qube_is_told_but_its_rules_must_be_had() {
     assert_eq!(names(&target), ["alone", "disp", "dvm", "net", "tpl"]);
     assert!(!has_files(&target, "work"));
 }
+
+#[test]
+fn a_default_netvm_that_is_another_one_here_is_told() {
+    let system = system();
+    let files = backed_up(&system);
+    let remark = |target: &tests::Fixture, xml: &dyn Fn(&str) -> String, options: &[&str]| {
+        let mut files = files.clone();
+        files[0].1 = xml(std::str::from_utf8(&files[0].1).unwrap()).into_bytes();
+        let told =
+            said(&restore(target, &written(None, &files), &[&["--verify-only"], options].concat()), true);
+        let line = told.lines().find(|line| line.starts_with("dvm ")).unwrap().to_owned();
+        // Those that name theirs keep it.
+        assert!(
+            !told.lines().any(|line| line.starts_with("work ") && line.contains("default netvm")),
+            "{told}"
+        );
+        line.split_once("; ").map(|(_, remark)| remark.to_owned())
+    };
+    let same = |xml: &str| xml.to_owned();
+    let had = |xml: &str| {
+        let after = "<property name=\"default_netvm\">net</property>";
+        assert_eq!(xml.matches(after).count(), 0);
+        xml.replacen(
+            "<property name=\"default_template\"",
+            &format!("{after}<property name=\"default_template\""),
+            1,
+        )
+    };
+    let target = fresh();
+    assert_eq!(remark(&target, &same, &[]), None);
+    let was = |old: &str, new: &str| Some(format!("it has the default netvm, which was {old} and is {new}"));
+    assert_eq!(remark(&target, &had, &[]), was("net", "none"));
+    let have = |name: &str| {
+        target.ok("admin.vm.Create.StandaloneVM", "dom0", format!("name={name} label=red"));
+        target.ok("admin.vm.property.Set+netvm", name, "");
+        target.ok("admin.vm.property.Set+provides_network", name, "True");
+        target.ok("admin.property.Set+default_netvm", "dom0", name);
+    };
+    have("other");
+    assert_eq!(remark(&target, &same, &[]), was("none", "other"));
+    assert_eq!(remark(&target, &had, &[]), was("net", "other"));
+    have("net2");
+    assert_eq!(remark(&target, &had, &[]), was("net", "net2"));
+    assert_eq!(remark(&target, &had, &["--rename", "net=net3"]), was("net", "net2"));
+}

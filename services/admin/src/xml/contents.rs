@@ -18,6 +18,8 @@ const IMAGE: &str = ".img";
 pub struct Contents {
     /// The labels of the system that it was made of.
     pub labels: Labels,
+    /// The netvm that qubes had there which named none; nothing where they had no network.
+    pub default_netvm: Option<String>,
     /// The qubes whose data is there.
     pub qubes: Vec<BackedUp>,
 }
@@ -66,7 +68,10 @@ impl Contents {
             .nested("domains", "domain")
             .filter(|domain| feature(domain, "backup-content").is_some_and(|content| !content.is_empty()));
         let qubes = included.map(|domain| BackedUp::read(domain, &labels, &domains));
-        let mut contents = Self { qubes: qubes.collect::<Result<_, _>>()?, labels };
+        let qubes = qubes.collect::<Result<_, _>>()?;
+        let default_netvm = value(&root, "properties", "property", "default_netvm");
+        let default_netvm = default_netvm.filter(|name| !name.is_empty()).map(str::to_owned);
+        let mut contents = Self { labels, default_netvm, qubes };
         contents.refuse_doubles();
         Ok(contents)
     }
@@ -183,8 +188,8 @@ fn feature<'a>(domain: &'a Element, name: &'a str) -> Option<&'a str> {
     value(domain, "features", "feature", name)
 }
 
-fn value<'a>(domain: &'a Element, outer: &'a str, inner: &'a str, name: &'a str) -> Option<&'a str> {
-    domain
+fn value<'a>(element: &'a Element, outer: &'a str, inner: &'a str, name: &'a str) -> Option<&'a str> {
+    element
         .nested(outer, inner)
         .find(|element| element.attribute("name") == Some(name))
         .map(|element| element.text.as_str())

@@ -17,7 +17,8 @@ use crate::xml::{BackedUp, Contents};
 
 /// References that point nowhere get none in their place: what the system has by default may lead elsewhere, such as to a
 /// network that the qube was never to have.
-const RATHER_NONE: [&str; 2] = ["netvm", "default_dispvm"];
+const RATHER_NONE: [&str; 2] = [NETVM, "default_dispvm"];
+const NETVM: &str = "netvm";
 
 /// What was asked for.
 pub(super) struct Wishes<'a> {
@@ -76,7 +77,7 @@ pub(super) fn plan<'c>(
     }
     let hypervisor = Published::at(root);
     let host = Host { view, hypervisor: &hypervisor, root };
-    let mut plan = Plan { host, wishes, names: BTreeMap::new(), planned: Vec::new() };
+    let mut plan = Plan { contents, host, wishes, names: BTreeMap::new(), planned: Vec::new() };
     for backed_up in &contents.qubes {
         plan.choose(backed_up)?;
     }
@@ -87,6 +88,7 @@ pub(super) fn plan<'c>(
 }
 
 struct Plan<'c, 'w> {
+    contents: &'c Contents,
     host: Host<'w>,
     wishes: &'w Wishes<'w>,
     /// Names of what is restored: in the backup, and here.
@@ -160,7 +162,7 @@ impl<'c> Plan<'c, '_> {
             let hint = if self.wishes.ignore_missing { ", and there is no default" } else { hint };
             return Ok(Some(format!("its template {template} is missing{hint}")));
         }
-        match reference(qube, "netvm") {
+        match reference(qube, NETVM) {
             Some(netvm) if !self.wishes.ignore_missing && self.here(netvm)?.is_none() => {
                 Ok(Some(format!("its netvm {netvm} is missing{hint}")))
             }
@@ -213,6 +215,9 @@ impl<'c> Plan<'c, '_> {
                 restored.remarks.push(format!("its template {old} is missing: it gets {new}"));
             }
         }
+        if is_reference(qube.class, NETVM) && !qube.properties.contains_key(NETVM) {
+            restored.remarks.extend(self.other_default()?);
+        }
         for (property, value) in &qube.properties {
             if property == "template" || !is_reference(qube.class, property) {
                 continue;
@@ -235,6 +240,19 @@ impl<'c> Plan<'c, '_> {
             restored.references.push((property.clone(), value));
         }
         Ok(restored)
+    }
+
+    /// What is to be said of a qube that has the default netvm, where that is another one here.
+    fn other_default(&self) -> Result<Option<String>, Stop> {
+        let (old, new) = (self.contents.default_netvm.as_deref(), self.host.default("default_netvm")?);
+        let is_same = match old {
+            Some(old) => new.is_some() && self.here(old)? == new,
+            None => new.is_none(),
+        };
+        let said = |name: Option<&str>| name.unwrap_or("none").to_owned();
+        let remark =
+            || format!("it has the default netvm, which was {} and is {}", said(old), said(new.as_deref()));
+        Ok((!is_same).then(remark))
     }
 }
 
