@@ -127,6 +127,18 @@ fn each_kind_of_change_is_taken_back() {
 }
 
 #[test]
+fn a_list_without_rules_comes_back_too() {
+    let fixture = installed();
+    fixture.ok("admin.vm.firewall.SetPolicy", "test-vm1", "drop");
+    assert_eq!(fixture.qube("test-vm1").firewall, Some(vec![]));
+    fixture.ok("admin.vm.firewall.Set", "test-vm1", "action=accept proto=icmp\naction=accept");
+    let (id, _) = newest(&fixture, "test-vm1");
+    let undone = tool(&fixture, &["undo", &id]);
+    assert!(undone.status.success(), "{}", String::from_utf8_lossy(&undone.stderr));
+    assert_eq!(fixture.qube("test-vm1").firewall, Some(vec![]));
+}
+
+#[test]
 fn what_is_not_as_the_change_left_it_stays_and_what_came_since_is_told() {
     let fixture = installed();
     fixture.ok("admin.vm.feature.Set+f", "test-vm1", "1");

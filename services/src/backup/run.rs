@@ -24,6 +24,8 @@ use crate::lifecycle;
 
 /// The file that says what the others are.
 const CONTENTS: &str = "qubes.xml";
+/// Longer than this, stock systems do not read it (spec 40 §16.4).
+const MOST_CONTENTS: usize = 1 << 20;
 /// Where one encrypted chunk is kept at a time.
 const SCRATCH: &str = "/var/tmp";
 /// What gives dom0's home directory to its user.
@@ -92,6 +94,12 @@ impl Run<'_> {
             scratch: self.scratch()?,
         };
         let packer = Packer::begin(self.root, target.output()?, begin, self.stop)?;
+        let (id, length) = (&job.id, job.xml.len());
+        if length > MOST_CONTENTS {
+            log::line(&format!(
+                "backup {id}: stock systems cannot restore it, as its {CONTENTS} has {length} bytes"
+            ));
+        }
         let contents = exported::in_memory(&job.xml)?;
         let first = job.contents.qubes.iter().flatten().next();
         let next = first.map(|piece| piece.name.clone());

@@ -189,7 +189,7 @@ fn what_tells_of_the_qubes_comes_first_is_short_and_has_the_form() {
     let target = fresh();
     let xml = super::stock::xml(super::stock::ALONE);
     let file = |name: &str, content: &str| (name.to_owned(), content.as_bytes().to_vec());
-    let long = format!("<qubes><!--{}--></qubes>", "x".repeat(1 << 20));
+    let long = format!("<qubes><!--{}--></qubes>", "x".repeat(64 << 20));
     for (files, why) in [
         (vec![], "does not begin with qubes.xml"),
         (vec![file("vm5/private.img", "x"), file("qubes.xml", &xml)], "does not begin with qubes.xml"),
@@ -207,4 +207,39 @@ fn what_tells_of_the_qubes_comes_first_is_short_and_has_the_form() {
     let told = said(&restore(&target, &written(None, &files), &[]), false);
     assert!(told.contains("too many members"), "{told}");
     assert_nothing(&target, "many");
+    // Nothing can be counted on where a pool was measured that was not ready.
+    let unknown = xml.replace(">4096<", ">0<");
+    let files: Files = [file("qubes.xml", &unknown)].into_iter().chain(files.into_iter().skip(1)).collect();
+    let told = said(&restore(&target, &written(None, &files), &[]), false);
+    assert!(told.contains("the backup does not have all of it: private, root"), "{told}");
+}
+
+#[test]
+fn a_system_with_very_many_qubes_comes_back() {
+    let target = fresh();
+    let many = super::stock::xml(&format!("<!--{}-->{}", "x".repeat(2 << 20), super::stock::ALONE));
+    let files = vec![
+        ("qubes.xml".to_owned(), many.into_bytes()),
+        ("vm5/root.img".to_owned(), b"root".repeat(500)),
+        ("vm5/private.img".to_owned(), b"private".repeat(500)),
+    ];
+    said(&restore(&target, &written(None, &files), &[]), true);
+    assert_eq!(names(&target), ["alone"]);
+}
+
+#[test]
+fn what_is_based_on_a_template_goes_with_it_also_at_the_end() {
+    let (system, target) = (system(), fresh());
+    let mut files = backed_up(&system);
+    // More than one call takes.
+    let rule = "<rule><properties><property name=\"action\">accept</property></properties></rule>";
+    let rules = format!("<firewall version=\"2\"><rules>{}</rules></firewall>", rule.repeat(5000));
+    files.push((format!("vm{}/firewall.xml", system.qube("tpl").qid), rules.into_bytes()));
+    let told = said(&restore(&target, &written(Some("gzip"), &files), &[]), false);
+    assert!(told.contains("tpl could not be restored: firewall: "), "{told}");
+    for name in ["work", "net", "dvm"] {
+        assert!(told.contains(&format!("{name} could not be restored: its template tpl")), "{told}");
+    }
+    assert!(told.contains("disp could not be restored: its template dvm"), "{told}");
+    assert_eq!(names(&target), ["alone"]);
 }

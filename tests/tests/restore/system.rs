@@ -60,6 +60,8 @@ pub(super) fn system() -> Fixture {
         "work",
         "action=accept dsthost=example.org comment=of mine\naction=drop",
     );
+    // No rule at all, which lets nothing through.
+    fixture.ok("admin.vm.firewall.SetPolicy", "dvm", "drop");
     fixture.ok("admin.vm.device.pci.Assign+dom0+00_1f.6+0x8086+0x15bc++p020000", "alone", "mode='required'");
     fixture.ok("admin.vm.device.block.Assign+net+sda+_", "work", "mode='ask-to-attach' _read-only='True'");
     fixture.ok("admin.vm.volume.Set.revisions_to_keep+private", "work", "3");

@@ -118,15 +118,17 @@ enum Command {
     Backup(backup::Backup),
     /// Read a backup to its end, and tell whether all of it is as it was written.
     ///
-    /// What was proven is told file by file, and what qubes.xml says to be in the backup must be there. Nothing is kept of it.
+    /// What was proven is told file by file, and what qubes.xml says to be in the backup must be there. The format does not tell
+    /// whether other files, those of rules and notes, were cut out as a whole. Nothing is kept of it.
     VerifyBackup(verify::VerifyBackup),
     /// Make the qubes of a backup again.
     ///
     /// A table tells what becomes of each. A qube whose name is taken is left out, unless --rename gives it another; so is one
     /// whose template or netvm is neither in the backup nor here, unless --ignore-missing. What is missing of other references
-    /// is told. A qube is restored as a whole, with its data, its rules of the firewall and its notes, or not at all: one of
-    /// which anything was altered or is missing is removed again, and the others are restored. Until it is whole it cannot
-    /// be started. dom0's files go into a new directory: files, directories and links alone, without what would run them as
+    /// is told, and a default netvm that is another one here. A qube is restored as a whole, with its data and with what the backup
+    /// has of its firewall's rules and its notes, or not at all: one of which anything was altered or is missing is removed again,
+    /// and the others are restored. The format does not tell whether whole files of rules or notes were cut out. Until a qube is
+    /// whole it cannot be started. dom0's files go into a new directory: files, directories and links alone, without what would run them as
     /// somebody else. The exit status is 0 only if all were restored.
     Restore(restore::Restore),
     /// Start qubes; their netvms before them.

@@ -20,8 +20,9 @@ use super::volume;
 pub(super) const CONTENTS: &str = "qubes.xml";
 /// A home directory of dom0 is a tree, all other files are single.
 pub(super) const TREES: &str = "dom0-home/";
-/// The longest file that is read as a whole, and the longest passphrase.
+/// The longest file that is read as a whole, the longest [`CONTENTS`], and the longest passphrase.
 const MOST_TEXT: u64 = 1 << 20;
+const MOST_CONTENTS: u64 = 64 << 20;
 const MOST_PASSPHRASE: u64 = 4096;
 /// Memory that a key may take, in MiB, and how often it may go through as much.
 const KEY_MEMORY: u32 = 4096;
@@ -92,11 +93,12 @@ impl Opened {
 
 /// The whole of a file that is text.
 pub(super) fn text<R: Read>(packed: Packed<'_, R>) -> backup::Result<String> {
-    let mut kept = Kept::default();
+    let most = if packed.name() == CONTENTS { MOST_CONTENTS } else { MOST_TEXT };
+    let mut kept = Kept { most, bytes: Vec::new() };
     let complete = packed.image(&mut kept)?;
-    kept.0.resize(usize::try_from(complete.size()).unwrap_or_default(), 0);
+    kept.bytes.resize(usize::try_from(complete.size()).unwrap_or_default(), 0);
     let no_text = |_| backup::Error::Sink(io::Error::other("it is no text"));
-    String::from_utf8(kept.0).map_err(no_text)
+    String::from_utf8(kept.bytes).map_err(no_text)
 }
 
 /// Proves a file, and keeps nothing of it; gives its size.
@@ -107,18 +109,20 @@ pub(super) fn prove<R: Read>(packed: Packed<'_, R>) -> backup::Result<u64> {
     packed.image(&mut Nothing).map(|complete: Complete| complete.size())
 }
 
-/// Keeps a file.
-#[derive(Default)]
-struct Kept(Vec<u8>);
+/// Keeps a file that is no longer than this.
+struct Kept {
+    most: u64,
+    bytes: Vec<u8>,
+}
 
 impl Sink for Kept {
     fn begin(&mut self, size: u64) -> io::Result<()> {
-        if size > MOST_TEXT { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(()) }
+        if size > self.most { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(()) }
     }
 
     fn data(&mut self, offset: u64, data: Verified<'_>) -> io::Result<()> {
-        self.0.resize(usize::try_from(offset).unwrap_or_default(), 0);
-        self.0.extend_from_slice(data.bytes());
+        self.bytes.resize(usize::try_from(offset).unwrap_or_default(), 0);
+        self.bytes.extend_from_slice(data.bytes());
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::out::{self, Stop};
 use super::{complete, table};
 use item::Item;
-pub(super) use undo::{Undo, undo, wish};
+pub(super) use undo::{Undo, rules_calls, undo, wish};
 
 /// Which changes are told of.
 #[derive(Args)]

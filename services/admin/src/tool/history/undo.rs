@@ -99,7 +99,7 @@ impl Item {
             (Part::Tag(name), None) => one(format!("admin.vm.tag.Remove+{name}"), String::new()),
             (Part::Label(name), Some(label)) => one(format!("admin.label.Create+{name}"), color(label)),
             (Part::Label(name), None) => one(format!("admin.label.Remove+{name}"), String::new()),
-            (Part::Firewall, rules) => one("admin.vm.firewall.Set".to_owned(), rules_of(rules.as_ref())?),
+            (Part::Firewall, rules) => Ok(rules_calls(&rules_of(rules.as_ref())?)),
             (Part::Device(_), _) => self.device_calls(),
             (Part::PoolSetting(name, setting), Some(value)) => {
                 one(format!("admin.pool.Set.{setting}+{name}"), plain(value))
@@ -155,13 +155,22 @@ pub(in crate::tool) fn wish(device: &Device) -> String {
     pairs.to_string()
 }
 
-fn rules_of(rules: Option<&Value>) -> Result<String, Stop> {
+/// The calls that give a qube these rules, each with its payload. One call takes no empty list, which lets nothing through; the
+/// next makes that of a single rule which does the same.
+pub(in crate::tool) fn rules_calls(rules: &[Rule]) -> Vec<(String, String)> {
+    let call = |method: &str, payload: String| (format!("admin.vm.firewall.{method}"), payload);
+    match rules {
+        [] => vec![call("Set", "action=drop\n".to_owned()), call("SetPolicy", "drop".to_owned())],
+        rules => vec![call("Set", rules.iter().map(|rule| format!("{rule}\n")).collect())],
+    }
+}
+
+fn rules_of(rules: Option<&Value>) -> Result<Vec<Rule>, Stop> {
     let rules: Option<Vec<Rule>> = match rules {
         Some(rules) => serde_json::from_value(rules.clone()).map_err(|error| error.to_string())?,
         None => None,
     };
-    let rules = rules.unwrap_or_else(|| vec![Rule::accept()]);
-    Ok(rules.iter().map(|rule| format!("{rule}\n")).collect())
+    Ok(rules.unwrap_or_else(|| vec![Rule::accept()]))
 }
 
 fn color(label: &Value) -> String {

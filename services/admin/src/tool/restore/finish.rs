@@ -9,7 +9,7 @@ use super::batch::{Batch, Item};
 use super::call;
 use super::make::{AT_LAST, PRELOADED, is_set};
 use super::plan::is_rather_none;
-use crate::tool::history::wish;
+use crate::tool::history::{rules_calls, wish};
 
 impl Batch<'_> {
     /// Finishes all qubes, after the backup was read to its end, or as far as it could be.
@@ -24,6 +24,8 @@ impl Batch<'_> {
             return;
         }
         for place in 0..self.qubes.len() {
+            // Some template may only now have failed.
+            self.check_template(place);
             self.finish_one(place);
         }
         // What is based on a template goes before it.
@@ -85,7 +87,7 @@ impl Item<'_> {
         }
     }
 
-    /// Sets what names other qubes. A qube never gets another network than it had.
+    /// Sets what names other qubes. A qube that named its network never gets another one.
     fn refer(&mut self, root: &Root, references: &[(String, Value, bool)]) -> Result<(), String> {
         let name = self.name().as_str();
         for (property, value, is_lost) in references {
@@ -108,9 +110,8 @@ impl Item<'_> {
         let Some(rules) = self.firewall.as_ref().filter(|_| self.stored.class.is_qubes_vm()) else {
             return Ok(());
         };
-        let rules: String = rules.iter().map(|rule| format!("{rule}\n")).collect();
-        call(root, self.name().as_str(), "admin.vm.firewall.Set", &rules)
-            .map_err(|why| format!("firewall: {why}"))
+        let set = |(method, payload): (String, String)| call(root, self.name().as_str(), &method, &payload);
+        rules_calls(rules).into_iter().try_for_each(set).map_err(|why| format!("firewall: {why}"))
     }
 
     fn describe(&mut self, root: &Root, devices: &[Device]) {

@@ -112,9 +112,11 @@ fn contents(opened: &mut Opened) -> Result<Contents, String> {
     Contents::parse(&text).map_err(|error| format!("{CONTENTS}: {error}"))
 }
 
-/// Reads no more members than what is said to be there can have, where that is said of all.
+/// Reads no more members than what is said to be there can have, where that is said of all. A qube whose pool was not ready when
+/// it was measured is said to take nothing.
 fn limit(opened: &mut Opened, contents: &Contents) {
-    let mut sizes = contents.qubes.iter().map(|qube| qube.size);
+    let mut sizes =
+        contents.qubes.iter().map(|qube| qube.size.filter(|size| *size > 0 || qube.volumes.is_empty()));
     let total = sizes.try_fold(0_u64, |sum, size| Some(sum.saturating_add(size?)));
     if let Some(total) = total {
         let qubes = (contents.qubes.len() as u64).saturating_add(1);
