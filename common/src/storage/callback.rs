@@ -313,6 +313,10 @@ impl PoolDriver for Callback {
         self.of_volume("post_volume_export_end", volume, &[&exported.display().to_string()])
     }
 
+    fn end_lost_exports(&self, volume: &Volume) -> Done {
+        self.inner.end_lost_exports(volume)
+    }
+
     fn keeps_exports(&self) -> bool {
         self.inner.keeps_exports()
     }

@@ -171,6 +171,12 @@ pub trait PoolDriver {
         Ok(())
     }
 
+    /// Ends exports of a volume that are known to nobody, as those of a killed process whose driver was at work. What someone reads
+    /// from stays.
+    fn end_lost_exports(&self, _: &Volume) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Whether what was exported, once opened, stays what it was, whatever becomes of the volume. Where it does not, no domain
     /// may begin to use the volume meanwhile.
     fn keeps_exports(&self) -> bool {
@@ -297,19 +303,6 @@ fn served<K: Keep>(root: &Root, pool: &Pool) -> Result<K, StorageError> {
 fn required(pool: &Pool, key: &str) -> Result<String, StorageError> {
     let missing = || format!("missing required driver options: {key} of pool {}", pool.name);
     pool.setting(key).map(str::to_owned).ok_or_else(|| StorageError::Refused(missing()))
-}
-
-/// Ends exports of a volume that are known to nobody, as those of a killed process whose driver was at work. What someone reads
-/// from stays. As a part of [`PoolDriver`] it would be in all executables that have drivers, of which some have no room.
-///
-/// # Errors
-/// As [`driver_of`], and if the driver cannot tell.
-pub fn end_lost_exports(root: &Root, pools: &Pools, volume: &Volume) -> Result<(), StorageError> {
-    let pool = callback::worker(root, pool_of(pools, volume)?)?;
-    if pool.driver != "zfs" {
-        return Ok(());
-    }
-    zfs::ZfsPool::of(root, &pool)?.end_lost_exports(&volume.vid)
 }
 
 /// The driver of a volume's pool.

@@ -75,7 +75,8 @@ impl<'a> Exports<'a> {
     fn end_lost(&self, store: &Store, stop: BorrowedFd<'_>) -> Result<(), Failure> {
         for Export { qube, volume, .. } in self.left.exports.iter().filter(|export| export.path.is_none()) {
             let _held = locked(store, qube, stop)?;
-            tell(volume, storage::end_lost_exports(self.root, &self.left.pools, volume));
+            let driver = storage::driver_of(self.root, &self.left.pools, volume);
+            tell(volume, driver.and_then(|driver| driver.end_lost_exports(volume)));
         }
         Ok(())
     }

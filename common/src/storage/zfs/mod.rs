@@ -118,19 +118,6 @@ impl ZfsPool {
         self.beside(".exported", vid)
     }
 
-    /// Removes what was made for exports of a volume, but for what is read from.
-    pub(super) fn end_lost_exports(&self, vid: &str) -> Done {
-        let below = format!("{}/", self.exported(vid));
-        let rows = self.zfs.rows()?;
-        let made = |name: &str| name.starts_with(&below) && !name.contains('@');
-        for row in rows.iter().filter(|row| made(&row.name)) {
-            if let Err(error) = self.zfs.destroy(&row.name) {
-                log::line(&format!("{}: {error}", row.name));
-            }
-        }
-        Ok(())
-    }
-
     /// Removes what a volume has, its own dataset included.
     fn remove_all(&self, vid: &str) -> Done {
         let all = [vid.to_owned(), self.fresh(vid), self.importing(vid), self.exported(vid)];
@@ -394,6 +381,18 @@ impl PoolDriver for ZfsPool {
 
     fn export_end(&self, _: &Volume, exported: &Path) -> Done {
         self.zfs.dataset(exported).map_or(Ok(()), |clone| self.zfs.destroy(&clone))
+    }
+
+    fn end_lost_exports(&self, volume: &Volume) -> Done {
+        let below = format!("{}/", self.exported(&volume.vid));
+        let rows = self.zfs.rows()?;
+        let made = |name: &str| name.starts_with(&below) && !name.contains('@');
+        for row in rows.iter().filter(|row| made(&row.name)) {
+            if let Err(error) = self.zfs.destroy(&row.name) {
+                log::line(&format!("{}: {error}", row.name));
+            }
+        }
+        Ok(())
     }
 
     fn check_import(&self, volume: &Volume) -> Done {
