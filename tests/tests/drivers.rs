@@ -297,6 +297,24 @@ fn thin_volumes_are_made_with_the_commands_of_the_specification() {
 }
 
 #[test]
+fn what_somebody_reads_from_is_kept_until_the_next_commit() {
+    let fixture = with_qube("lvm");
+    let private = volume(&fixture, "new", "private");
+    rewrite(&fixture, &private, "one");
+    let read = revisions(&fixture, "lvm");
+    std::fs::write(fixture.path("/lvm-open"), format!("vg/vm-new-private-{}", read[0])).unwrap();
+    commands(&fixture, "lvm");
+    rewrite(&fixture, &private, "two");
+    assert_eq!(revisions(&fixture, "lvm").len(), 2);
+    let said = commands(&fixture, "lvm");
+    assert!(!said.iter().any(|command| command.starts_with("lvremove")), "{said:?}");
+    std::fs::remove_file(fixture.path("/lvm-open")).unwrap();
+    rewrite(&fixture, &private, "three");
+    let kept = revisions(&fixture, "lvm");
+    assert!(kept.len() == 1 && kept != read, "{kept:?}");
+}
+
+#[test]
 fn a_commit_that_was_cut_short_is_finished_by_the_next_stop() {
     let fixture = with_qube("lvm");
     let private = volume(&fixture, "new", "private");

@@ -317,8 +317,8 @@ impl PoolDriver for Callback {
         self.inner.end_lost_exports(volume)
     }
 
-    fn keeps_exports(&self) -> bool {
-        self.inner.keeps_exports()
+    fn keeps_exports(&self, volume: &Volume) -> bool {
+        self.inner.keeps_exports(volume)
     }
 
     fn check_import(&self, volume: &Volume) -> Done {

@@ -183,7 +183,7 @@ impl PoolDriver for File {
     }
 
     /// It is the image itself, to which domains write.
-    fn keeps_exports(&self) -> bool {
+    fn keeps_exports(&self, _: &Volume) -> bool {
         false
     }
 

@@ -179,8 +179,8 @@ pub trait PoolDriver {
 
     /// Whether what was exported, once opened, stays what it was, whatever becomes of the volume. Where it does not, no domain
     /// may begin to use the volume meanwhile.
-    fn keeps_exports(&self) -> bool {
-        true
+    fn keeps_exports(&self, volume: &Volume) -> bool {
+        !volume.has_snapshots_disabled()
     }
 
     /// Whether the volume can be given new content now. [`StorageError::Refused`] if not.

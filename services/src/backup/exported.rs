@@ -169,7 +169,8 @@ pub(super) fn open(
         contents.push(match &piece.source {
             Source::Volume(volume) => {
                 let file = exports.volume(qube, volume)?;
-                is_own |= !storage::driver_of(exports.root, &exports.left.pools, volume)?.keeps_exports();
+                is_own |=
+                    !storage::driver_of(exports.root, &exports.left.pools, volume)?.keeps_exports(volume);
                 Content::File(file)
             }
             Source::File(path) => Content::File(opened(path)?),

@@ -66,7 +66,11 @@ fn a_qube_whose_image_itself_is_read_does_not_start_meanwhile() {
     let image = fixture.path("/var/lib/qubes/test/appvms/far/private.img");
     fs::write(&image, noise(4, 300_000)).unwrap();
     let _running = fixture.domain("net", "Running");
-    for (qube, is_held) in [("far", true), ("work", false)] {
+    // Without snapshots a domain would change the very image.
+    fixture.ok("admin.vm.CreateInPool.AppVM+test-template", "dom0", "name=bare label=red");
+    fixture.ok("admin.vm.volume.Set.revisions_to_keep+private", "bare", "-1");
+    fs::write(super::image(&fixture, "bare"), noise(5, 300_000)).unwrap();
+    for (qube, is_held) in [("far", true), ("bare", true), ("work", false)] {
         let call = stuck(&fixture, qube);
         until("the lock of a qube", || is_locked(&fixture, qube) == is_held);
         fixture.ok(CANCEL, "dom0", "");

@@ -66,13 +66,14 @@ impl Lvm {
         done.map(drop)
     }
 
-    /// Removes a volume; absence is fine.
+    /// Removes a volume; absence is fine. One that somebody reads from is refused, and keeps what it holds.
     pub(super) fn remove(&self, volume: &str) -> Done {
-        if !self.table()?.has(volume) {
-            return Ok(());
-        }
+        let is_open = match self.table()?.find(volume) {
+            Some(row) => row.is_open(),
+            None => return Ok(()),
+        };
         let device = format!("/dev/{volume}");
-        if self.root.path(&device).exists() {
+        if !is_open && self.root.path(&device).exists() {
             let path = self.root.path(&device).display().to_string();
             // What it held is given back to the disk if that can be told of it.
             let _ = run::as_root(&self.root, BLKDISCARD, &["-p", "1G", &path], DISCARD_DEADLINE);

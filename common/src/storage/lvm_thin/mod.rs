@@ -129,11 +129,14 @@ impl LvmThin {
         Ok(())
     }
 
-    /// Removes revisions that are too many.
+    /// Removes revisions that are too many. One that is being read, as by a backup, is left to the next time.
     fn prune(&self, volume: &Volume) -> Done {
         let keep = usize::try_from(volume.revisions_to_keep).unwrap_or_default();
-        let revisions = revisions(&*self.table()?, &volume.vid);
-        revisions.iter().rev().skip(keep).try_for_each(|(_, revision)| self.lvm.remove(revision))
+        let table = self.table()?;
+        let is_read = |name: &str| table.find(name).is_some_and(table::Row::is_open);
+        let revisions = revisions(&table, &volume.vid);
+        let mut old = revisions.iter().rev().skip(keep).filter(|(_, revision)| !is_read(revision));
+        old.try_for_each(|(_, revision)| self.lvm.remove(revision))
     }
 
     fn start_kept(&self, volume: &Volume) -> Done {
