@@ -259,6 +259,27 @@ fn the_halves_of_an_import_serve_a_program_of_this_machine() {
     assert!(content(&fixture) == new());
 }
 
+#[test]
+fn a_volume_that_a_domain_uses_by_then_keeps_what_it_holds() {
+    let fixture = system();
+    let before = content(&fixture);
+    fixture.ok("internal.vm.volume.ImportBegin+private", "made", "");
+    std::fs::write(image(&fixture, "private-import.img"), new()).unwrap();
+    let running = fixture.domain("made", "Running");
+    let mut told = String::new();
+    let events = fixture.events_of(|fixture| {
+        told = fixture.refused("internal.vm.volume.ImportEnd+private", "made", "ok");
+    });
+    assert_eq!(told, "QubesVMNotHaltedError: Domain is not powered off: 'made'");
+    assert!(
+        events[0].starts_with("made domain-volume-import-end") && events[0].ends_with("success=False"),
+        "{events:?}"
+    );
+    drop(running);
+    assert!(content(&fixture) == before);
+    assert!(has_no_temporary(&fixture));
+}
+
 /// A token for a volume.
 fn token(fixture: &Fixture, qube: &str, volume: &str) -> String {
     fixture.ok(&format!("admin.vm.volume.CloneFrom+{volume}"), qube, "")

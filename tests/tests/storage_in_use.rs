@@ -131,6 +131,20 @@ fn what_a_start_needs_is_asked_for_before() {
 }
 
 #[test]
+fn content_that_is_complete_and_not_the_volumes_yet_is_not_cleared_away_by_a_start() {
+    let fixture = with_qube("varlibqubes");
+    let place = fixture.path("/var/lib/qubes/appvms/new/private-import.img");
+    fixture.edit("new", |qube| {
+        let private = qube.volumes.iter_mut().find(|volume| volume.name.as_str() == "private").unwrap();
+        private.import = Some(common::model::Import::Ending);
+    });
+    std::fs::write(&place, "complete").unwrap();
+    let waits = "QubesVMError: an import into volume appvms/new/private waits to be ended";
+    assert_eq!(verify(&fixture, "new").unwrap_err(), waits);
+    assert!(place.exists());
+}
+
+#[test]
 fn a_source_that_is_being_changed_itself_starts_nobody() {
     let fixture = Fixture::new();
     fixture.ok("admin.vm.CreateInPool.TemplateVM", "dom0", "name=base label=red pool=varlibqubes");

@@ -61,6 +61,11 @@ impl Import {
         *self != Self::Elsewhere
     }
 
+    /// Whether all that it brings is there.
+    pub fn is_complete(&self) -> bool {
+        matches!(self, Self::Ending | Self::Cloned(_))
+    }
+
     /// Whether listeners were told of its beginning and not of its end. Of a clone they are told its end alone.
     pub fn is_announced(&self) -> bool {
         matches!(self, Self::Streaming | Self::Elsewhere | Self::Ending)

@@ -14,7 +14,7 @@ use super::ephemeral::Mapping;
 use super::{PoolDriver, StorageError, driver_of, is_ephemeral};
 use crate::failure::Failure;
 use crate::hypervisor::{self, Hypervisor};
-use crate::model::{Pools, Qube, Value, Volume};
+use crate::model::{Import, Pools, Qube, Value, Volume};
 use crate::names::{PoolName, QubeName};
 use crate::root::Root;
 use crate::store::{Store, StoreError, View};
@@ -98,11 +98,18 @@ pub fn is_running(root: &Root, volume: &Volume) -> bool {
 /// Checks that all is there that a start of a qube's volumes needs. The event `domain-verify-files` is the caller's.
 ///
 /// # Errors
-/// [`StorageError::Qube`] for a missing home directory; the first refusing driver's, in definition order.
+/// [`StorageError::Qube`] for a missing home directory, and for new content that is complete and waits to be a volume's; the
+/// first refusing driver's, in definition order.
 pub fn verify_all(root: &Root, pools: &Pools, qube: &Qube) -> Result<(), StorageError> {
     let home = qube.home().map(|home| root.lib().join(home));
     if let Some(missing) = home.filter(|home| !home.is_dir()) {
         return Err(StorageError::Qube(format!("VM directory does not exist: {}", missing.display())));
+    }
+    // A start would clear it away.
+    if let Some(waiting) =
+        qube.volumes.iter().find(|volume| volume.import.as_ref().is_some_and(Import::is_complete))
+    {
+        return Err(StorageError::Qube(format!("an import into volume {} waits to be ended", waiting.vid)));
     }
     let mut drivers = Drivers::new(root, pools);
     qube.volumes.iter().try_for_each(|volume| drivers.of(volume)?.verify(volume))

@@ -137,8 +137,9 @@ fn end<C: Call>(
     ended.and(recorded)
 }
 
-/// Makes the imported content the volume's.
+/// Makes the imported content the volume's. Where another program filled it, a domain may have begun to use the volume.
 fn complete<C: Call>(granted: &Granted<C>, world: &mut World<'_>, target: &Target) -> Result<(), Failure> {
+    target.check_halted(&Context::of(world))?;
     mark(granted, world, target, Import::Ending)?;
     Ok(target.driver.import_end(&target.volume)?)
 }
