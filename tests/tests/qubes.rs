@@ -265,7 +265,11 @@ fn a_running_qube_is_not_removed_and_a_dead_watcher_counts_as_halted() {
         fixture.ok("admin.vm.property.Get+start_time", "test-vm1", ""),
         "default=True type=str 1700000000.0"
     );
+    // A change under way keeps nobody waiting, nor the other way round.
+    let store = fixture.store();
+    let change = store.write().unwrap();
     let state = fixture.ok("admin.vm.CurrentState", "test-vm1", "");
+    drop(change);
     assert!(
         state.starts_with("mem=409600 mem_static_max=") && state.ends_with(" cputime=5 power_state=Running")
     );

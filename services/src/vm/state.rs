@@ -10,7 +10,7 @@ use crate::property;
 pub(super) struct CurrentState;
 
 impl Call for CurrentState {
-    const ROW: Row = Row::read("admin.vm.CurrentState", "Memory, CPU time and power state.");
+    const ROW: Row = Row::read_one("admin.vm.CurrentState", "Memory, CPU time and power state.");
     common::no_input!();
 
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
