@@ -101,12 +101,15 @@ fn other_callers_see_what_policy_plainly_allows_event_by_event() {
         "1··domain-add·vm·new··",
     ];
     assert_eq!([(); 3].map(|()| listener.next().unwrap()), expected);
-    // Policy is asked for each event: a changed file counts at once, a broken one hides all.
-    fixture.policy("10-test.policy", "admin.Events * test-net\n");
-    fixture.ok("admin.vm.tag.Set+u", "test-vm1", "");
+    // Policy is asked for each event: a changed file counts at once.
     fixture.policy("10-test.policy", "admin.Events +domain-tag-add_end test-net test-vm1 allow\n");
+    fixture.ok("admin.vm.tag.Set+u", "test-vm1", "");
     fixture.ok("admin.vm.tag.Set+end", "test-vm1", "");
     assert_eq!(listener.next().unwrap(), "1·test-vm1·domain-tag-add:end·tag·end··");
+    // A broken one hides all, and its caller sees that something is missing.
+    fixture.policy("10-test.policy", "admin.Events * test-net\n");
+    fixture.ok("admin.vm.tag.Set+v", "test-vm1", "");
+    assert_eq!(listener.next(), None);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use common::names::QubeName;
 use common::policy::{IndexedSystem, Policy};
 use common::root::Root;
 use common::store::{Index, Store, StoreError, View};
+use common::stream::Ended;
 
 use crate::constraints::Constraints;
 
@@ -41,24 +42,26 @@ impl Filter {
         Ok(Self { root: root.clone(), caller: caller.clone(), destination: destination.clone(), before })
     }
 
-    /// Keeps what the caller may see. Policy, constraints and qubes are read anew for each batch; where they cannot be
-    /// read, nothing is allowed.
-    pub(super) fn apply(&mut self, mut events: Vec<Event>) -> Vec<Event> {
+    /// Keeps what the caller may see. Policy, constraints and qubes are read anew for each batch.
+    ///
+    /// # Errors
+    /// Where they cannot be read, nothing is allowed; a caller who goes on would miss something and not know.
+    pub(super) fn apply(&mut self, mut events: Vec<Event>) -> Result<Vec<Event>, Ended> {
         let Some(before) = self.before.clone().filter(|_| !events.is_empty()) else {
             events.retain(|event| self.is_asked_for(event));
-            return events;
+            return Ok(events);
         };
         let store = Store::at(&self.root);
         let (view, hypervisor) = (store.glance(), Published::at(&self.root));
         let (Some(policy), Ok(now), Ok(index)) =
             (Policy::load_or_log(&self.root), IndexedSystem::of(&view, &hypervisor), view.index())
         else {
-            return Vec::new();
+            return Err(Ended("it cannot be told what of the events its caller may see".to_owned()));
         };
         let (constraints, both) = (Constraints::load(&self.root), index.with_departed(&before));
         let before = now.with_departed(&before);
         self.before = Some(index);
-        let Some(seer) = both.entry(self.caller.as_str()) else { return Vec::new() };
+        let Some(seer) = both.entry(self.caller.as_str()) else { return Ok(Vec::new()) };
         let allowed = |event: &Event| {
             let argument = format!("+{}", event.name.replace(':', "_"));
             let system = if event.name == DELETED { &now } else { &before };
@@ -66,7 +69,7 @@ impl Filter {
                 && constraints.show_event(seer, event, &both)
         };
         events.retain(|event| self.is_asked_for(event) && allowed(event));
-        events
+        Ok(events)
     }
 
     fn is_asked_for(&self, event: &Event) -> bool {

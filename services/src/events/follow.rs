@@ -39,6 +39,6 @@ impl Source for Followed {
         let mut events = Vec::new();
         let read = self.follower.read(|event| events.push(event));
         read.map_err(|lost| Ended(lost.to_string()))?;
-        Ok(self.filter.apply(events))
+        self.filter.apply(events)
     }
 }
