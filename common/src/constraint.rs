@@ -50,9 +50,11 @@ pub fn standing(root: &Root, caller: &QubeName, method: &str, destination: &Qube
     }
     match ask(root, "standing", &[caller.as_str(), method, destination.as_str()].join("\0")).as_str() {
         "free" => Standing::Free,
-        "unseen" => Standing::Unseen,
-        // Where the program fails, it is asked again for the verdict, and denies.
-        _ => Standing::Constrained,
+        "constrained" => Standing::Constrained,
+        // dom0 is there for everybody; the verdict denies.
+        _ if destination.is_dom0() => Standing::Constrained,
+        // Unseen, or the program fails, and then what is there must not be told from what is not.
+        _ => Standing::Unseen,
     }
 }
 

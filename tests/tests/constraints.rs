@@ -340,18 +340,23 @@ fn a_missing_program_denies_the_constrained_and_nobody_else() {
     let alone = tests::scratch();
     let program = alone.path().join("admin-vm-property");
     tests::executables::copy(&tests::executables::serving("admin.vm.property.Set"), &program);
-    let reply = |caller: &str| {
+    let reply = |caller: &str, qube: &str| {
         use std::os::unix::process::CommandExt;
         let mut command = std::process::Command::new(&program);
         command.arg0("admin.vm.property.Set").env_clear().env("QUBES_ADMIN_ROOT", fixture.path("/"));
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let request = format!("{SET_MEMORY} {caller} name work\x00400");
+        let request = format!("{SET_MEMORY} {caller} name {qube}\x00400");
         child.stdin.take().unwrap().write_all(request.as_bytes()).unwrap();
         child.wait_with_output().unwrap().stdout
     };
-    assert_eq!(refusal(&reply("mgmt")), DENIED);
-    assert_eq!(reply("dom0"), b"0\0");
+    // What there is must not be told from what there is not, as it cannot be told what the caller may see.
+    for qube in ["work", "nosuch"] {
+        let absent = format!("QubesVMNotFoundError: No such domain: '{qube}'");
+        assert_eq!(refusal(&reply("mgmt", qube)), absent);
+    }
+    assert_eq!(refusal(&reply("mgmt", "dom0")), DENIED);
+    assert_eq!(reply("dom0", "work"), b"0\0");
 }
 
 #[test]
