@@ -15,7 +15,7 @@ use common::failure::Failure;
 use common::hypervisor::Published;
 use common::model::{Class, Labels, Value};
 use common::root::Root;
-use common::store::{Entry, Store};
+use common::store::{Entry, SYSTEM_INFO, Store};
 use common::{files, log, reply, standard};
 
 use crate::power::States;
@@ -61,7 +61,7 @@ struct Kept {
 
 impl Kept {
     fn of(root: &Root, generation: u64, states: &States) -> Self {
-        Self { file: root.run().join("system-info"), key: format!("{generation} {states}\n") }
+        Self { file: root.run().join(SYSTEM_INFO), key: format!("{generation} {states}\n") }
     }
 
     /// The reply, if it still holds: what is left to read of the file.
@@ -81,7 +81,7 @@ impl Kept {
     }
 }
 
-/// What every reply ends with, and no part of one.
+/// What every reply ends with.
 const WHOLE: &[u8; 3] = b"}}}";
 
 fn is_whole(file: &File) -> Option<bool> {

@@ -179,3 +179,14 @@ fn only_this_machine_asks_and_in_the_usual_form() {
     let reply = readable(&fixture.by_qrexec(CALL, &variables, None));
     assert_eq!(reply, "2·ProtocolError··no such method: 'internal.GetSystemInfo'·");
 }
+
+#[test]
+fn what_is_kept_goes_with_the_index_whose_generation_it_is_kept_by() {
+    let fixture = Fixture::new();
+    tests::tool::install(&fixture);
+    told(&fixture);
+    assert!(fixture.path(KEPT).exists());
+    std::fs::write(fixture.path("/var/lib/qubes/admin/qubes/test-vm1.json"), "damage").unwrap();
+    tests::tool::tool(&fixture, &["check", "--repair"]);
+    assert!(!fixture.path(KEPT).exists());
+}

@@ -12,6 +12,8 @@ use crate::model::{Class, Qube, Value};
 use crate::names::QubeName;
 
 const FILE: &str = "index";
+/// Where policy's picture of all qubes is kept in `/run`, by the generation it follows from.
+pub const SYSTEM_INFO: &str = "system-info";
 /// Width of the first line, which is overwritten in place.
 const HEADER: usize = 42;
 
@@ -407,9 +409,11 @@ impl Store {
         })
     }
 
-    /// Drops the index: it may be behind.
+    /// Drops the index: it may be behind. What is kept by its generation goes first, as one that nothing else tells may be given
+    /// out again.
     pub(super) fn drop_index(&self) -> Result<(), StoreError> {
-        self.vfs.remove(&self.run.join(FILE)).map_err(StoreError::io("dropping the index"))
+        let drop = |file: &str| self.vfs.remove(&self.run.join(file));
+        drop(SYSTEM_INFO).and_then(|()| drop(FILE)).map_err(StoreError::io("dropping the index"))
     }
 
     /// A qube and its generation. One in the file of another is damage: changing it would change the other.

@@ -21,7 +21,7 @@ pub use alarm::Alarm;
 pub use events::LoggedEvent;
 pub use follow::{Follower, Lost};
 pub use history::{KEPT, Stamp, Version};
-pub use index::{Entry, Index};
+pub use index::{Entry, Index, SYSTEM_INFO};
 pub use lock::{Guard, LifecycleGuard, LiveFile, is_locked_by_another, lock_directory, read_live};
 pub(crate) use lock::{lifecycle as lock_file, lifecycle_if_free as lock_file_if_free};
 pub use note::Note;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use common::files;
 use common::hypervisor::{Hypervisor, Published};
 use common::root::Root;
-use common::store::{Store, View};
+use common::store::{SYSTEM_INFO, Store, View};
 
 use super::super::out::Stop;
 use super::qubesd::refuse;
@@ -24,7 +24,7 @@ const SYSTEM: &str = "system.json";
 const LOCK: &str = "lock";
 const FOLDERS: [&str; 2] = ["qubes", "journal"];
 /// What follows from the store's files.
-const CACHES: [&str; 2] = ["index", "system-info"];
+const CACHES: [&str; 2] = ["index", SYSTEM_INFO];
 
 /// The file that was imported, and what that would be written as.
 fn copies(root: &Root) -> [PathBuf; 2] {
