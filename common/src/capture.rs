@@ -1,7 +1,7 @@
 //! What a program prints, taken up to a limit and a deadline.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -74,22 +74,14 @@ impl Finished {
     }
 }
 
-/// Gives a program, which leads a group, a short text as its input and awaits its end.
+/// Awaits the end of a program, which leads a group and is told no more.
 ///
 /// # Errors
 /// If it has not ended and closed its output at the deadline ([`io::ErrorKind::TimedOut`]; the whole group is killed
 /// then), or if it prints more than 16 MiB.
-pub(crate) fn finish(mut process: Process, input: &str, deadline: Duration) -> io::Result<Finished> {
-    if let Some(mut stdin) = process.input() {
-        // A program may end without reading its input, which fits into a pipe.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let captured = capture(&mut process, Instant::now().checked_add(deadline), []);
-    // One that runs as root outlives us where we do not: then it is left alone.
-    if captured.is_err() && process.kill_group().is_ok() {
-        reap(&process);
-    }
-    captured
+pub(crate) fn finish(mut process: Process, deadline: Duration) -> io::Result<Finished> {
+    drop(process.input());
+    finish_unless(process, deadline, [])
 }
 
 /// Awaits the end of a program, which leads a group, unless one of some descriptors has something or is closed before: then the
@@ -103,6 +95,7 @@ pub(crate) fn finish_unless<const STOPS: usize>(
     stops: [BorrowedFd<'_>; STOPS],
 ) -> io::Result<Finished> {
     let captured = capture(&mut process, Instant::now().checked_add(deadline), stops);
+    // One that runs as root outlives us where we do not: then it is left alone.
     if captured.is_err() && process.kill_group().is_ok() {
         reap(&process);
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -94,11 +95,12 @@ impl Command {
         spawn::start(&self.program, &self.words, &self.environment, streams, leads)
     }
 
-    /// Starts it, tells it this, and awaits its end.
+    /// Starts it, tells it this, and awaits its end. It finds what it is told in a file, so that we never wait for it to read.
     pub(crate) fn run(&self, input: Option<&str>, deadline: Duration) -> io::Result<Finished> {
-        let stdin = if input.is_some() { Stream::Pipe } else { Stream::Nothing };
+        let told = input.map(|text| files::in_memory(text.as_bytes())).transpose()?;
+        let stdin = told.as_ref().map_or(Stream::Nothing, |file| Stream::Given(file.as_raw_fd()));
         let process = self.begin([stdin, Stream::Pipe, Stream::Pipe], Leads::Group)?;
-        capture::finish(process, input.unwrap_or_default(), deadline)
+        capture::finish(process, deadline)
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn ourselves_as_root(
     let ourselves = nix::fcntl::readlink("/proc/self/exe")?;
     let streams = [Stream::Given(input.as_raw_fd()), Stream::Nothing, Stream::Pipe];
     let command = Command::as_root(root, ourselves.as_ref(), arguments)?;
-    capture::finish(command.begin(streams, Leads::Group)?, "", deadline)
+    capture::finish(command.begin(streams, Leads::Group)?, deadline)
 }
 
 /// Runs a program as the desktop user, with these variables too: directly, unless we are root, for whom the first member
@@ -71,7 +71,7 @@ pub fn as_user(
 /// # Errors
 /// As [`as_root`].
 pub fn of_ours(root: &Root, name: &str, arguments: &[&str], deadline: Duration) -> io::Result<Finished> {
-    of_ours_told(root, name, arguments, "", deadline)
+    Command::of_ours(root, name, arguments)?.run(None, deadline)
 }
 
 /// The same with a text on its standard input.
@@ -100,7 +100,7 @@ pub fn of_ours_holding(
     deadline: Duration,
 ) -> io::Result<Finished> {
     let streams = [Stream::Given(held.as_raw_fd()), Stream::Pipe, Stream::Ours];
-    capture::finish(ours_with(root, name, arguments, streams)?, "", deadline)
+    capture::finish(ours_with(root, name, arguments, streams)?, deadline)
 }
 
 /// Begins an executable of ours on the same root, with descriptors of ours as its standard streams. It leads a group.
@@ -259,7 +259,7 @@ pub fn filter(name: &str, arguments: &[&str]) -> io::Result<Process> {
 /// # Errors
 /// As [`as_root`].
 pub fn finish(process: Process, deadline: Duration) -> io::Result<Finished> {
-    capture::finish(process, "", deadline)
+    capture::finish(process, deadline)
 }
 
 /// The same, unless one of some descriptors has something or is closed before: then it is killed with its children.
