@@ -40,6 +40,8 @@ pub struct Plan {
     pub failure: Option<(usize, i32)>,
     /// The program is killed before this operation (counted from 0): nothing it does from there on has an effect.
     pub kill: Option<usize>,
+    /// There is no room for anything more.
+    pub is_full: bool,
 }
 
 #[derive(Default)]
@@ -91,6 +93,12 @@ impl SimDisk {
     /// How many operations there were since the plan was made.
     pub fn operations(&self) -> usize {
         self.0.borrow().operations
+    }
+
+    /// Refuses what takes room, where there is none.
+    fn take_room(&self, content: &[u8]) -> io::Result<()> {
+        let is_refused = self.0.borrow().plan.is_full && !content.is_empty();
+        if is_refused { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn act<T>(&self, change: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
@@ -228,6 +236,7 @@ impl Vfs for SimDisk {
     }
 
     fn create(&self, path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
+        self.take_room(content)?;
         let synced = durable && self.syncs();
         self.act(|state| {
             let content = Rc::new(content.to_vec());
@@ -240,6 +249,7 @@ impl Vfs for SimDisk {
     }
 
     fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.take_room(content)?;
         self.act(|state| {
             if state.inode(path).is_err() {
                 let number = state.inodes.len();

@@ -43,6 +43,25 @@ fn kill(at: usize) -> Plan {
     Plan { kill: Some(at), ..Plan::default() }
 }
 
+/// What is recorded as committed is there for readers also where the disk has become full meanwhile.
+#[test]
+fn readers_need_no_room_to_finish_a_change_that_was_killed() {
+    let place = Place::new();
+    let state = filled(&place);
+    for (shape, change) in SHAPES {
+        for at in 0.. {
+            let (disk, hit, _) = meet(&place, &state, change, 1, kill(at));
+            let expected = shown(&place.store(SimDisk::of(disk.state()))).unwrap();
+            disk.plan(Plan { is_full: true, ..Plan::default() });
+            let full = shown(&place.store(disk.clone()));
+            assert!(full.is_ok_and(|shown| shown == expected), "{shape}, killed at {at}");
+            if !hit {
+                break;
+            }
+        }
+    }
+}
+
 /// However far two killed changes came, each has all its events or none, as its state says.
 #[test]
 fn events_of_killed_changes_come_exactly_once() {

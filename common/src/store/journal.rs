@@ -254,7 +254,10 @@ impl Store {
             self.sync_journal().map_err(StoreError::io("making a change durable"))?;
             for object in &change.objects {
                 if !self.has_reached(object)? {
-                    self.stage(slice::from_ref(object))?;
+                    // It is staged already, and there may be no room to do it again.
+                    if !self.is_staged(object)? {
+                        self.stage(slice::from_ref(object))?;
+                    }
                     self.swap(object)?;
                 }
             }
@@ -312,8 +315,16 @@ impl Store {
     }
 
     fn has_reached(&self, object: &ObjectChange) -> Result<bool, StoreError> {
-        let stored = self.vfs.read(&self.state.join(&object.file));
-        let stored = stored.map_err(StoreError::io(format!("reading {}", object.file)))?;
+        self.holds(&self.state.join(&object.file), object)
+    }
+
+    /// Whether an object's new state waits beside it.
+    fn is_staged(&self, object: &ObjectChange) -> Result<bool, StoreError> {
+        Ok(object.content.is_some() && self.holds(&self.temporary(object), object)?)
+    }
+
+    fn holds(&self, path: &Path, object: &ObjectChange) -> Result<bool, StoreError> {
+        let stored = self.vfs.read(path).map_err(StoreError::io(format!("reading {}", object.file)))?;
         Ok(stored.as_deref() == object.content.as_deref().map(str::as_bytes))
     }
 }
