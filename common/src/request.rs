@@ -44,6 +44,8 @@ pub struct Request {
 /// A malformed frame gets no answer.
 const FRAMING: Failure = Failure::Dropped(Cow::Borrowed("framing error"));
 /// Nor does a request that is too long.
+/// Hardly any is longer.
+const USUAL: usize = 1024;
 const TOO_LONG: Failure = Failure::Dropped(Cow::Borrowed("request too long"));
 
 /// The row of the call that this process was started for, if its family has that.
@@ -96,12 +98,19 @@ pub fn receive(family: &Family, arguments: &[OsString]) -> Result<Request, Failu
 /// # Errors
 /// As [`receive`].
 pub fn receive_any() -> Result<(Vec<u8>, Request), Failure> {
-    let bytes = read_limited(0, NOTES_REQUEST_MAX)?;
-    let method = bytes.split(|byte| b"+ \0".contains(byte)).next().unwrap_or_default();
-    if bytes.len() > limit_of(method) {
+    let mut bytes = Vec::with_capacity(USUAL);
+    // The longest of most calls first: what is too long is refused at once, without waiting for its end.
+    read_on(&mut bytes, REQUEST_MAX.saturating_add(1))?;
+    let method = bytes.split(|byte| b"+ \0".contains(byte)).next().unwrap_or_default().to_vec();
+    let limit = limit_of(&method);
+    if limit > REQUEST_MAX {
+        read_on(&mut bytes, limit.saturating_add(1))?;
+    }
+    if bytes.len() > limit {
         return Err(TOO_LONG);
     }
-    Ok((method.to_vec(), from_descriptor(method, &bytes)?))
+    let request = from_descriptor(&method, &bytes)?;
+    Ok((method, request))
 }
 
 /// The executable's own base name up to a `+`: one executable serves a family through symbolic links.
@@ -206,12 +215,17 @@ fn request(method: &[u8], argument: &[u8], source: &[u8], destination: &[u8], pa
 
 /// Reads standard input to its end, refusing as soon as there is more than the limit leaves room for.
 fn read_limited(used: usize, limit: usize) -> Result<Vec<u8>, Failure> {
-    const USUAL: usize = 1024;
     let room = limit.checked_sub(used).ok_or(TOO_LONG)?;
-    let most = u64::try_from(room.saturating_add(1)).unwrap_or(u64::MAX);
     let mut bytes = Vec::with_capacity(USUAL);
-    standard::input().by_ref().take(most).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    read_on(&mut bytes, room.saturating_add(1))?;
     if bytes.len() > room { Err(TOO_LONG) } else { Ok(bytes) }
+}
+
+/// Reads on in standard input, until this much is read of it in all or its end is reached.
+fn read_on(bytes: &mut Vec<u8>, most: usize) -> Result<(), Failure> {
+    let room = u64::try_from(most.saturating_sub(bytes.len())).unwrap_or(u64::MAX);
+    standard::input().by_ref().take(room).read_to_end(bytes).map_err(|error| unreadable(&error))?;
+    Ok(())
 }
 
 fn unreadable(error: &io::Error) -> Failure {

@@ -240,3 +240,16 @@ fn without_sockets_it_says_what_is_missing() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(said, "qubes-admin: systemd has handed over no sockets; --dir makes some\n");
 }
+
+#[test]
+fn a_request_that_is_too_long_is_refused_without_waiting_for_its_end() {
+    let fixture = Fixture::new();
+    let gateway = Gateway::of(&fixture);
+    let mut caller = gateway.connect(SOCKETS[0]);
+    let request = [b"admin.vm.List+ dom0 name dom0\0".as_slice(), &[b'x'; 70_000]].concat();
+    // It may hang up before it has taken all.
+    let _ = caller.write_all(&request);
+    let mut answer = Vec::new();
+    let _ = caller.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "{}", readable(&answer));
+}
