@@ -429,6 +429,85 @@ fn a_domain_that_someone_else_destroys_is_noticed() {
 
 #[test]
 #[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_domain_that_nobody_can_tell_of_runs_on_until_it_is_known_to_be_gone() {
+    for (end, last) in [("gone", "info"), ("shutdown", "destroy")] {
+        let xen = Xen::new();
+        let watching = xen.running();
+        xen.tell("fails", "info");
+        assert_eq!(watching.connection.ask(&Request::Unpause).unwrap(), Some(Reply::Done));
+        // It is asked about again of its own accord, also after an end that is heard of.
+        xen.until(|called| called.matches("info").count() > 1);
+        xen.tell(end, "0");
+        let asked = xen.calls().matches("info").count();
+        xen.until(|called| called.matches("info").count() > asked);
+        assert_eq!(published(&xen.fixture).unwrap().state, PowerState::Running, "{end}");
+        xen.tell("fails", "");
+        assert_eq!(watching.ended(), Some(0));
+        assert_eq!(published(&xen.fixture), None);
+        assert!(xen.calls().ends_with(last), "{}", xen.calls());
+        // Without a pause there are thousands.
+        let tries = xen.calls().matches("info").count();
+        assert!((3..20).contains(&tries), "{tries}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn an_end_that_is_heard_of_while_nobody_can_tell_is_no_end_yet() {
+    let xen = Xen::new();
+    let watching = xen.running();
+    xen.tell("fails", "info");
+    xen.tell("shutdown", "0");
+    xen.until(|called| called.matches("info").count() > 1);
+    assert_eq!(published(&xen.fixture).unwrap().state, PowerState::Running);
+    xen.tell("fails", "");
+    assert_eq!(watching.ended(), Some(0));
+    assert!(xen.calls().ends_with("info destroy"), "{}", xen.calls());
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_run_is_taken_over_only_where_its_domain_can_be_asked_about() {
+    for failing in ["list", "info", "stubdom_info"] {
+        let xen = Xen::new();
+        xen.tell("there", "");
+        xen.tell("stubdom", "6");
+        xen.tell("fails", failing);
+        let (watching, reply) = xen.settle();
+        assert_eq!(reply, Some(Reply::Refused(format!("{failing} went wrong"))));
+        assert_eq!(watching.ended(), Some(0));
+        assert_eq!(published(&xen.fixture).unwrap().state, PowerState::Running, "{failing}");
+        xen.tell("fails", "");
+        let (watching, reply) = xen.settle();
+        assert_eq!(reply, Some(Reply::Domain(Domid(5))));
+        xen.tell("gone", "");
+        assert_eq!(watching.ended(), Some(0));
+    }
+    let xen = Xen::new();
+    let watching = xen.running();
+    xen.tell("fails", "info");
+    let refused = Some(Reply::Refused("info went wrong".to_owned()));
+    assert_eq!(watching.connection.ask(&Request::Pause).unwrap(), refused, "it may be paused already");
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
+fn a_failure_without_words_is_not_told_in_those_of_another() {
+    let xen = Xen::new();
+    let watching = xen.running();
+    xen.tell("fails", "pause");
+    let refused = |text: &str| Some(Reply::Refused(text.to_owned()));
+    assert_eq!(watching.connection.ask(&Request::Pause).unwrap(), refused("pause went wrong"));
+    xen.tell("cannot-sleep", "-3");
+    assert_eq!(watching.connection.ask(&Request::Suspend).unwrap(), refused("error -3"));
+    xen.tell("nics", "1");
+    xen.tell("stays", "");
+    let left = refused("network interfaces are left: 1");
+    assert_eq!(watching.connection.ask(&Request::Disconnect).unwrap(), left);
+}
+
+#[test]
+#[cfg_attr(not(libxl), ignore = "libxl's headers are not installed")]
 fn a_domain_is_found_by_its_uuid_but_not_while_it_goes() {
     let xen = Xen::new();
     xen.tell("there", "");

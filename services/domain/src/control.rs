@@ -95,8 +95,8 @@ pub trait Control {
     /// The terminal of its console.
     fn console(&mut self, domid: Domid) -> Done<PathBuf>;
 
-    /// What there is to know of it; nothing if it is gone.
-    fn info(&mut self, domid: Domid) -> Option<Info>;
+    /// What there is to know of it; nothing if it is gone, which is more than that nobody can tell.
+    fn info(&mut self, domid: Domid) -> Done<Option<Info>>;
 
     /// Sleeps until a domain changes of its own or a descriptor is readable.
     fn wait(&mut self, domid: Domid, requests: BorrowedFd<'_>) -> Done<Woken>;

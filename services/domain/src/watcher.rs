@@ -17,8 +17,8 @@ use crate::door::{Came, Door, number};
 use crate::place::Place;
 use crate::published::Published;
 
-/// How long a domain is left alone that could not be cleared away, before it is tried again.
-const RETRY: Duration = Duration::from_secs(2);
+/// How long a domain is left alone that could not be cleared away or asked about, before it is tried again.
+const RETRY_MS: u16 = 2_000;
 
 /// Watches one run to its end, for the call whose first request this is. It may have come with the lifecycle lock, which
 /// is held until the run is published.
@@ -60,8 +60,8 @@ fn settled<'a>(
     let held = place.lock()?;
     let Some(left) = place.left() else { return Ok(None) };
     let found = place.uuid()?.map_or(Ok(None), |uuid| control.find(&uuid))?;
-    let alive = found.and_then(|domid| control.info(domid).map(|info| (domid, info)));
-    match alive.filter(|(_, info)| !left.run.is_starting && !has_stopped(info.state)) {
+    let info = found.map_or(Ok(None), |domid| control.info(domid))?;
+    match found.zip(info).filter(|(_, info)| !left.run.is_starting && !has_stopped(info.state)) {
         Some((domid, info)) => {
             let known = informed(&without_halfway(Domain { domid, ..left }, control), info);
             Watcher::new(place, control, known).map(Some).map_err(|error| Refused(error.to_string()))
@@ -132,6 +132,8 @@ struct Watcher<'a> {
     /// The call that began the run, which ends with it until it is complete.
     starter: Option<u64>,
     calls: Vec<Connection>,
+    /// Whether the hypervisor could not tell of the domain when it was asked last.
+    is_in_doubt: bool,
 }
 
 impl<'a> Watcher<'a> {
@@ -139,7 +141,7 @@ impl<'a> Watcher<'a> {
     fn new(place: &'a Place<'a>, control: &'a mut dyn Control, known: Domain) -> io::Result<Self> {
         let published = Published::new(&place.state(), known)?;
         let door = Door::at(&place.socket())?;
-        Ok(Self { place, control, published, door, starter: None, calls: Vec::new() })
+        Ok(Self { place, control, published, door, starter: None, calls: Vec::new(), is_in_doubt: false })
     }
 
     fn begin(place: &'a Place<'a>, control: &'a mut dyn Control) -> io::Result<Self> {
@@ -182,22 +184,33 @@ impl<'a> Watcher<'a> {
 
     /// Sleeps until there is something to do, as there is where a domain has yet to be cleared away.
     fn wait(&mut self) -> Done<Woken> {
+        if self.is_in_doubt {
+            let is_asked = self.is_asked_within(PollTimeout::from(RETRY_MS))?;
+            return Ok(if is_asked { Woken::Request } else { Woken::Domain });
+        }
         if has_stopped(self.published.domain().state) {
             return Ok(Woken::Domain);
         }
         if self.published.has_domain() {
             return self.control.wait(self.domid(), self.door.as_fd());
         }
-        let waited = poll(&mut [PollFd::new(self.door.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
-        waited.map(|_| Woken::Request).map_err(|error| Refused(error.desc().to_owned()))
+        self.is_asked_within(PollTimeout::NONE).map(|_| Woken::Request)
     }
 
-    /// Publishes what is so now; gives back what an ended domain still holds.
+    fn is_asked_within(&self, time: PollTimeout) -> Done<bool> {
+        let asked = poll(&mut [PollFd::new(self.door.as_fd(), PollFlags::POLLIN)], time);
+        asked.map(|count| count > 0).map_err(|error| Refused(error.desc().to_owned()))
+    }
+
+    /// Publishes what is so now; gives back what an ended domain still holds. Of a domain that nobody can tell of, all
+    /// stays as it was known last.
     fn look(&mut self) {
         if !self.published.has_domain() {
             return;
         }
-        let info = self.control.info(self.domid());
+        let told = self.control.info(self.domid());
+        self.note_doubt(told.as_ref().err());
+        let Ok(info) = told else { return };
         let state = info.as_ref().map(|info| info.state);
         if let Some(info) = info {
             self.published.update(informed(self.published.domain(), info));
@@ -208,13 +221,23 @@ impl<'a> Watcher<'a> {
         }
     }
 
+    /// Tells of a doubt once.
+    fn note_doubt(&mut self, doubt: Option<&Refused>) {
+        if let Some(Refused(text)) = doubt
+            && !self.is_in_doubt
+        {
+            log::line(&format!("domain {} cannot be asked about: {text}", self.domid().0));
+        }
+        self.is_in_doubt = doubt.is_some();
+    }
+
     fn is_cleared_away(&mut self) -> bool {
         let domid = self.domid();
         let Err(Refused(text)) = self.control.destroy(domid) else { return true };
         log::line(&format!("domain {} is not cleared away: {text}", domid.0));
-        let is_gone = self.control.info(domid).is_none();
+        let is_gone = self.control.info(domid).is_ok_and(|info| info.is_none());
         if !is_gone {
-            std::thread::sleep(RETRY);
+            std::thread::sleep(Duration::from_millis(RETRY_MS.into()));
         }
         is_gone
     }

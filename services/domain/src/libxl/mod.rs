@@ -35,6 +35,14 @@ impl Libxl {
         Ok(Self { shim, watched: None })
     }
 
+    /// The connection for the next call, whose last words will be its own.
+    fn next(&self) -> *mut shim::Shim {
+        let shim = self.shim.as_ptr();
+        // SAFETY: the connection is ours, and nobody reads the text that it keeps.
+        unsafe { shim::shim_forget(shim) };
+        shim
+    }
+
     /// The library's last words where it failed.
     fn done(&self, failed: c_int) -> Done {
         if failed == 0 {
@@ -46,10 +54,15 @@ impl Libxl {
         Err(Refused(if text.is_empty() { format!("error {failed}") } else { text }))
     }
 
+    /// Whether there is what was asked for. That nobody can tell is no answer.
+    fn is_found(&self, answer: c_int) -> Done<bool> {
+        if answer == shim::NONE { Ok(false) } else { self.done(answer).map(|()| true) }
+    }
+
     /// Does one thing that takes a connection and a domain.
     fn act(&mut self, domid: Domid, act: unsafe extern "C" fn(*mut shim::Shim, u32) -> c_int) -> Done {
         // SAFETY: the connection is ours alone; the functions given here take any number for a domain.
-        let failed = unsafe { act(self.shim.as_ptr(), domid.0) };
+        let failed = unsafe { act(self.next(), domid.0) };
         self.done(failed)
     }
 
@@ -57,25 +70,25 @@ impl Libxl {
     fn take_memory_reports(&mut self, domid: Domid, hotplug_max_kib: Option<u64>) -> Done {
         let most = hotplug_max_kib.unwrap_or_default();
         // SAFETY: the connection is ours, the rest are plain numbers.
-        let failed = unsafe { shim::shim_memory_reports(self.shim.as_ptr(), domid.0, most) };
+        let failed = unsafe { shim::shim_memory_reports(self.next(), domid.0, most) };
         self.done(failed)
     }
 
     /// The domain that emulates another's devices.
-    fn stubdom(&mut self, domid: Domid) -> Option<Stubdom> {
+    fn stubdom(&mut self, domid: Domid) -> Done<Option<Stubdom>> {
         let (mut number, mut uuid, mut info) = (0, [0; 40], shim::Info::default());
         let (number_place, uuid_place, info_place) = (&raw mut number, uuid.as_mut_ptr(), &raw mut info);
         // SAFETY: the connection is ours; the shim fills in the places it is given, of which the text has room for a UUID
         // and its NUL.
-        let missing =
-            unsafe { shim::shim_stubdom(self.shim.as_ptr(), domid.0, number_place, uuid_place, info_place) };
-        if missing != 0 {
-            return None;
+        let answer =
+            unsafe { shim::shim_stubdom(self.next(), domid.0, number_place, uuid_place, info_place) };
+        if !self.is_found(answer)? {
+            return Ok(None);
         }
         // SAFETY: the shim has written a text that ends with NUL.
         let uuid = unsafe { CStr::from_ptr(uuid.as_ptr()) }.to_string_lossy().into_owned();
         let (cpu_time_ns, vcpus) = (info.cpu_time_ns, u32::try_from(info.vcpus).unwrap_or(1));
-        Some(Stubdom { domid: Domid(number), uuid, cpu_time_ns, vcpus })
+        Ok(Some(Stubdom { domid: Domid(number), uuid, cpu_time_ns, vcpus }))
     }
 
     /// What the guest says of its memory; swap counts where it tells both.
@@ -86,15 +99,15 @@ impl Libxl {
 
     fn reported(&mut self, domid: Domid, key: &CStr) -> Option<u64> {
         // SAFETY: the connection is ours; the text ends with NUL and outlives the call.
-        let number = unsafe { shim::shim_reported(self.shim.as_ptr(), domid.0, key.as_ptr()) };
+        let number = unsafe { shim::shim_reported(self.next(), domid.0, key.as_ptr()) };
         (number != u64::MAX).then_some(number)
     }
 
-    fn raw_info(&mut self, domid: Domid) -> Option<shim::Info> {
+    fn raw_info(&mut self, domid: Domid) -> Done<Option<shim::Info>> {
         let mut info = shim::Info::default();
         // SAFETY: the connection is ours; the shim fills in the structure it is given.
-        let failed = unsafe { shim::shim_info(self.shim.as_ptr(), domid.0, &raw mut info) };
-        (failed == 0).then_some(info)
+        let answer = unsafe { shim::shim_info(self.next(), domid.0, &raw mut info) };
+        Ok(self.is_found(answer)?.then_some(info))
     }
 }
 
@@ -103,7 +116,7 @@ impl Control for Libxl {
         let made = Config::of(self, config)?;
         let mut domid = u32::MAX;
         // SAFETY: connection and configuration are ours; the shim writes the number.
-        let failed = unsafe { shim::shim_create(self.shim.as_ptr(), made.0.as_ptr(), &raw mut domid) };
+        let failed = unsafe { shim::shim_create(self.next(), made.0.as_ptr(), &raw mut domid) };
         self.done(failed)?;
         let domid = Domid(domid);
         if config.memory_reports
@@ -117,15 +130,15 @@ impl Control for Libxl {
 
     fn has_iommu(&mut self) -> bool {
         // SAFETY: the connection is ours.
-        unsafe { shim::shim_has_iommu(self.shim.as_ptr()) }
+        unsafe { shim::shim_has_iommu(self.next()) }
     }
 
     fn find(&mut self, uuid: &QubeUuid) -> Done<Option<Domid>> {
         let uuid = text(&uuid.to_string())?;
         let mut domid = u32::MAX;
         // SAFETY: the connection is ours, the text ends with NUL and outlives the call; the shim writes the number.
-        let missing = unsafe { shim::shim_find(self.shim.as_ptr(), uuid.as_ptr(), &raw mut domid) };
-        Ok((missing == 0).then_some(Domid(domid)))
+        let answer = unsafe { shim::shim_find(self.next(), uuid.as_ptr(), &raw mut domid) };
+        Ok(self.is_found(answer)?.then_some(Domid(domid)))
     }
 
     fn unpause(&mut self, domid: Domid) -> Done {
@@ -134,7 +147,7 @@ impl Control for Libxl {
 
     /// Xen counts: what is paused twice has to be unpaused twice.
     fn pause(&mut self, domid: Domid) -> Done {
-        if self.raw_info(domid).is_some_and(|info| info.paused == 1) {
+        if self.raw_info(domid)?.is_some_and(|info| info.paused == 1) {
             return Ok(());
         }
         self.act(domid, shim::shim_pause)
@@ -146,7 +159,7 @@ impl Control for Libxl {
 
     fn suspend(&mut self, domid: Domid) -> Done<bool> {
         // SAFETY: the connection is ours alone; any number may be given for a domain.
-        match unsafe { shim::shim_suspend(self.shim.as_ptr(), domid.0) } {
+        match unsafe { shim::shim_suspend(self.next(), domid.0) } {
             shim::CANNOT_SLEEP => Ok(false),
             failed => self.done(failed).map(|()| true),
         }
@@ -166,7 +179,7 @@ impl Control for Libxl {
     fn connect(&mut self, domid: Domid, nic: &Nic) -> Done {
         let texts = nic_texts(nic)?;
         let [mac, ip, backend, script] = texts.each_ref().map(|text| text.as_ptr());
-        let shim = self.shim.as_ptr();
+        let shim = self.next();
         // SAFETY: the connection is ours; each text ends with NUL and outlives the call.
         let failed = unsafe { shim::shim_connect(shim, domid.0, mac, ip, backend, script) };
         self.done(failed)
@@ -189,14 +202,12 @@ impl Control for Libxl {
             HotDevice::Disk(disk) => {
                 let target = text(&disk.target)?;
                 // SAFETY: the connection is ours; the text ends with NUL and outlives the call.
-                unsafe { shim::shim_detach_disk(self.shim.as_ptr(), domid.0, target.as_ptr()) }
+                unsafe { shim::shim_detach_disk(self.next(), domid.0, target.as_ptr()) }
             }
             HotDevice::Pci(Pci { address, .. }) => {
                 let PciAddress { segment, bus, device, function } = *address;
                 // SAFETY: the connection is ours, the rest are plain numbers.
-                unsafe {
-                    shim::shim_detach_pci(self.shim.as_ptr(), domid.0, segment.into(), bus, device, function)
-                }
+                unsafe { shim::shim_detach_pci(self.next(), domid.0, segment.into(), bus, device, function) }
             }
         };
         self.done(failed)
@@ -204,7 +215,7 @@ impl Control for Libxl {
 
     fn console(&mut self, domid: Domid) -> Done<PathBuf> {
         // SAFETY: the connection is ours; the answer is null or a text made for us.
-        let path = unsafe { shim::shim_console(self.shim.as_ptr(), domid.0) };
+        let path = unsafe { shim::shim_console(self.next(), domid.0) };
         let Some(path) = NonNull::new(path) else { return self.done(-1).map(|()| PathBuf::new()) };
         // SAFETY: as above.
         let found = unsafe { CStr::from_ptr(path.as_ptr()) }.to_string_lossy().into_owned();
@@ -213,16 +224,16 @@ impl Control for Libxl {
         Ok(PathBuf::from(found))
     }
 
-    fn info(&mut self, domid: Domid) -> Option<Info> {
-        let info = self.raw_info(domid)?;
-        Some(Info {
+    fn info(&mut self, domid: Domid) -> Done<Option<Info>> {
+        let Some(info) = self.raw_info(domid)? else { return Ok(None) };
+        Ok(Some(Info {
             state: state(&info),
             memory_kib: info.memory_kib,
             cpu_time_ns: info.cpu_time_ns,
             vcpus: u32::try_from(info.vcpus).unwrap_or(1),
-            stubdom: self.stubdom(domid),
+            stubdom: self.stubdom(domid)?,
             guest_memory: self.guest_memory(domid),
-        })
+        }))
     }
 
     fn wait(&mut self, domid: Domid, requests: BorrowedFd<'_>) -> Done<Woken> {
@@ -231,7 +242,7 @@ impl Control for Libxl {
             self.watched = Some(domid);
         }
         // SAFETY: the connection is ours; the descriptor is open for as long as it is borrowed.
-        match unsafe { shim::shim_wait(self.shim.as_ptr(), requests.as_raw_fd()) } {
+        match unsafe { shim::shim_wait(self.next(), requests.as_raw_fd()) } {
             0 => Ok(Woken::Request),
             1 | 2 => Ok(Woken::Domain),
             failed => self.done(failed).map(|()| Woken::Domain),
@@ -246,7 +257,7 @@ impl Libxl {
         let script = optional_path(disk.script.as_deref())?;
         let (source, target) = (source.as_ptr(), target.as_ptr());
         let (backend, script) = (pointer(&backend), pointer(&script));
-        let (shim, rw, cdrom) = (self.shim.as_ptr(), disk.rw, disk.cdrom);
+        let (shim, rw, cdrom) = (self.next(), disk.rw, disk.cdrom);
         // SAFETY: the connection is ours; each text is null or ends with NUL, and outlives the call.
         Ok(unsafe { shim::shim_attach_disk(shim, domid.0, source, target, rw, cdrom, backend, script) })
     }
@@ -256,7 +267,7 @@ impl Libxl {
         // SAFETY: the connection is ours, the rest are plain numbers.
         unsafe {
             shim::shim_attach_pci(
-                self.shim.as_ptr(),
+                self.next(),
                 domid.0,
                 segment.into(),
                 bus,
@@ -321,7 +332,7 @@ impl Config {
         // SAFETY: connection and configuration are ours.
         let failed = unsafe {
             shim::shim_memory(config, domain.memory_kib, domain.max_memory_kib);
-            shim::shim_vcpus(library.shim.as_ptr(), config, vcpus)
+            shim::shim_vcpus(library.next(), config, vcpus)
         };
         library.done(failed)?;
         for change in &domain.cpuid {

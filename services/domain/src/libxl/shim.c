@@ -37,6 +37,9 @@ struct shim_info {
 /* What a wait ended with. */
 enum { SHIM_FAILED = -1, SHIM_WOKEN = 0, SHIM_DEAD = 1, SHIM_SHUT_DOWN = 2, SHIM_CANNOT_SLEEP = 3 };
 
+/* There is no such domain, as opposed to that nobody can tell. */
+enum { SHIM_NONE = 4 };
+
 /* --- the library ------------------------------------------------------------------------------------------------ */
 
 /* Keeps the last error, as the library's return codes are coarse. */
@@ -67,6 +70,11 @@ struct shim *shim_open(void) {
 
 const char *shim_message(const struct shim *shim) {
     return shim->message;
+}
+
+/* What went wrong before has nothing to do with what is done next. */
+void shim_forget(struct shim *shim) {
+    *shim->message = 0;
 }
 
 /* --- what a domain is made from --------------------------------------------------------------------------------- */
@@ -329,6 +337,8 @@ int shim_disconnect(struct shim *shim, uint32_t domid) {
     nics = libxl_device_nic_list(shim->ctx, domid, &count);
     if (nics)
         libxl_device_nic_list_free(nics, count);
+    if (count && !*shim->message)
+        snprintf(shim->message, sizeof shim->message, "network interfaces are left: %d", count);
     return count;
 }
 
@@ -414,6 +424,10 @@ char *shim_console(struct shim *shim, uint32_t domid) {
     return libxl_primary_console_get_tty(shim->ctx, domid, &path) ? NULL : path;
 }
 
+static int none_or(int failed) {
+    return failed == ERROR_DOMAIN_NOTFOUND ? SHIM_NONE : failed;
+}
+
 int shim_info(struct shim *shim, uint32_t domid, struct shim_info *found) {
     libxl_dominfo info;
     libxl_dominfo_init(&info);
@@ -421,35 +435,36 @@ int shim_info(struct shim *shim, uint32_t domid, struct shim_info *found) {
     *found = (struct shim_info){info.paused,        info.dying,    info.shutdown,   (uint64_t)info.shutdown_reason,
                                 info.current_memkb, info.cpu_time, info.vcpu_online};
     libxl_dominfo_dispose(&info);
-    return failed;
+    return none_or(failed);
 }
 
-/* The domain that emulates another's devices; 0 if there is one. */
+/* The domain that emulates another's devices. */
 int shim_stubdom(struct shim *shim, uint32_t domid, uint32_t *stubdom, char uuid[40], struct shim_info *found) {
     libxl_dominfo info;
     *stubdom = (uint32_t)libxl_get_stubdom_id(shim->ctx, (int)domid);
     if (!*stubdom)
-        return 1;
+        return SHIM_NONE;
     libxl_dominfo_init(&info);
     int failed = libxl_domain_info(shim->ctx, &info, *stubdom);
     snprintf(uuid, 40, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info.uuid));
     libxl_dominfo_dispose(&info);
-    return failed ? failed : shim_info(shim, *stubdom, found);
+    return failed ? none_or(failed) : shim_info(shim, *stubdom, found);
 }
 
 /* The domain of a UUID; one that is being torn down counts for nothing any more. */
 int shim_find(struct shim *shim, const char *uuid, uint32_t *domid) {
     libxl_uuid wanted;
-    int count = 0, missing = 1;
+    int count = 0, answer = SHIM_NONE;
     libxl_dominfo *domains = libxl_uuid_from_string(&wanted, uuid) ? NULL : libxl_list_domain(shim->ctx, &count);
-    for (int each = 0; domains && each < count; each++)
+    if (!domains)
+        return SHIM_FAILED;
+    for (int each = 0; each < count; each++)
         if (!domains[each].dying && !memcmp(&domains[each].uuid, &wanted, sizeof wanted)) {
             *domid = domains[each].domid;
-            missing = 0;
+            answer = 0;
         }
-    if (domains)
-        libxl_dominfo_list_free(domains, count);
-    return missing;
+    libxl_dominfo_list_free(domains, count);
+    return answer;
 }
 
 /* From here on waits tell how this domain ends; again after each resume. */

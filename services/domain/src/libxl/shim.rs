@@ -27,10 +27,13 @@ type Text = *const c_char;
 
 /// `SHIM_CANNOT_SLEEP`.
 pub(super) const CANNOT_SLEEP: c_int = 3;
+/// `SHIM_NONE`.
+pub(super) const NONE: c_int = 4;
 
 unsafe extern "C" {
     pub(super) fn shim_open() -> *mut Shim;
     pub(super) fn shim_message(shim: *const Shim) -> Text;
+    pub(super) fn shim_forget(shim: *mut Shim);
 
     pub(super) fn shim_config(mode: Text, name: Text, uuid: Text) -> *mut Config;
     pub(super) fn shim_config_free(config: *mut Config);

@@ -100,8 +100,14 @@ impl Simulated {
         serde_json::from_slice(&content).map_err(|error| refused(&error.into()))
     }
 
-    fn state(&self, domid: Domid) -> Option<State> {
-        serde_json::from_slice(&files::read_once(&self.file(domid)).ok()?).ok()
+    /// What its process tells of it; nothing if there is no such process.
+    fn state(&self, domid: Domid) -> Done<Option<State>> {
+        let told = files::present(files::read_once(&self.file(domid))).map_err(|error| refused(&error))?;
+        Ok(told.and_then(|told| serde_json::from_slice(&told).ok()))
+    }
+
+    fn is_asleep(&self, domid: Domid) -> Option<bool> {
+        self.state(domid).ok().flatten().map(|state| state.asleep)
     }
 
     /// Whether the process is there: its number may be another's by now, but not its descriptor nor its file's lock.
@@ -187,8 +193,12 @@ impl Control for Simulated {
 
     fn find(&mut self, uuid: &QubeUuid) -> Done<Option<Domid>> {
         let names = files::list(&self.folder).map_err(|error| refused(&error))?;
-        let mut domids = names.iter().filter_map(|name| name.parse().ok().map(Domid));
-        Ok(domids.find(|domid| self.state(*domid).is_some_and(|state| state.uuid == *uuid)))
+        for domid in names.iter().filter_map(|name| name.parse().ok().map(Domid)) {
+            if self.state(domid)?.is_some_and(|state| state.uuid == *uuid) {
+                return Ok(Some(domid));
+            }
+        }
+        Ok(None)
     }
 
     /// A process goes on from the moment of the signal.
@@ -206,17 +216,17 @@ impl Control for Simulated {
     }
 
     fn suspend(&mut self, domid: Domid) -> Done<bool> {
-        if self.state(domid).is_some_and(|state| !state.can_sleep) {
+        if self.state(domid)?.is_some_and(|state| !state.can_sleep) {
             return Ok(false);
         }
         self.signal(domid, Signal::SIGUSR1)?;
-        self.reach(domid, |it| it.state(domid).is_none_or(|state| state.asleep) || !it.is_alive(domid))?;
+        self.reach(domid, |it| it.is_asleep(domid).unwrap_or(true) || !it.is_alive(domid))?;
         Ok(true)
     }
 
     fn resume(&mut self, domid: Domid) -> Done {
         self.signal(domid, Signal::SIGUSR2)?;
-        self.reach(domid, |it| it.state(domid).is_none_or(|state| !state.asleep) || !it.is_alive(domid))
+        self.reach(domid, |it| !it.is_asleep(domid).unwrap_or(false) || !it.is_alive(domid))
     }
 
     fn destroy(&mut self, domid: Domid) -> Done {
@@ -257,20 +267,20 @@ impl Control for Simulated {
     }
 
     fn console(&mut self, domid: Domid) -> Done<PathBuf> {
-        let told = self.state(domid).and_then(|state| state.console);
+        let told = self.state(domid)?.and_then(|state| state.console);
         told.ok_or_else(|| Refused("the domain has no console".to_owned()))
     }
 
-    fn info(&mut self, domid: Domid) -> Option<Info> {
-        let state = self.state(domid)?;
-        Some(Info {
+    fn info(&mut self, domid: Domid) -> Done<Option<Info>> {
+        let Some(state) = self.state(domid)? else { return Ok(None) };
+        Ok(Some(Info {
             state: self.power(domid, &state),
             memory_kib: state.memory_kib,
             cpu_time_ns: cpu_time_ns(domid),
             vcpus: state.vcpus,
             stubdom: None,
             guest_memory: None,
-        })
+        }))
     }
 
     fn wait(&mut self, domid: Domid, requests: BorrowedFd<'_>) -> Done<Woken> {
