@@ -58,7 +58,7 @@ pub fn traces(fixture: &Fixture) -> Vec<String> {
 
 /// What is published of a qube's run.
 pub fn run_of(fixture: &Fixture, qube: &str) -> Option<Domain> {
-    Published::at(&fixture.root()).run(&QubeName::parse(qube).unwrap())
+    Published::at(&fixture.root()).run(&QubeName::parse(qube).unwrap()).unwrap()
 }
 
 /// The process that stands in for a qube's guest.

@@ -43,6 +43,16 @@ fn has_no_temporary(fixture: &Fixture) -> bool {
 }
 
 #[test]
+fn a_qube_that_nobody_can_tell_of_gets_no_content() {
+    let fixture = system();
+    // Nobody can open it, root neither.
+    std::os::unix::fs::symlink("made", fixture.path("/run/qubes/admin/domains/made")).unwrap();
+    let (_, answer) = ends(&fixture, "admin.vm.volume.Import", "private", &new());
+    assert!(answer.starts_with("2·QubesException··The state store cannot be used: "), "{answer}");
+    assert!(content(&fixture) == old() && has_no_temporary(&fixture));
+}
+
+#[test]
 fn an_import_replaces_the_content_and_keeps_the_old_as_a_revision() {
     let fixture = system();
     let events = fixture.events_of(|fixture| {

@@ -1,6 +1,7 @@
 //! Removal in full: what holds a qube back and what does not (spec 10 §2.8).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
+use common::hypervisor::{self, Published};
 use common::model::Device;
 use common::names::{FeatureName, FeatureValue};
 use tests::Fixture;
@@ -107,6 +108,32 @@ fn refusals_before_the_event_come_in_order() {
     assert_eq!(said(), "QubesVMInUseError: VM installed by package manager: target");
     let events = fixture.events_of(|_| drop(said()));
     assert!(events.is_empty());
+}
+
+#[test]
+fn a_qube_that_nobody_can_tell_of_is_not_taken_for_halted() {
+    let fixture = world();
+    let running = fixture.path("/run/qubes/admin/domains/target");
+    let halted = || hypervisor::is_halted(&Published::at(&fixture.root()), &fixture.qube("target"));
+    assert!(halted());
+    // Nobody can open it, root neither.
+    std::os::unix::fs::symlink("target", &running).unwrap();
+    assert!(!halted(), "also where it is looked at under its lock");
+    let before = fixture.stored();
+    for (call, payload) in [
+        ("admin.vm.Remove", ""),
+        ("admin.vm.Start", ""),
+        ("admin.vm.Kill", ""),
+        ("admin.vm.volume.Resize+private", "8192"),
+        ("admin.vm.volume.Clear+private", ""),
+        ("admin.vm.volume.Revert+private", "1"),
+    ] {
+        let refused = fixture.refused(call, "target", payload);
+        assert!(refused.starts_with("QubesException: The state store cannot be used: "), "{call}: {refused}");
+    }
+    assert!(fixture.stored() == before && fixture.path("/var/lib/qubes/appvms/target").exists());
+    std::fs::remove_file(running).unwrap();
+    fixture.ok("admin.vm.Remove", "target", "");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Class, Qube};
 use crate::names::QubeName;
+use crate::store::StoreError;
 
 /// State of a qube (spec 10 §2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,7 +195,14 @@ pub trait Hypervisor {
     /// Its name, shown in `qubes-admin status`.
     fn name(&self) -> &'static str;
     /// The running domain of a qube, or nothing.
-    fn domain(&self, name: &QubeName) -> Option<Domain>;
+    ///
+    /// # Errors
+    /// If nobody can tell.
+    fn known_domain(&self, name: &QubeName) -> Result<Option<Domain>, StoreError>;
+    /// The same for those who do nothing to a qube that has none: one that nobody can tell of is none.
+    fn domain(&self, name: &QubeName) -> Option<Domain> {
+        self.known_domain(name).ok().flatten()
+    }
     /// The same with the figures of this moment, as far as they can be had at once.
     fn domain_now(&self, name: &QubeName) -> Option<Domain>;
     /// Names of all qubes that may have a domain.
@@ -215,7 +223,8 @@ pub fn power_state(hypervisor: &dyn Hypervisor, class: Class, name: &QubeName) -
     }
 }
 
-/// Whether a qube is halted: dom0 and remote qubes never are.
+/// Whether a qube is known to be halted: dom0 and remote qubes never are.
 pub fn is_halted(hypervisor: &dyn Hypervisor, qube: &Qube) -> bool {
-    power_state(hypervisor, qube.class, &qube.name) == PowerState::Halted
+    let is_elsewhere = matches!(qube.class, Class::AdminVM | Class::RemoteVM);
+    !is_elsewhere && hypervisor.known_domain(&qube.name).is_ok_and(|domain| domain.is_none())
 }

@@ -1,5 +1,6 @@
 //! What the domains' watchers publish: all that calls need to know of a hypervisor, which they never ask themselves.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::{Connection, Domain, Domid, Host, Hypervisor, PowerState, Reply, Requ
 use crate::files;
 use crate::names::QubeName;
 use crate::root::Root;
-use crate::store::read_live;
+use crate::store::{StoreError, read_live};
 
 /// The hypervisors there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -33,6 +34,11 @@ pub struct Published {
 
 /// Where the qrexec daemons of running qubes listen while their agents are connected.
 const AGENTS: &str = "/run/qubes";
+
+/// A run that nobody can tell of.
+fn unknown(error: io::Error) -> StoreError {
+    StoreError::Io { what: "reading what is published of a run".to_owned(), source: error }
+}
 
 /// How long the figures of this moment are waited for.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -69,21 +75,30 @@ impl Published {
     }
 
     /// What is published of a qube's run, also where it has no domain yet or no longer.
-    pub fn run(&self, name: &QubeName) -> Option<Domain> {
-        let bytes = files::read_if_present(&self.file(name)).ok().flatten()?;
-        serde_json::from_slice(&bytes).ok()
+    ///
+    /// # Errors
+    /// If nobody can tell.
+    pub fn run(&self, name: &QubeName) -> Result<Option<Domain>, StoreError> {
+        let bytes = files::read_if_present(&self.file(name)).map_err(unknown)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
     /// The same, and whether the watcher lives that publishes it.
-    pub fn watched_run(&self, name: &QubeName) -> Option<(Domain, bool)> {
-        let (bytes, is_watched) = read_live(&self.file(name))?;
-        Some((serde_json::from_slice(&bytes).ok()?, is_watched))
+    ///
+    /// # Errors
+    /// As [`Published::run`].
+    pub fn watched_run(&self, name: &QubeName) -> Result<Option<(Domain, bool)>, StoreError> {
+        let found = read_live(&self.file(name)).map_err(unknown)?;
+        Ok(found.and_then(|(bytes, is_watched)| Some((serde_json::from_slice(&bytes).ok()?, is_watched))))
     }
 
-    /// A run's domain as [`Hypervisor::domain`] tells it, and whether its watcher lives.
-    pub fn watched_domain(&self, name: &QubeName) -> Option<(Domain, bool)> {
-        let (domain, is_watched) = self.watched_run(name)?;
-        Some((self.as_is_of_use(name, domain)?, is_watched))
+    /// A run's domain as [`Hypervisor::known_domain`] tells it, and whether its watcher lives.
+    ///
+    /// # Errors
+    /// As [`Published::run`].
+    pub fn watched_domain(&self, name: &QubeName) -> Result<Option<(Domain, bool)>, StoreError> {
+        let run = self.watched_run(name)?;
+        Ok(run.and_then(|(domain, is_watched)| Some((self.as_is_of_use(name, domain)?, is_watched))))
     }
 
     /// A run's domain, if it has one: running only when it is of use.
@@ -127,13 +142,13 @@ impl Hypervisor for Published {
         }
     }
 
-    fn domain(&self, name: &QubeName) -> Option<Domain> {
-        self.as_is_of_use(name, self.run(name)?)
+    fn known_domain(&self, name: &QubeName) -> Result<Option<Domain>, StoreError> {
+        Ok(self.run(name)?.and_then(|domain| self.as_is_of_use(name, domain)))
     }
 
     /// What its watcher tells when asked: it publishes where a state changes, not as time goes by.
     fn domain_now(&self, name: &QubeName) -> Option<Domain> {
-        let domain = self.told(name).or_else(|| self.run(name))?;
+        let domain = self.told(name).or_else(|| self.run(name).ok().flatten())?;
         self.as_is_of_use(name, domain)
     }
 

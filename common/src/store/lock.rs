@@ -134,32 +134,38 @@ impl LiveFile {
     }
 }
 
-/// Whether another process holds an exclusive lock on a file: how a live watcher is told from a dead one's file.
+/// Whether another process holds an exclusive lock on a file: how a live watcher is told from a dead one's file. A file
+/// that cannot be asked counts as locked.
 pub fn is_locked_by_another(path: &Path) -> bool {
-    while let Ok(file) = files::open(path) {
+    loop {
+        let Ok(file) = files::present(files::open(path)) else { return true };
+        let Some(file) = file else { return false };
         if let Some(is_locked) = is_locked(&file, path) {
             return is_locked;
         }
     }
-    false
 }
 
-/// A live file's content, and whether its writer lives.
-pub fn read_live(path: &Path) -> Option<(Vec<u8>, bool)> {
+/// A live file's content, and whether its writer lives; nothing if there is no such file.
+///
+/// # Errors
+/// What the system says, but for absence.
+pub fn read_live(path: &Path) -> io::Result<Option<(Vec<u8>, bool)>> {
     loop {
-        let mut file = files::open(path).ok()?;
+        let Some(mut file) = files::present(files::open(path))? else { return Ok(None) };
         let mut content = Vec::new();
-        file.read_to_end(&mut content).ok()?;
+        file.read_to_end(&mut content)?;
         if let Some(is_locked) = is_locked(&file, path) {
-            return Some((content, is_locked));
+            return Ok(Some((content, is_locked)));
         }
     }
 }
 
-/// Nothing for a file that was replaced before it was looked at: its writer has given up its lock.
+/// Nothing for a file that was replaced before it was looked at: its writer has given up its lock. One that cannot be
+/// locked for another reason than a lock is left alone all the same.
 fn is_locked(file: &File, path: &Path) -> Option<bool> {
     match fs2::FileExt::try_lock_shared(file) {
-        Err(error) => Some(error.kind() == io::ErrorKind::WouldBlock),
+        Err(_) => Some(true),
         Ok(()) => files::is_at(file, path).then_some(false),
     }
 }

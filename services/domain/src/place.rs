@@ -45,9 +45,10 @@ impl<'a> Place<'a> {
     }
 
     /// The run that a killed watcher left.
-    pub(crate) fn left(&self) -> Option<Domain> {
-        let published = hypervisor::Published::at(self.root);
-        published.watched_run(self.name).filter(|(_, is_watched)| !is_watched).map(|(run, _)| run)
+    pub(crate) fn left(&self) -> Done<Option<Domain>> {
+        let run = hypervisor::Published::at(self.root).watched_run(self.name);
+        let run = run.map_err(|error| Refused(error.to_string()))?;
+        Ok(run.filter(|(_, is_watched)| !is_watched).map(|(run, _)| run))
     }
 
     /// The qube's UUID; nothing if the qube is gone.

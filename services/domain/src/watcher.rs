@@ -58,7 +58,7 @@ fn settled<'a>(
     reason: Option<&str>,
 ) -> Done<Option<Watcher<'a>>> {
     let held = place.lock()?;
-    let Some(left) = place.left() else { return Ok(None) };
+    let Some(left) = place.left()? else { return Ok(None) };
     let found = place.uuid()?.map_or(Ok(None), |uuid| control.find(&uuid))?;
     let info = found.map_or(Ok(None), |domid| control.info(domid))?;
     match found.zip(info).filter(|(_, info)| !left.run.is_starting && !has_stopped(info.state)) {

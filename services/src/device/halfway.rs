@@ -57,7 +57,7 @@ fn is_there(store: &Store, context: Context<'_>, qube: &QubeName, what: &Halfway
     if let Some(hot) = &what.hot {
         // It answers once it is done with what it was asked before.
         lifecycle::ask_held(context.root, qube, &Request::Tell)?;
-        return Ok(Published::at(context.root).run(qube).is_some_and(|run| run.devices().has(hot)));
+        return Ok(Published::at(context.root).run(qube)?.is_some_and(|run| run.devices().has(hot)));
     }
     let view = store.read_one()?;
     let class = CLASSES.iter().find(|class| class.name() == what.place.class);

@@ -23,7 +23,7 @@ pub(super) fn end(store: &Store, root: &Root, name: &QubeName, begun_us: u64) ->
     let _lifecycle = store.lock_lifecycle(name)?;
     // Finishes what a killed call left of the store's last change, which may have been this end.
     drop(store.read()?);
-    let published = Published::at(root).run(name);
+    let published = Published::at(root).run(name)?;
     let is_meant = |run: &Domain| run.run.begun_us == begun_us && run.state == PowerState::Halted;
     published.filter(is_meant).map_or(Ok(()), |ended| finish(store, root, name, &ended))
 }

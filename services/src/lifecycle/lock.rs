@@ -24,7 +24,7 @@ const ATTEMPTS: usize = 3;
 /// cleared away before; a domain that goes on has a watcher then. Taken before the store's lock.
 ///
 /// # Errors
-/// `QubesException` after the deadline, or where something cannot be cleared away.
+/// `QubesException` after the deadline, or where something cannot be cleared away or nobody can tell of a run.
 pub fn lock(store: &Store, root: &Root, name: &QubeName) -> Result<LifecycleGuard, Failure> {
     lock_after(store, root, name, None)
 }
@@ -41,7 +41,7 @@ pub(super) fn lock_after(
     let mut attempts = 0..ATTEMPTS;
     while begun.elapsed() < DEADLINE {
         let held = store.lock_lifecycle(name)?;
-        let Some((known, is_watched)) = published.watched_run(name) else { return Ok(held) };
+        let Some((known, is_watched)) = published.watched_run(name)? else { return Ok(held) };
         match (is_watched, is_ending(&known)) {
             (true, false) => return Ok(held),
             (true, true) => {
@@ -68,10 +68,10 @@ fn is_ending(known: &Domain) -> bool {
 /// A qube's domain, if it has one. It has a watcher unless that is killed just now.
 pub(super) fn find(store: &Store, root: &Root, name: &QubeName) -> Result<Option<Domain>, Failure> {
     let published = Published::at(root);
-    match published.watched_domain(name) {
+    match published.watched_domain(name)? {
         Some((_, false)) => {
             drop(lock(store, root, name)?);
-            Ok(published.domain(name))
+            Ok(published.known_domain(name)?)
         }
         watched => Ok(watched.map(|(domain, _)| domain)),
     }
@@ -91,7 +91,7 @@ pub(super) fn reach(
     let socket = socket(root, name);
     let begun = Instant::now();
     while begun.elapsed() < REACH_DEADLINE {
-        let Some(domain) = published.domain(name) else { return Ok(None) };
+        let Some(domain) = published.known_domain(name)? else { return Ok(None) };
         if let Ok(watcher) = Connection::to(&socket) {
             return Ok(Some((domain, watcher)));
         }
@@ -147,7 +147,7 @@ pub(super) fn await_end(
     let begun = Instant::now();
     let published = Published::at(root);
     while watcher.is_heard_within(deadline.saturating_sub(begun.elapsed())).map_err(refused::by_hypervisor)? {
-        if published.run(name).is_none_or(|known| known.run.begun_us != run.begun_us) {
+        if published.run(name)?.is_none_or(|known| known.run.begun_us != run.begun_us) {
             return Ok(true);
         }
         // Killed, or at the end of its means: whoever takes its place is waited for in its stead.

@@ -67,7 +67,8 @@ fn named(name: &str) -> Result<QubeName, String> {
 fn replace(root: &Root, name: &QubeName, reason: Option<&str>) -> Result<(), String> {
     let held = Store::at(root).lock_lifecycle(name).map_err(|error| error.to_string())?;
     let published = Published::at(root);
-    if published.watched_run(name).is_none_or(|(_, is_watched)| is_watched) {
+    let run = published.watched_run(name).map_err(|error| error.to_string())?;
+    if run.is_none_or(|(_, is_watched)| is_watched) {
         return Ok(());
     }
     let watcher = launch(root, name).map_err(|error| error.to_string())?;

@@ -189,7 +189,7 @@ impl Call for Kill {
         let mut watcher = Some(watcher);
         let reply = insist(store, root, name, &domain.run, &mut watcher, &Request::Destroy)?;
         if let Some(Reply::Refused(text)) = reply {
-            let has_ended = world.hypervisor().domain(name).is_none();
+            let has_ended = world.hypervisor().known_domain(name)?.is_none();
             return Err(if has_ended { refused::powered_off(name) } else { refused::by_hypervisor(text) });
         }
         if let Some(watcher) = watcher

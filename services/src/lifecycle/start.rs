@@ -60,7 +60,7 @@ pub fn start(store: &Store, root: &Root, name: &QubeName) -> Result<(), Failure>
     let context = Context { hypervisor: &hypervisor, root };
     let mut start = Start { store, context, name, held, watcher: None, memory: None, volumes: Vec::new() };
     start.look(|case, qube| check_template(case, qube))?;
-    if hypervisor.domain(name).is_some() {
+    if hypervisor.known_domain(name)?.is_some() {
         return Ok(());
     }
     let started = start.begin().and_then(|()| STEPS.iter().try_for_each(|step| step(&mut start)));
@@ -164,7 +164,7 @@ impl Start<'_> {
         let _ = self.ask(&Request::Fail(reason.clone().into_owned()));
         let Self { store, context, name, held, .. } = self;
         let begun_us = |domain: Domain| domain.run.begun_us;
-        let ours = Published::at(context.root).run(name).map(begun_us);
+        let ours = Published::at(context.root).run(name).ok().flatten().map(begun_us);
         drop(held);
         // What cannot be cleared away now is left to the next call: the reason for that may be the same.
         let Ok(_held) = lock_after(store, context.root, name, Some(&reason)) else { return Err(failure) };

@@ -98,7 +98,7 @@ pub fn remove(store: &Store, context: &Context<'_>, name: &QubeName) -> Result<(
         return Ok(());
     }
     let held = lifecycle::lock(store, context.root, name)?;
-    let runs = context.hypervisor.domain(name).is_some();
+    let runs = context.hypervisor.known_domain(name)?.is_some();
     let goes = change(store, &mut |txn| {
         let Some(qube) = txn.qube(name)?.filter(|qube| qube.feature(IN_PROGRESS).is_some()) else {
             return Ok(false);
