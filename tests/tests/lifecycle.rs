@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use common::hypervisor::{Listener, PowerState, Reply, Request};
 use common::model::Device;
+use common::names::QubeName;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
@@ -471,6 +472,27 @@ fn clients_of_one_netvm_that_start_at_once_start_it_once() {
     }
     let starts = fixture.events().iter().filter(|event| event.starts_with("net domain-start ")).count();
     assert_eq!(starts, 1);
+}
+
+#[test]
+fn a_netvm_that_runs_keeps_no_client_waiting() {
+    let fixture = system();
+    fixture.ok("admin.vm.Start", "net", "");
+    let held = fixture.store().lock_lifecycle(&QubeName::parse("net").unwrap()).unwrap();
+    let start = calling(&fixture, "admin.vm.Start", "work");
+    until("the client runs", || state(&fixture, "work") == "Running");
+    assert_eq!(reply(start), "0·");
+    drop(held);
+    // One that does not run is waited for.
+    fixture.ok("admin.vm.Kill", "work", "");
+    fixture.ok("admin.vm.Kill", "net", "");
+    behave(&fixture, "net", "simulated.hangs");
+    let start = calling(&fixture, "admin.vm.Start", "work");
+    let hanging = hanging(&fixture);
+    assert_eq!(state(&fixture, "work"), "Halted");
+    wake(hanging);
+    assert_eq!(reply(start), "0·");
+    assert_eq!(state(&fixture, "net"), "Running");
 }
 
 #[test]

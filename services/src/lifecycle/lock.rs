@@ -65,6 +65,12 @@ fn is_ending(known: &Domain) -> bool {
     known.state == PowerState::Halted || known.run.is_starting
 }
 
+/// Whether a qube's run is complete and watched, which is told without its lock.
+pub(super) fn is_running(root: &Root, name: &QubeName) -> Result<bool, Failure> {
+    let run = Published::at(root).watched_run(name)?;
+    Ok(run.is_some_and(|(known, is_watched)| is_watched && !is_ending(&known)))
+}
+
 /// A qube's domain, if it has one. It has a watcher unless that is killed just now.
 pub(super) fn find(store: &Store, root: &Root, name: &QubeName) -> Result<Option<Domain>, Failure> {
     let published = Published::at(root);

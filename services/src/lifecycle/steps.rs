@@ -4,6 +4,7 @@ use common::event::Event;
 use common::failure::{Exception, Failure};
 use common::hypervisor::Request;
 
+use super::lock::is_running;
 use super::start::Start;
 use super::{changed_numbers, companions, network, volumes};
 use crate::{device, domain, tag};
@@ -88,13 +89,15 @@ fn verify_volumes(start: &mut Start<'_>) -> Result<(), Failure> {
     tell(start, "domain-verify-files", &[])
 }
 
-/// The netvm is started before, with all that belongs to its own start. dom0, which has no number, needs none.
+/// The netvm is started before, with all that belongs to its own start. dom0, which has no number, needs none. One that
+/// runs is left alone, whoever is at work on it: its lock may be held for long.
 fn start_netvm(start: &mut Start<'_>) -> Result<(), Failure> {
     let netvm = start.look(|case, _| case.named_by("netvm"))?;
-    match netvm.filter(|netvm| netvm.qid != 0) {
-        Some(netvm) => super::start(start.store, start.context.root, &netvm.name),
-        None => Ok(()),
+    let Some(netvm) = netvm.filter(|netvm| netvm.qid != 0) else { return Ok(()) };
+    if is_running(start.context.root, &netvm.name)? {
+        return Ok(());
     }
+    super::start(start.store, start.context.root, &netvm.name)
 }
 
 fn start_volumes(start: &mut Start<'_>) -> Result<(), Failure> {
