@@ -1,9 +1,7 @@
 //! Where a file has data: all but the blocks of zeros.
 
 use std::fs::File;
-use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
@@ -51,10 +49,12 @@ impl Map {
     pub(crate) fn of_file(
         file: &File,
         size: u64,
+        read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
         watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Self> {
         let (mut map, mut piece, mut offset) = (Self::empty(MOST), vec![0; PIECE], 0);
-        while let Some(data) = next_data(file, offset, size).map_err(Error::Content)? {
+        let seek = |from: u64, whence| lseek(file, i64::try_from(from).unwrap_or(i64::MAX), whence);
+        while let Some(data) = next_data(&seek, offset, size) {
             offset = data.offset;
             while offset < data.end() {
                 if watch(0).is_break() {
@@ -62,7 +62,7 @@ impl Map {
                 }
                 let length = piece_length(data.end().saturating_sub(offset));
                 let piece = piece.get_mut(..length).unwrap_or_default();
-                file.read_exact_at(piece, offset).map_err(Error::Content)?;
+                read(offset, piece)?;
                 map.add(offset, piece);
                 offset = offset.saturating_add(length as u64);
             }
@@ -148,19 +148,56 @@ fn is_zero(block: &[u8]) -> bool {
 }
 
 /// Where the file itself says that data is, at or after an offset. What cannot tell has data everywhere.
-fn next_data(file: &File, offset: u64, size: u64) -> io::Result<Option<Run>> {
+fn next_data(seek: &dyn Fn(u64, Whence) -> nix::Result<i64>, offset: u64, size: u64) -> Option<Run> {
     if offset >= size {
-        return Ok(None);
+        return None;
     }
-    let seek = |from: u64, whence| lseek(file, i64::try_from(from).unwrap_or(i64::MAX), whence);
     let start = match seek(offset, Whence::SeekData) {
         Ok(start) => u64::try_from(start).unwrap_or(offset),
-        Err(Errno::ENXIO) => return Ok(None),
-        Err(_) => return Ok(Some(Run { offset, length: size.saturating_sub(offset) })),
+        Err(Errno::ENXIO) => return None,
+        Err(_) => return Some(Run { offset, length: size.saturating_sub(offset) }),
     };
     let end = seek(start, Whence::SeekHole).ok().and_then(|end| u64::try_from(end).ok()).unwrap_or(size);
     // Blocks are counted from the beginning of the file.
     let start = start.saturating_sub(start.checked_rem(BLOCK).unwrap_or(0));
-    let end = end.checked_next_multiple_of(BLOCK).unwrap_or(size).min(size);
-    Ok((start < end).then(|| Run { offset: start, length: end.saturating_sub(start) }))
+    // There may be a hole by now. What comes after its first block is asked for next.
+    let end = end.max(start.saturating_add(BLOCK)).checked_next_multiple_of(BLOCK).unwrap_or(size).min(size);
+    (start < end).then(|| Run { offset: start, length: end.saturating_sub(start) })
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "test code")]
+mod tests {
+    use super::{BLOCK, Errno, Run, Whence, next_data};
+
+    /// All that is found in a file whose data begins at some blocks and goes on to the next hole, told by its block.
+    fn found(data: &[u64], hole_after: &dyn Fn(u64) -> u64, size: u64) -> Vec<(u64, u64)> {
+        let seek = |from: u64, whence: Whence| match whence {
+            Whence::SeekData => data.iter().map(|block| block * BLOCK).find(|at| *at >= from),
+            _ => Some(hole_after(from / BLOCK) * BLOCK),
+        };
+        let seek = |from, whence| seek(from, whence).map(|at| at as i64).ok_or(Errno::ENXIO);
+        let mut offset = 0;
+        let next = || {
+            let run: Run = next_data(&seek, offset, size)?;
+            offset = run.end();
+            Some((run.offset, run.length))
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn a_hole_made_meanwhile_ends_nothing_else() {
+        let size = 12 * BLOCK + 100;
+        let all = found(&[0, 4, 12], &|block| block + 2, size);
+        assert_eq!(all, [(0, 2 * BLOCK), (4 * BLOCK, 2 * BLOCK), (12 * BLOCK, 100)]);
+        // Where there was data a moment ago there is none: in the second place, then everywhere.
+        let second = |block| if block == 4 { block } else { block + 2 };
+        let all = found(&[0, 4, 12], &second, size);
+        assert_eq!(all, [(0, 2 * BLOCK), (4 * BLOCK, BLOCK), (12 * BLOCK, 100)]);
+        let all = found(&[0, 4, 12], &|block| block, size);
+        assert_eq!(all, [(0, BLOCK), (4 * BLOCK, BLOCK), (12 * BLOCK, 100)]);
+        // What has become longer has nothing that was asked for behind its former end.
+        assert_eq!(found(&[0, 12], &|block| block + 2, 2 * BLOCK), [(0, 2 * BLOCK)]);
+    }
 }

@@ -1,7 +1,7 @@
 //! An archive of a directory with all that is below it, as it is at that time: what goes away meanwhile is left out.
 
-use std::fs::{File, FileType, Metadata};
-use std::io::{self, Read};
+use std::fs::{FileType, Metadata};
+use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -61,24 +61,24 @@ impl Tree<'_> {
         let Some(file) = content(files::open(path))? else { return Ok(()) };
         let found = file.metadata().map_err(Error::Content)?;
         about.length = found.size();
-        if found.is_file() && files::allocated(&found) < found.size() {
-            let image = Image::new(name, Source::File(&file, found.size()), about, self.watch)?;
+        let source = Source::Live(&file, about.length);
+        if found.is_file() && files::allocated(&found) < about.length {
+            let image = Image::new(name, source, about, self.watch)?;
             return image.write(self.put, self.watch);
         }
         self.header(name, &about)?;
-        self.data(&file, about.length)?;
+        self.data(source)?;
         zeros(self.put, padding(about.length, BLOCK))
     }
 
     /// Writes as much as the header says, whatever becomes of the file.
-    fn data(&mut self, file: &File, length: u64) -> Result<()> {
-        let (mut left, mut piece, mut file) = (length, vec![0; PIECE], file);
-        while left > 0 {
-            let piece = piece.get_mut(..piece_length(left)).unwrap_or_default();
-            let read = fill(&mut file, piece).map_err(Error::Content)?;
-            piece.get_mut(read..).unwrap_or_default().fill(0);
+    fn data(&mut self, source: Source<'_>) -> Result<()> {
+        let (mut done, mut piece) = (0, vec![0; PIECE]);
+        while done < source.size() {
+            let piece = piece.get_mut(..piece_length(source.size().saturating_sub(done))).unwrap_or_default();
+            source.read(done, piece)?;
             (self.put)(piece)?;
-            left = left.saturating_sub(piece.len() as u64);
+            done = done.saturating_add(piece.len() as u64);
             self.tell(piece.len() as u64)?;
         }
         Ok(())
@@ -87,20 +87,6 @@ impl Tree<'_> {
     fn tell(&mut self, length: u64) -> Result<()> {
         if (self.watch)(length).is_break() { Err(Error::Cancelled) } else { Ok(()) }
     }
-}
-
-/// Reads as much as there is.
-fn fill(file: &mut impl Read, piece: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest) {
-            Ok(0) => break,
-            Ok(length) => filled = filled.saturating_add(length),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// Nothing for what is not there any more.

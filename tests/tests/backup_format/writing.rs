@@ -1,13 +1,13 @@
 //! What is written, as the programs see it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::ops::ControlFlow;
 use std::os::unix::fs::symlink;
 
-use backup::{Content, Error, Writer};
+use backup::{Content, Error, Reader, Writer};
 
 use super::programs::{Apart, blocks, secret_of, shell};
-use super::{PASSPHRASE, header, noise, options, passphrase, read, sparse_file, written};
+use super::{PASSPHRASE, header, noise, options, passphrase, read, reading, sparse_file, written};
 
 /// Length of a chunk that no file here reaches.
 const ONE: u64 = 1 << 20;
@@ -138,6 +138,69 @@ fn a_tree_is_unpacked_as_it_was() {
     }
 }
 
+/// Files of others become shorter at any moment: the archive has as much as was there, and zeros up to the former length.
+#[test]
+fn a_file_of_a_tree_that_becomes_shorter_is_filled_with_zeros() {
+    const SIZE: u64 = 1 << 20;
+    let data = noise(8, 300_000);
+    let content = |is_sparse: bool| {
+        let at: &[u64] = if is_sparse { &[0, 600_000] } else { &[0, 300_000, 600_000, SIZE - 300_000] };
+        let mut content = vec![0; SIZE as usize];
+        at.iter().for_each(|at| content[*at as usize..][..data.len()].copy_from_slice(&data));
+        (content, at.iter().map(|at| (*at, data.as_slice())).collect::<Vec<_>>())
+    };
+    for (is_sparse, moment) in [true, false].into_iter().flat_map(|kind| (1..11).map(move |at| (kind, at))) {
+        let (folder, (was, pieces)) = (tempfile::tempdir().unwrap(), content(is_sparse));
+        let home = folder.path().join("home");
+        fs::create_dir(&home).unwrap();
+        let file = sparse_file(&home.join("file"), SIZE, &pieces);
+        fs::write(home.join("last"), "the last").unwrap();
+        let left = 100_001;
+        let mut told = 0;
+        let mut writer = Writer::begin(Vec::new(), header(None), passphrase(), options(16 << 20)).unwrap();
+        let mut shorten = |_| {
+            told += 1;
+            if told == moment {
+                file.set_len(left).unwrap();
+            }
+            ControlFlow::Continue(())
+        };
+        writer.file("dom0-home/user", Content::Tree(&home), &mut shorten).unwrap();
+        assert!(told > moment, "{is_sparse}, {moment}");
+        let backup = writer.finish().unwrap();
+        let mut reader = Reader::begin(backup.as_slice(), passphrase(), reading(16 << 20)).unwrap();
+        let mut archive = File::create(folder.path().join("archive")).unwrap();
+        let packed = reader.next().unwrap().unwrap();
+        packed.archive(|input| std::io::copy(input, &mut archive).map_err(Error::Read)).unwrap();
+        shell(folder.path(), "tar -xf archive", "");
+        let unpacked = folder.path().join("dom0-home/user");
+        assert_eq!(fs::read(unpacked.join("last")).unwrap(), b"the last");
+        let found = fs::read(unpacked.join("file")).unwrap();
+        // Shortened before the archive told of its length, it has the new one.
+        let length = if moment == 1 { left } else { SIZE } as usize;
+        assert_eq!(found.len(), length, "{is_sparse}, {moment}");
+        let (there, gone) = found.split_at(left as usize);
+        assert!(there == &was[..there.len()], "{is_sparse}, {moment}");
+        let mut both = gone.iter().zip(&was[there.len()..]);
+        assert!(both.all(|(found, was)| found == was || *found == 0), "{is_sparse}, {moment}");
+    }
+}
+
+#[test]
+fn a_volume_that_becomes_shorter_ends_the_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = sparse_file(&folder.path().join("f"), 1 << 20, &[(0, &noise(9, 600_000))]);
+    let mut writer = Writer::begin(Vec::new(), header(None), passphrase(), options(ONE)).unwrap();
+    let mut shorten = |length| {
+        if length > 0 {
+            file.set_len(100_001).unwrap();
+        }
+        ControlFlow::Continue(())
+    };
+    let refused = writer.file("vm1/private.img", Content::File(&file), &mut shorten);
+    assert!(matches!(refused, Err(Error::Content(_))), "{refused:?}");
+}
+
 #[test]
 fn a_backup_that_nobody_wants_any_more_is_given_up() {
     let content = noise(4, 1 << 20);
@@ -179,7 +242,7 @@ fn progress_is_the_data_that_was_read() {
 
 #[test]
 fn what_cannot_be_written_is_told_and_names_that_are_none_are_refused() {
-    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let full = || File::options().write(true).open("/dev/full").unwrap();
     assert!(matches!(Writer::begin(full(), header(None), passphrase(), options(ONE)), Err(Error::Write(_))));
     let mut writer = Writer::begin(Vec::new(), header(None), passphrase(), options(ONE)).unwrap();
     for name in ["", "/a", "a/../b", "a/./b", "a//b", "a/", "a\nb", &"a".repeat(256)] {
