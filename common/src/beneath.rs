@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{Gid, Uid, fchown, fchownat, geteuid, linkat, symlinkat};
+use nix::unistd::{Gid, Uid, fchown, fchownat, geteuid, linkat, symlinkat, syncfs};
 
 use crate::files;
 
@@ -39,9 +39,9 @@ impl Beneath {
         if std::fs::symlink_metadata(path).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let (above, name) = path.parent().zip(path.file_name()).ok_or(io::ErrorKind::InvalidInput)?;
-        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        let temporary = above.join([OsStr::new("."), name, OsStr::new("~")].join(OsStr::new("")));
+        let temporary = Self::temporary(path);
+        let above =
+            temporary.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let about = std::fs::metadata(above)?;
         let owner = geteuid().is_root().then(|| (Uid::from_raw(about.uid()), Gid::from_raw(about.gid())));
         std::fs::DirBuilder::new().mode(0o700).create(&temporary)?;
@@ -52,14 +52,20 @@ impl Beneath {
         Ok(made)
     }
 
-    /// Gives it its name, unless there is something of that name by now.
+    /// Where it is until it is complete.
+    pub fn temporary(path: &Path) -> PathBuf {
+        let name = path.file_name().unwrap_or_default();
+        path.with_file_name([OsStr::new("."), name, OsStr::new("~")].join(OsStr::new("")))
+    }
+
+    /// Gives it its name, unless there is something of that name by now. All that is in it is on the disk before; its name
+    /// is, once the directory above is.
     ///
     /// # Errors
     /// What the system says.
-    pub fn finish(self) -> io::Result<PathBuf> {
-        files::rename_new(&self.temporary, &self.path)?;
-        files::sync_directory(&self.path)?;
-        Ok(self.path)
+    pub fn finish(&self) -> io::Result<()> {
+        syncfs(&self.top)?;
+        files::rename_new(&self.temporary, &self.path)
     }
 
     /// Makes a directory, for us alone until [`Beneath::settle`]. Its first directory is itself.

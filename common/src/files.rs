@@ -182,6 +182,14 @@ pub fn exists(path: &Path) -> bool {
     path.exists()
 }
 
+/// Whether there is anything of that name, be it a link that leads nowhere.
+///
+/// # Errors
+/// What the system says, but for absence.
+pub fn is_taken(path: &Path) -> io::Result<bool> {
+    Ok(present(fs::symlink_metadata(path))?.is_some())
+}
+
 /// Gives a file its mode.
 ///
 /// # Errors

@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use libc::{
     SYS_access, SYS_faccessat, SYS_faccessat2, SYS_fchmod, SYS_fdatasync, SYS_flock, SYS_fstat, SYS_fsync,
@@ -87,6 +87,25 @@ pub fn run(mut command: Command, trouble: Trouble) -> Traced {
     let mut output = Vec::new();
     child.stdout.take().unwrap().read_to_end(&mut output).unwrap();
     Traced { met, output }
+}
+
+/// Runs `command` to its end, with an error in the place of its first system call of that number. Its standard input must
+/// not be a pipe we write.
+pub fn run_without(mut command: Command, call: i64, errno: i32) -> Output {
+    let child = traced(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    drop(command);
+    let pid = stopped(&child);
+    loop {
+        next_stop(pid).unwrap();
+        let registers = ptrace::getregs(pid).unwrap();
+        if i64::try_from(registers.orig_rax) == Ok(call) {
+            answer(pid, registers, u64::from(errno.unsigned_abs()).wrapping_neg());
+            break;
+        }
+        next_stop(pid).unwrap();
+    }
+    ptrace::detach(pid, None).unwrap();
+    child.wait_with_output().unwrap()
 }
 
 /// Runs `command` with our own standard streams, and kills it at a stop; tells whether it came so far.

@@ -6,10 +6,13 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use tests::Fixture;
+use libc::{SYS_fsync, SYS_renameat2, SYS_syncfs, SYS_utimensat};
 use tests::executables::script;
-use tests::tool::tool;
+use tests::startable::until;
+use tests::tool::{command, tool};
+use tests::{Fixture, stepper};
 
+use super::killed::begun;
 use super::stock::{ALONE, xml};
 use super::{Files, fresh, names, path, restore, said, written};
 
@@ -357,4 +360,101 @@ fn to_verify_a_home_changes_nothing_and_without_a_user_it_is_left_out() {
     let owner = |about: fs::Metadata| (about.uid(), about.gid());
     assert_eq!(owner(fs::metadata(place).unwrap()), owner(folder));
     assert!(tool(&target, &["check"]).status.success());
+}
+
+/// Restores the home alone to a place, not yet begun.
+fn to_place(target: &Fixture, backup: &[u8], place: &str) -> Command {
+    let (file, secret) = (path(target, "/backup"), path(target, "/passphrase"));
+    fs::write(&file, backup).unwrap();
+    let options = ["--qubes", "dom0", "--dom0-home", place];
+    command(target, &[&["restore", "--passphrase-file", &secret, &file], &options[..]].concat())
+}
+
+#[test]
+fn a_place_is_told_from_where_the_command_is() {
+    let (home, target) = (home(), with_home());
+    let user = home.path().join("user");
+    let backup = backup_of(&user, "", Vec::new());
+    for place in ["place", "./other/", "home/third"] {
+        let mut command = to_place(&target, &backup, place);
+        let told = said(&command.current_dir(target.path("/")).output().unwrap(), true);
+        let made = target.path("/").join(place.trim_start_matches("./").trim_end_matches('/'));
+        assert!(told.contains(&format!("dom0: files restored into {}\n", made.display())), "{told}");
+        assert_eq!(listed(&user), listed(&made));
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_had_is_refused_before_anything_is_done() {
+    let (home, target) = (home(), with_home());
+    let backup = backup_of(&home.path().join("user"), ALONE, alone());
+    symlink("nowhere", target.path("/link")).unwrap();
+    fs::write(target.path("/file"), "").unwrap();
+    for (place, why) in [
+        ("/link", "link: is there already"),
+        ("/link/", "link: is there already"),
+        ("/file/place", "place: Not a directory"),
+        ("/nowhere/place", "nowhere: No such file or directory"),
+        ("/nowhere/..", "nowhere: No such file or directory"),
+        ("/home/..", "home/..: is there already"),
+    ] {
+        // A path of the fixture has no slash at its end.
+        let place = format!("{}{place}", path(&target, "/").trim_end_matches('/'));
+        let told = said(&restore(&target, &backup, &["--dom0-home", &place]), false);
+        assert!(told.contains(why), "{told}");
+        assert!(names(&target).is_empty());
+    }
+}
+
+#[test]
+fn what_a_killed_restore_left_of_a_home_is_told_of() {
+    let (home, target) = (home(), with_home());
+    let backup = backup_of(&home.path().join("user"), "", Vec::new());
+    let at = backup.windows(14).position(|window| window == b"dom0-home/user").unwrap();
+    let place = path(&target, "/place");
+    let unfinished = "is of a restore that is not finished; if none goes on, it can be removed";
+    let killed = |options: &[&str], is_begun: &dyn Fn() -> bool| {
+        let mut child = begun(&target, &backup[..at + 1024], options);
+        until("no home is begun", is_begun);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    killed(&[], &|| !made(&target).is_empty());
+    killed(&["--dom0-home", &place], &|| target.path("/.place~").exists());
+    // What has another name is not ours.
+    fs::create_dir(target.path("/home/user/.home-restore-2")).unwrap();
+    let told = said(&restore(&target, &backup, &["--dom0-home", &place]), false);
+    let left = made(&target).into_iter().find(|path| path.display().to_string().ends_with('~')).unwrap();
+    for left in [&left, &target.path("/.place~")] {
+        assert!(told.contains(&format!("{}: {unfinished}\n", left.display())), "{told}");
+        fs::remove_dir_all(left).unwrap();
+    }
+    assert_eq!(told.matches(unfinished).count(), 2, "{told}");
+    let told = said(&restore(&target, &backup, &["--dom0-home", &place]), true);
+    assert!(!told.contains(unfinished), "{told}");
+}
+
+#[test]
+fn files_are_on_the_disk_before_they_have_their_place() {
+    let (home, target) = (home(), with_home());
+    let user = home.path().join("user");
+    let (backup, place) = (backup_of(&user, "", Vec::new()), path(&target, "/place"));
+    // Directories get their times last.
+    let calls = stepper::system_calls(to_place(&target, &backup, &place));
+    let last = |call| calls.iter().rposition(|made| *made == call).unwrap();
+    let order = [SYS_utimensat, SYS_syncfs, SYS_renameat2, SYS_fsync].map(last);
+    assert!(order.is_sorted(), "{order:?}");
+    fs::remove_dir_all(&place).unwrap();
+    for (call, errno) in [(SYS_syncfs, libc::EIO), (SYS_renameat2, libc::EEXIST)] {
+        let output = stepper::run_without(to_place(&target, &backup, &place), call, errno);
+        let (told, why) = (said(&output, false), std::io::Error::from_raw_os_error(errno));
+        assert!(told.contains(&format!("could not be restored: {place}: {why}\n")), "{told}");
+        let left = fs::read_dir(target.path("/")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(left.into_iter().all(|name| !name.to_str().unwrap().contains("place")));
+    }
+    // Once they have it they are restored.
+    let told = said(&stepper::run_without(to_place(&target, &backup, &place), SYS_fsync, libc::EIO), true);
+    assert!(told.contains("dom0: files may be gone after a loss of power: Input/output error"), "{told}");
+    assert!(told.contains(&format!("dom0: files restored into {place}\n")), "{told}");
+    assert_eq!(listed(&user), listed(Path::new(&place)));
 }

@@ -13,8 +13,9 @@ use super::{fresh, names, path, restore, said, written};
 const TAG: &str = "backup-restore-in-progress";
 
 /// Begins to restore from a pipe that gives only so much.
-fn begun(target: &Fixture, backup: &[u8]) -> Child {
-    let mut command = command(target, &["restore", "--passphrase-file", &path(target, "/passphrase"), "-"]);
+pub(super) fn begun(target: &Fixture, backup: &[u8], options: &[&str]) -> Child {
+    let secret = path(target, "/passphrase");
+    let mut command = command(target, &[&["restore", "--passphrase-file", &secret, "-"], options].concat());
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(backup).unwrap();
@@ -100,7 +101,7 @@ fn qubes_of_a_killed_restore_cannot_start_and_are_told_of() {
     // Up to the middle of a volume, which is being imported by then.
     let file = format!("vm{}/root.img.000.enc", system.qube("tpl").qid);
     let at = backup.windows(file.len()).position(|window| window == file.as_bytes()).unwrap();
-    let mut child = begun(&target, &backup[..at + 20_000]);
+    let mut child = begun(&target, &backup[..at + 20_000], &[]);
     until("not all qubes are made", || in_progress(&target) == all);
     child.kill().unwrap();
     child.wait().unwrap();

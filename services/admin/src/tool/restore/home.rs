@@ -17,6 +17,8 @@ use crate::tool::out::{self, Stop};
 use crate::tool::source;
 use crate::xml::BackedUp;
 
+/// What the name of a new directory begins with.
+const NAME: &str = "home-restore-";
 /// More files than any home has.
 const MOST_FILES: u64 = 1 << 24;
 /// How many are told of that cannot be had.
@@ -35,10 +37,31 @@ pub(super) struct Home<'c> {
 pub(super) fn place(asked: Option<&Path>, root: &Root) -> Result<PathBuf, String> {
     let usual = || {
         let home = services::backup::home(root).map_err(|failure| failure.into_text().into_owned())?;
-        Ok::<_, String>(home.join(format!("home-restore-{}", clock::local_stamp())))
+        Ok::<_, String>(home.join(format!("{NAME}{}", clock::local_stamp())))
     };
-    let path = asked.map_or_else(usual, |path| Ok(path.to_owned()))?;
-    if files::exists(&path) { Err(format!("{}: is there already", path.display())) } else { Ok(path) }
+    let at = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|error| at(path, error));
+    // A slash at its end would lead beyond a link.
+    let path: PathBuf = asked.map_or_else(usual, absolute)?.components().collect();
+    let is_taken = |path: &Path| files::is_taken(path).map_err(|error| at(path, error));
+    if is_taken(&path)? {
+        return Err(format!("{}: is there already", path.display()));
+    }
+    path.parent().map_or(Ok(()), |above| files::about(above).map(drop).map_err(|error| at(above, error)))?;
+    let temporary = Beneath::temporary(&path);
+    if is_taken(&temporary)? { Err(unfinished(&temporary)) } else { Ok(path) }
+}
+
+/// Tells of directories that a restore left that was killed, where they are if nothing else was said.
+pub(super) fn tell_of_left_overs(root: &Root) {
+    let Ok(home) = services::backup::home(root) else { return };
+    let names = files::list(&home).unwrap_or_default();
+    let is_left_over = |name: &&String| name.starts_with(&format!(".{NAME}")) && name.ends_with('~');
+    names.iter().filter(is_left_over).for_each(|name| out::error(&unfinished(&home.join(name))));
+}
+
+fn unfinished(path: &Path) -> String {
+    format!("{}: is of a restore that is not finished; if none goes on, it can be removed", path.display())
 }
 
 impl Home<'_> {
@@ -54,8 +77,8 @@ impl Home<'_> {
     /// Tells how it went; gives whether it went well.
     pub(super) fn tell(&self, success: &str) -> Result<bool, Stop> {
         let why = match &self.outcome {
-            Some(Ok(left_out)) => {
-                left_out.iter().for_each(|why| out::error(&format!("dom0: {why}")));
+            Some(Ok(remarks)) => {
+                remarks.iter().for_each(|why| out::error(&format!("dom0: {why}")));
                 out::line(&format!("dom0: files {success} into {}", self.path.display()))?;
                 return Ok(true);
             }
@@ -79,9 +102,15 @@ impl Home<'_> {
         };
         let unpacked = packed.tree(&mut files).map_err(|error| error.to_string());
         let settled = unpacked.and_then(|()| files.settle().map_err(at));
-        let left_out = files.left_out.told();
-        match settled {
-            Ok(()) => below.finish().map(|_| left_out).map_err(at),
+        let mut remarks = files.left_out.told();
+        match settled.and_then(|()| below.finish().map_err(at)) {
+            Ok(()) => {
+                // They are there, whatever becomes of this.
+                if let Err(error) = files::sync_directory(self.path) {
+                    remarks.push(format!("files may be gone after a loss of power: {error}"));
+                }
+                Ok(remarks)
+            }
             Err(why) => match below.discard() {
                 Ok(()) => Err(why),
                 Err(error) => Err(format!("{why}; what is there of it could not be removed: {error}")),

@@ -71,6 +71,7 @@ fn renaming(text: &str) -> Result<(String, QubeName), String> {
 pub(super) fn run(restore: &Restore, root: &Root) -> Result<(), Stop> {
     let store = Store::at(root);
     tell_of_left_overs(&store)?;
+    home::tell_of_left_overs(root);
     let mut opened = restore.source.open(root)?;
     let contents = contents(&mut opened).map_err(|error| restore.source.at(&error))?;
     limit(&mut opened, &contents);
