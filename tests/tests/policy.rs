@@ -59,7 +59,7 @@ fn every_decision_is_the_specification_s_and_names_its_rule() {
 }
 
 /// Files, and what loading them says.
-const BROKEN: [(&[(&str, &str)], &str); 31] = [
+const BROKEN: [(&[(&str, &str)], &str); 42] = [
     (&[("30-a.policy", "svc * mgmt work\n")], "/etc/qubes/policy.d/30-a.policy:1: a rule needs five words"),
     (
         &[("30-a.policy", "\n# x\nsvc * a b allow # not a comment\n")],
@@ -130,6 +130,44 @@ const BROKEN: [(&[(&str, &str)], &str); 31] = [
     (
         &[("30-a.policy", "!include-service s * x\n"), ("x", "!include y\n"), ("y", "$include:x\n")],
         "/etc/qubes/policy.d/x:0: the file includes itself",
+    ),
+    (&[("30-a.policy", "svc * a @tag:@x allow\n")], "/etc/qubes/policy.d/30-a.policy:1: invalid target"),
+    (&[("30-a.policy", "svc * @type:@tag:x b allow\n")], "/etc/qubes/policy.d/30-a.policy:1: invalid source"),
+    (
+        &[("30-a.policy", "svc * a b allow\rsvc * a b Allow\r\n")],
+        "/etc/qubes/policy.d/30-a.policy:2: invalid action",
+    ),
+    (
+        &[("30-a.policy", "# x\r\r\n\r\n* * * *\n")],
+        "/etc/qubes/policy.d/30-a.policy:4: a rule needs five words",
+    ),
+    (
+        &[("30-a.policy", "svc * a\u{a0}b c allow\n")],
+        "/etc/qubes/policy.d/30-a.policy:1: a blank that is neither space nor tab",
+    ),
+    (
+        &[("30-a.policy", "\u{2028}# x\n")],
+        "/etc/qubes/policy.d/30-a.policy:1: a blank that is neither space nor tab",
+    ),
+    (
+        &[("30-a.policy", "# a\u{b}\u{a0}comment\n\x0c\n")],
+        "/etc/qubes/policy.d/30-a.policy:2: a blank that is neither space nor tab",
+    ),
+    (
+        &[("30-a.policy", "!include-service s * x\n"), ("x", "a b\x1cdeny\n")],
+        "/etc/qubes/policy.d/x:1: a blank that is neither space nor tab",
+    ),
+    (
+        &[("30-a.policy", "!include-service s * x\n"), ("x", "!x @anyvm allow\n")],
+        "/etc/qubes/policy.d/x:1: unknown directive",
+    ),
+    (
+        &[("30-a.policy", "!include-service s * x\n"), ("x", "!include y z\n"), ("y", "")],
+        "/etc/qubes/policy.d/x:1: unknown directive",
+    ),
+    (
+        &[("30-a.policy", "!include-service s * x\n"), ("x", "@include:y\n"), ("y", "")],
+        "/etc/qubes/policy.d/x:1: a rule needs three words",
     ),
     (&[("30-Upper.policy", "")], "/etc/qubes/policy.d/30-Upper.policy: illegal file name"),
     (&[("!30.policy", "")], "/etc/qubes/policy.d/!30.policy: illegal file name"),

@@ -211,9 +211,7 @@ impl Policy {
             None => self.offered(system, question, source),
         };
         let fits = |candidate: &String| {
-            *candidate != source.name
-                && !system.is_internal(candidate)
-                && (rule.autostart || is_there_already(system, candidate))
+            *candidate != source.name && (rule.autostart || is_there_already(system, candidate))
         };
         let candidates: Vec<String> = offered.into_iter().filter(fits).collect();
         if candidates.is_empty() {
@@ -225,6 +223,7 @@ impl Policy {
     }
 
     /// What any rule would let the source call: from the last rule to the first, each has the last word on its targets.
+    /// Internal qubes and their disposables are not among them.
     fn offered(
         &self,
         system: &dyn SystemInfo,
@@ -244,7 +243,12 @@ impl Policy {
                 offered.extend(targets);
             }
         }
-        offered.into_iter().filter_map(|target| offer(system, source, &target).ok()).collect()
+        let is_shown = |target: &String| {
+            let name = target.strip_prefix("@dispvm:").unwrap_or(target);
+            !system.is_internal(name)
+        };
+        let offered = offered.into_iter().filter_map(|target| offer(system, source, &target).ok());
+        offered.filter(is_shown).collect()
     }
 
     /// Whether a call is allowed, where the user, if asked, chooses the target that was asked for.

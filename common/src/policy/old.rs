@@ -23,16 +23,17 @@ fn old_line(
     line: &str,
     at: &Origin,
 ) -> Result<(), PolicyError> {
-    let line = line.replace('$', "@");
-    let after = line.strip_prefix("!include").filter(|rest| rest.starts_with([' ', '\t']));
-    if let Some(path) = line.strip_prefix("@include:").or(after) {
-        return reader.include(path.trim(), &lines_of(columns), at);
+    let line = line.replace("$include:", "!include ").replace('$', "@").replace(',', " ");
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    match words.as_slice() {
+        ["!include", path] => reader.include(path, &lines_of(columns), at),
+        [directive, ..] if directive.starts_with('!') => Err(syntax(at, "unknown directive")),
+        words => {
+            let rule = build(columns, words, at).and_then(|rule| rule.ok_or("a rule needs three words"));
+            reader.add(rule.map_err(|text| syntax(at, text))?);
+            Ok(())
+        }
     }
-    let separators = |character: char| character == ',' || character.is_ascii_whitespace();
-    let words: Vec<&str> = line.split(separators).filter(|word| !word.is_empty()).collect();
-    let rule = build(columns, &words, at).and_then(|rule| rule.ok_or("a rule needs three words"));
-    reader.add(rule.map_err(|text| syntax(at, text))?);
-    Ok(())
 }
 
 /// Reads a file as one that is included for some service.

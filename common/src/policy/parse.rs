@@ -11,6 +11,9 @@ const DEPTH: usize = 20;
 /// How many files may be included in all: so many that nobody meets it but files that include each other many times over.
 const INCLUDES: usize = 10_000;
 
+/// What words are separated by.
+const BLANKS: [char; 2] = [' ', '\t'];
+
 /// Service and argument columns; none stands for all.
 pub(super) type Columns = (Option<String>, Option<String>);
 
@@ -51,10 +54,14 @@ impl<'a, 's> Reader<'a, 's> {
         self.enter(path).map_err(|text| syntax(&Origin::new(&shown, 0), text))?;
         let bytes = self.source.read(path)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| syntax(&Origin::new(&shown, 0), "not UTF-8"))?;
-        for (number, content) in text.lines().enumerate() {
-            let content = content.trim();
+        for (number, content) in lines(text).enumerate() {
+            let content = content.trim_matches(BLANKS);
             if !content.is_empty() && !content.starts_with('#') {
-                line(self, content, &Origin::new(&shown, number.saturating_add(1)))?;
+                let at = Origin::new(&shown, number.saturating_add(1));
+                if content.contains(is_odd_blank) {
+                    return Err(syntax(&at, "a blank that is neither space nor tab"));
+                }
+                line(self, content, &at)?;
             }
         }
         self.open.pop();
@@ -99,6 +106,16 @@ impl<'a, 's> Reader<'a, 's> {
     pub(super) fn add(&mut self, rule: Rule) {
         self.rules.push(rule);
     }
+}
+
+/// The lines of a file, which end as they do for the engine: a carriage return alone ends one, too.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
+/// Whether words end there for the engine, though nobody need see it.
+fn is_odd_blank(character: char) -> bool {
+    !BLANKS.contains(&character) && (character.is_whitespace() || matches!(character, '\x1c'..='\x1f'))
 }
 
 /// What is wrong inside an included file is told there; what is wrong with including it, at the line that does.

@@ -74,7 +74,7 @@ impl Token {
             "@default" => is_target.then_some(Self::Default),
             "@dispvm" => is_target.then_some(Self::DispVm),
             _ => match (word.strip_prefix("@type:"), word.strip_prefix("@tag:")) {
-                (Some(""), _) | (_, Some("")) => None,
+                (Some(value), _) | (_, Some(value)) if value.is_empty() || value.starts_with('@') => None,
                 (Some(class), _) => Some(Self::Class(class.to_owned())),
                 (_, Some(tag)) => Some(Self::Tag(tag.to_owned())),
                 _ if word.starts_with('@') || word.is_empty() => None,

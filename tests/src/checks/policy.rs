@@ -89,7 +89,7 @@ fn shown(policy: &Policy) -> Vec<String> {
 /// The same lines with other white space, comments and empty lines.
 fn in_another_layout(file: &str) -> String {
     let mut text = String::from("# first\n\n");
-    for line in file.lines() {
+    for line in file.split(['\n', '\r']) {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         text.push_str(&format!("\t {} \n  # again\n\n", words.join("  ")));
     }

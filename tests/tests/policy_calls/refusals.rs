@@ -8,7 +8,7 @@ use common::policy::Policy;
 use tests::Fixture;
 
 /// Call, payload, and what it is refused with.
-const REFUSED: [(&str, &str, &str); 43] = [
+const REFUSED: [(&str, &str, &str); 48] = [
     ("policy.List+x", "", "1 PolicyAdminProtocolException Unexpected argument"),
     ("policy.List", "x", "1 PolicyAdminProtocolException Unexpected payload"),
     ("policy.Get+used", "x", "1 PolicyAdminProtocolException Unexpected payload"),
@@ -112,6 +112,31 @@ const REFUSED: [(&str, &str, &str); 43] = [
         "policy.include.Replace+alone",
         "new\nbad\n",
         "1 PolicyAdminSyntaxException Policy change validation failed: /etc/qubes/policy.d/include/alone:1: a rule needs five words",
+    ),
+    (
+        "policy.Replace+30-user",
+        "new\n# x\r* * * * Allow\n",
+        "1 PolicyAdminSyntaxException Policy change validation failed: /etc/qubes/policy.d/30-user.policy:2: invalid action",
+    ),
+    (
+        "policy.Replace+30-user",
+        "new\nsvc * a @tag:@x allow\n",
+        "1 PolicyAdminSyntaxException Policy change validation failed: /etc/qubes/policy.d/30-user.policy:1: invalid target",
+    ),
+    (
+        "policy.Replace+30-user",
+        "new\nsvc * a b\u{a0}c allow\n",
+        "1 PolicyAdminSyntaxException Policy change validation failed: /etc/qubes/policy.d/30-user.policy:1: a blank that is neither space nor tab",
+    ),
+    (
+        "policy.include.Replace+alone",
+        "new\n!x @anyvm allow\n",
+        "1 PolicyAdminSyntaxException Policy change validation failed: /etc/qubes/policy.d/include/alone:1: unknown directive",
+    ),
+    (
+        "policy.include.Replace+alone",
+        "new\na b allow\r@include:x\n",
+        "1 PolicyAdminSyntaxException Policy change validation failed: /etc/qubes/policy.d/include/alone:1: invalid argument",
     ),
     (
         "policy.include.Remove+used",
