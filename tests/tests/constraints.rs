@@ -622,3 +622,34 @@ fn a_preloaded_disposable_is_not_handed_out_beyond_a_quota() {
     let tag = TagName::parse("created-by-mgmt").unwrap();
     assert!(!fixture.qube(&made).tags.contains(&tag));
 }
+
+#[test]
+fn nobody_gets_more_than_its_quota_by_having_disposables_made_in_advance() {
+    let fixture = system();
+    constrain(&fixture, "50.toml", "[[constraint]]\ncallers = [\"mgmt\"]\nmax-qubes = 2\n");
+    for service in
+        ["qrexec", "supported-rpc.qubes.WaitForRunningSystem", "supported-rpc.qubes.WaitForSession"]
+    {
+        fixture.ok(&format!("admin.vm.feature.Set+{service}"), "test-template", "1");
+    }
+    assert_eq!(fixture.call_as("mgmt", CREATE, "dom0", "name=base label=red"), b"0\0");
+    assert_eq!(fixture.call_as("mgmt", "admin.vm.property.Set+template_for_dispvms", "base", "True"), b"0\0");
+    let set = |caller: &str, value: &str| {
+        is_denied(&fixture, caller, "admin.vm.feature.Set+preload-dispvm-max", "base", value)
+    };
+    for value in ["1", "50"] {
+        assert!(set("mgmt", value), "{value}");
+        assert!(fixture.qube("base").feature("preload-dispvm-max").is_none());
+    }
+    assert!(!set("mgmt", "0"));
+    fixture.edit("base", |qube| {
+        qube.set_feature(
+            FeatureName::parse("preload-dispvm-max").unwrap(),
+            FeatureValue::parse("2").unwrap(),
+        );
+    });
+    assert!(set("mgmt", "3") && !set("mgmt", "2") && !set("mgmt", "0") && set("mgmt", "1"));
+    assert!(!set("other", "0"), "whoever has no quota is free");
+    let refused = fixture.call_as("mgmt", "admin.vm.feature.Set+preload-dispvm-max", "dom0", "9");
+    assert_eq!(refusal(&refused), "PermissionDenied: under a quota no more disposables are made in advance");
+}

@@ -141,6 +141,9 @@ impl Call for Set {
         let refused = world.change(&granted, |txn| {
             let is_new =
                 txn.qube(qube)?.is_some_and(|found| found.feature(name.as_str()) != Some(value.as_str()));
+            if granted.quota().is_limited() && name.as_str() == preload::MAX {
+                check_wish(txn, qube, value)?;
+            }
             let refused = assign(txn, &context, qube, name, value)?;
             if is_new && name.as_str() == preload::MAX {
                 preloading = preload::wish_changed(txn, qube, Some(value.as_str()))?;
@@ -152,6 +155,16 @@ impl Call for Set {
         seen.follow(world);
         refused.map_or(Ok(Content::new()), Err)
     }
+}
+
+/// Disposables made in advance are nobody's to count, so whoever has a quota may only wish for fewer of them.
+fn check_wish(txn: &Txn<'_>, qube: &QubeName, value: &FeatureValue) -> Result<(), Failure> {
+    let number = |text: &str| text.parse::<u64>().unwrap_or_default();
+    let before = txn.qube(qube)?.and_then(|found| found.feature(preload::MAX).map(number));
+    if number(value.as_str()) <= before.unwrap_or_default() {
+        return Ok(());
+    }
+    Err(Refusal::denied("under a quota no more disposables are made in advance").into())
 }
 
 /// The whole sequence of `feature.Set`. A failure that comes back inside `Ok` leaves the feature stored.
