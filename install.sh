@@ -143,6 +143,7 @@ install_system() {
         [ "$(id -u)" = 0 ] || fail "installing below / needs root; set DESTDIR, or try --demo DIR"
         getent group qubes >/dev/null || fail "there is no group qubes here, so this is no dom0; try --demo DIR"
     fi
+    ! is_switching || fail "a switch is unfinished; first end it: qubes-admin switch to, or qubes-admin switch back"
     build
     install_files
     prepare_state
@@ -250,7 +251,7 @@ check() {
 
 uninstall() {
     [ -e "$root$manifest" ] || fail "nothing is installed below ${root:-/}"
-    ! is_switched || fail "qubesd is switched off; first: qubes-admin switch back"
+    [ ! -e "$root$record" ] || fail "qubesd is not in charge alone; first: qubes-admin switch back"
     stop_units
     remove_links
     for link in $wanted; do rm -f "$root$(want "$link")"; done

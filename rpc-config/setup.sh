@@ -3,6 +3,8 @@
 libexec=/usr/lib/qubes/admin
 rpc=/etc/qubes-rpc
 settings=/etc/qubes/rpc-config
+# How far a switch went; there as long as qubesd is not in charge alone.
+record=/etc/qubes/admin-switch/record.json
 # Made by `systemctl enable`.
 enabled=/etc/systemd/system/sockets.target.wants/qubes-admin-gateway.socket
 tmpfiles=/usr/lib/tmpfiles.d/qubes-admin.conf
@@ -11,7 +13,7 @@ units=/usr/lib/systemd/system
 # The unit that starts a qube. Where qubesd has one of that name, ours is led to by `qubes-admin switch to`.
 starter=qubes-vm@.service
 
-# Whether qubesd serves the calls: it is installed, and `qubes-admin switch to` was not run.
+# Whether qubesd serves the calls: it is installed, and `qubes-admin switch to` has not ended.
 is_qubesds() {
     has_qubesd && ! is_switched
 }
@@ -21,7 +23,12 @@ has_qubesd() {
 }
 
 is_switched() {
-    [ -e "$root/etc/qubes/admin-switch/record.json" ]
+    grep -qs '"phase": "done"' "$root$record"
+}
+
+# Whether a switch in either direction was begun and did not end: the links are its own until then.
+is_switching() {
+    [ -e "$root$record" ] && ! is_switched
 }
 
 # Units of ours that are running end before their files go: sockets are closed, and qubes shut down.

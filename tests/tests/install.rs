@@ -366,13 +366,17 @@ fn the_scripts_of_the_package_do_what_an_installation_does() {
     std::fs::write(root.join("list"), list).unwrap();
     let query = root.join("usr/bin/dpkg-query");
     executables::script(&query, "#!/programs/sh\ncat /list\n");
-    let run = |script: &str, word: &str| {
+    let output = |script: &str, word: &str| {
         std::fs::copy(top().join("rpc-config/debian").join(script), root.join(script)).unwrap();
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", SCRIPT, "sh"]).arg(&root).args([&format!("/{script}"), word]);
-        let output = command.output().unwrap();
+        command.output().unwrap()
+    };
+    let run = |script: &str, word: &str| {
+        let output = output(script, word);
         assert!(output.status.success(), "{script}: {output:?}");
     };
+    run("preinst", "install");
     run("postinst", "configure");
     run("postinst", "configure");
     assert!(place.done(&["--check"]).contains("as it should be"));
@@ -389,6 +393,16 @@ fn the_scripts_of_the_package_do_what_an_installation_does() {
     ] {
         assert_eq!(std::fs::metadata(root.join(shared)).unwrap().gid(), group, "{shared}");
     }
+    let record = root.join("etc/qubes/admin-switch/record.json");
+    std::fs::create_dir_all(record.parent().unwrap()).unwrap();
+    for (phase, is_over) in [("to", false), ("back", false), ("putting-aside", false), ("done", true)] {
+        std::fs::write(&record, format!("{{\n  \"phase\": \"{phase}\",\n  \"places\": []\n}}")).unwrap();
+        assert_eq!(output("preinst", "upgrade").status.success(), is_over, "{phase}");
+        assert!(!output("prerm", "remove").status.success(), "{phase}");
+    }
+    run("preinst", "abort-upgrade");
+    std::fs::remove_file(&record).unwrap();
+    run("preinst", "upgrade");
     run("prerm", "upgrade");
     assert!(place.done(&["--check"]).contains("as it should be"));
     run("prerm", "remove");
@@ -442,7 +456,17 @@ fn what_is_qubesds_stays_its_own_until_the_switch() {
     assert!(place.done(&["--check"]).contains("as it should be"));
     assert_eq!(std::fs::read_link(&call).unwrap(), Path::new("../../var/run/qubesd.sock"));
     assert_eq!(files_below(&root.join("etc/qubes-rpc")), ["admin.vm.List"]);
-    std::fs::write(&record, "{}").unwrap();
+    for phase in ["to", "back", "putting-aside"] {
+        std::fs::write(&record, format!("{{\n  \"phase\": \"{phase}\",\n  \"places\": []\n}}")).unwrap();
+        let between = files_below(&root);
+        assert!(
+            place.refused(&[]).contains("first end it: qubes-admin switch to, or qubes-admin switch back")
+        );
+        assert!(place.refused(&["--uninstall"]).contains("first: qubes-admin switch back"));
+        assert_eq!(files_below(&root), between, "{phase}");
+        assert_eq!(std::fs::read_link(&call).unwrap(), Path::new("../../var/run/qubesd.sock"), "{phase}");
+    }
+    std::fs::write(&record, "{\n  \"phase\": \"done\",\n  \"places\": []\n}").unwrap();
     place.done(&[]);
     assert!(place.done(&["--check"]).contains("as it should be"));
     assert!(std::fs::read_link(&call).unwrap().ends_with("admin-vm-list"));
