@@ -230,6 +230,31 @@ fn what_changed_meanwhile_comes_back() {
 }
 
 #[test]
+fn rules_that_qubesd_set_meanwhile_hold() {
+    let fixture = dom0();
+    write(&fixture, RULES, "<firewall version=\"2\"><rules/></firewall>", 0o660);
+    switch(&fixture, &["to"]);
+    fixture.ok("admin.vm.firewall.Set", "work", "action=accept dst4=10.0.0.1/32\naction=drop\n");
+    switch(&fixture, &["back"]);
+    assert!(fs::read_to_string(fixture.path(XML)).unwrap().contains("10.0.0.1/32"));
+    // qubesd changes the file of the rules alone.
+    let rules = fs::read_to_string(fixture.path(RULES)).unwrap();
+    fs::write(fixture.path(RULES), rules.replace("10.0.0.1", "10.0.0.2")).unwrap();
+    switch(&fixture, &["to"]);
+    assert_eq!(
+        fixture.ok("admin.vm.firewall.Get", "work", ""),
+        "action=accept dst4=10.0.0.2/32\naction=drop\n"
+    );
+    switch(&fixture, &["back"]);
+    fs::remove_file(fixture.path(RULES)).unwrap();
+    switch(&fixture, &["to"]);
+    assert!(
+        fixture.ok("admin.vm.firewall.Get", "work", "").contains("10.0.0."),
+        "the file's own rules are left"
+    );
+}
+
+#[test]
 fn a_dry_run_tells_all_of_it_and_changes_nothing() {
     let fixture = dom0();
     let before = everything(&fixture);

@@ -19,18 +19,16 @@ use super::tree::{Element, parse};
 /// Where existing systems keep it, in the home directory of a qube.
 const FILE: &str = "firewall.xml";
 
-/// The qube with the rules of its home directory, unless it has some.
-pub(super) fn of_home(root: &Root, mut qube: Qube) -> Result<Qube, ImportError> {
-    let Some(home) = qube.home().filter(|_| qube.firewall.is_none()) else { return Ok(qube) };
+/// The rules in the home directory of a qube, if there are some.
+pub(super) fn of_home(root: &Root, qube: &Qube) -> Result<Option<Vec<Rule>>, ImportError> {
+    let Some(home) = qube.home() else { return Ok(None) };
     let path = root.lib().join(home).join(FILE);
     let refused = |text: String| ImportError::Refused(format!("{}: {text}", path.display()));
     let bytes = files::read_if_present(&path).map_err(|error| refused(error.to_string()))?;
-    if let Some(bytes) = bytes {
-        let text = String::from_utf8(bytes).map_err(|_| refused("not UTF-8".to_owned()))?;
-        let rules = parse(&text).and_then(|element| read(&element));
-        qube.firewall = Some(rules.map_err(|error| refused(error.to_string()))?);
-    }
-    Ok(qube)
+    let Some(bytes) = bytes else { return Ok(None) };
+    let text = String::from_utf8(bytes).map_err(|_| refused("not UTF-8".to_owned()))?;
+    let rules = parse(&text).and_then(|element| read(&element));
+    rules.map(Some).map_err(|error| refused(error.to_string()))
 }
 
 /// Writes the rules of all qubes into their home directories, where they differ from what is there.
@@ -51,8 +49,8 @@ pub fn to_homes(view: &View<'_>, root: &Root) -> Result<(), Failure> {
 fn to_home(root: &Root, qube: &Qube) -> io::Result<()> {
     let (Some(rules), Some(home)) = (&qube.firewall, qube.home()) else { return Ok(()) };
     let folder = root.lib().join(home);
-    let before = of_home(root, Qube { firewall: None, ..qube.clone() });
-    if !folder.is_dir() || before.is_ok_and(|before| before.firewall.as_ref() == Some(rules)) {
+    let before = of_home(root, qube);
+    if !folder.is_dir() || before.is_ok_and(|before| before.as_ref() == Some(rules)) {
         return Ok(());
     }
     files::replace_for_group(&folder.join(FILE), firewall_text(rules).as_bytes(), 0o660)

@@ -64,11 +64,25 @@ impl Imported {
         self.qubes.len()
     }
 
+    /// Has firewall rules of the qubes' home directories come before those of the file: qubesd, which changes the ones, keeps
+    /// the others as they were.
+    ///
+    /// # Errors
+    /// What is wrong with a file of rules.
+    pub fn prefer_homes(mut self, root: &Root) -> Result<Self, ImportError> {
+        for qube in &mut self.qubes {
+            if let Some(rules) = firewall::of_home(root, qube)? {
+                qube.firewall = Some(rules);
+            }
+        }
+        Ok(self)
+    }
+
     /// Fills an empty store, in one change.
     ///
     /// # Errors
     /// [`ImportError::NotEmpty`], what is wrong with a value or a volume, or what the store says.
-    pub fn store(self, store: &Store, root: &Root) -> Result<usize, ImportError> {
+    pub fn store(mut self, store: &Store, root: &Root) -> Result<usize, ImportError> {
         let mut txn = store.write()?;
         if !txn.index()?.entries().is_empty() {
             return Err(ImportError::NotEmpty);
@@ -77,8 +91,11 @@ impl Imported {
         txn.put_labels(self.labels);
         txn.put_pools(self.pools);
         txn.put_system(self.system);
+        for qube in self.qubes.iter_mut().filter(|qube| qube.firewall.is_none()) {
+            qube.firewall = firewall::of_home(root, qube)?;
+        }
         for qube in self.qubes {
-            txn.insert_qube(firewall::of_home(root, migrate::pci_devices(root, qube))?)?;
+            txn.insert_qube(migrate::pci_devices(root, qube))?;
         }
         complete::complete(&mut txn, root, &self.places)?;
         txn.commit()?;

@@ -67,7 +67,8 @@ pub(super) fn import(root: &Root) -> Result<(), Stop> {
         files::remove(&imported)
             .and_then(|()| files::replace(&source, &new, 0o600))
             .map_err(|error| format!("{FOLDER}: {error}"))?;
-        read(root)?.store(&store, root).map_err(|error| format!("{FILE}: {error}"))?;
+        let imported = read(root)?.prefer_homes(root);
+        imported.and_then(|it| it.store(&store, root)).map_err(|error| format!("{FILE}: {error}"))?;
     }
     if files::exists(&imported) {
         return Ok(());
