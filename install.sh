@@ -290,7 +290,10 @@ in_qube() {
         remove_placed
         echo "removed"
         ;;
-    *) place_in_qube "$1" && echo "installed below ${root:-/}" ;;
+    *)
+        place_in_qube "$1"
+        echo "installed below ${root:-/}"
+        ;;
     esac
 }
 

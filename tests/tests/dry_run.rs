@@ -100,7 +100,7 @@ fn a_dry_run_tells_of_qubes_volumes_and_assignments_as_they_would_be() {
 /// Destination, call, payload, and beginnings of lines that are among those told. Each call is made before the next is tried.
 type Case = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
-const SYSTEM: [Case; 19] = [
+const SYSTEM: [Case; 21] = [
     (
         "dom0",
         "admin.label.Create+mine",
@@ -137,6 +137,13 @@ const SYSTEM: [Case; 19] = [
             "change /etc/qubes/policy.d/30-new.policy: without \"svc * a b deny\"",
             "change /etc/qubes/policy.d/30-new.policy: with \"svc * a b allow\"",
         ],
+    ),
+    ("dom0", "policy.Replace+30-new", "any\nsvc * a b allow\nsvc * a c deny\n", &[]),
+    (
+        "dom0",
+        "policy.Replace+30-new",
+        "any\nsvc * a c deny\nsvc * a b allow\n",
+        &["change /etc/qubes/policy.d/30-new.policy: the same in another order or number"],
     ),
     ("dom0", "policy.Remove+30-new", "any", &["change /etc/qubes/policy.d/30-new.policy: removed"]),
     ("dom0", "policy.include.Replace+new", "new\n", &["change /etc/qubes/policy.d/include/new: made"]),

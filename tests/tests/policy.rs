@@ -407,6 +407,9 @@ fn the_linter_warns_of_files_that_are_not_read() {
     fixture.policy("README", "how it goes\n");
     fixture.policy("30-user.policy", "!include-service svc * include/used\n");
     fixture.policy("30-user.policy.rpmnew", "");
+    // What a change of ours has for a moment.
+    fixture.policy(".30-user.policy+1+0", "");
+    put(&fixture, "/etc/qubes/policy.d/include/.used+1+0", "");
     fixture.policy("40-hidden.policy", "");
     put(&fixture, "/run/qubes/policy.d/40-hidden.policy", "");
     put(&fixture, "/etc/qubes/policy.d/include/used", "");

@@ -105,11 +105,6 @@ impl Rule {
         self.action
     }
 
-    /// Whether the user is told of the decision.
-    pub fn notifies(&self) -> bool {
-        self.notify.unwrap_or(self.action == Action::Deny)
-    }
-
     /// Whether it is about a call.
     pub(super) fn is_about(&self, service: &str, argument: &str) -> bool {
         self.service.as_deref().is_none_or(|own| own == service)

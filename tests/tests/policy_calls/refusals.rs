@@ -248,6 +248,10 @@ fn a_broken_policy_can_be_mended() {
 #[test]
 fn dom0_may_end_anyones_rights() {
     let fixture = system();
+    // Its own, too, which no policy gives it.
+    fixture.policy("10-access.policy", "* * * @adminvm allow\n");
+    let output = call_as(&fixture, "dom0", "policy.Replace+05-first", "new\n* * * * deny\n");
+    assert_eq!((output.status.code(), output.stdout), (Some(0), Vec::new()));
     let output = call_as(&fixture, "dom0", "policy.Remove+10-access", "any");
     assert_eq!((output.status.code(), output.stdout), (Some(0), Vec::new()));
 }

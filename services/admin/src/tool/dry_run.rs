@@ -103,8 +103,13 @@ fn differences(place: &str, before: &Value, after: &Value, told: &mut Vec<String
             }
         }
         (Value::Array(old), Value::Array(new)) => {
-            told.extend(old.iter().filter(|it| !new.contains(it)).map(|it| format!("{place}: without {it}")));
-            told.extend(new.iter().filter(|it| !old.contains(it)).map(|it| format!("{place}: with {it}")));
+            let gone = old.iter().filter(|it| !new.contains(it)).map(|it| format!("{place}: without {it}"));
+            let come = new.iter().filter(|it| !old.contains(it)).map(|it| format!("{place}: with {it}"));
+            let mut changed: Vec<String> = gone.chain(come).collect();
+            if changed.is_empty() {
+                changed.push(format!("{place}: the same in another order or number"));
+            }
+            told.extend(changed);
         }
         _ => told.push(format!("{place}: {} becomes {}", shown(before), shown(after))),
     }

@@ -60,9 +60,7 @@ fn unread_files(root: &Root) -> Result<Vec<String>, Stop> {
     for directory in DIRECTORIES {
         for name in names(root, directory)? {
             let reason = match name.as_str() {
-                _ if !name.ends_with(".policy") || name.starts_with('.') => {
-                    "not read, as its name does not end in .policy"
-                }
+                _ if !name.ends_with(".policy") => "not read, as its name does not end in .policy",
                 _ if before.contains(&name) => "not read: one in /run has the same name",
                 _ => continue,
             };
@@ -89,8 +87,9 @@ fn never_included(root: &Root, policy: &Policy) -> Result<Vec<String>, Stop> {
     Ok(warnings)
 }
 
+/// The files of a directory. Hidden ones are nobody's policy, as those are that a change has for a moment.
 fn names(root: &Root, directory: &str) -> Result<Vec<String>, Stop> {
     let path = root.path(directory);
     let names = files::list(&path).map_err(|error| super::files::unreadable(&path, &error))?;
-    Ok(names.into_iter().filter(|name| path.join(name).is_file()).collect())
+    Ok(names.into_iter().filter(|name| !name.starts_with('.') && path.join(name).is_file()).collect())
 }
