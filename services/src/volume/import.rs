@@ -137,9 +137,8 @@ fn end<C: Call>(
     ended.and(recorded)
 }
 
-/// Makes the imported content the volume's. Where another program filled it, a domain may have begun to use the volume.
+/// Makes the imported content the volume's.
 fn complete<C: Call>(granted: &Granted<C>, world: &mut World<'_>, target: &Target) -> Result<(), Failure> {
-    target.check_halted(&Context::of(world))?;
     mark(granted, world, target, Import::Ending)?;
     Ok(target.driver.import_end(&target.volume)?)
 }
@@ -353,11 +352,12 @@ impl Call for ImportEnd {
     fn act(granted: Granted<Self>, world: &mut World<'_>) -> Result<Content, Failure> {
         let asked = granted.input();
         let (_lifecycle, target) = locked(&granted, world, &asked.volume)?;
-        let outcome = asked.payload()?;
-        end(&granted, world, &target, *outcome == ImportOutcome::Complete)?;
-        match outcome {
-            ImportOutcome::Complete => Ok(Content::new()),
+        let outcome = match asked.payload()? {
+            // A domain may have begun to use the volume meanwhile.
+            ImportOutcome::Complete => target.check_halted(&Context::of(world)),
             ImportOutcome::Failed(reason) => Err(failed(reason)),
-        }
+        };
+        end(&granted, world, &target, outcome.is_ok())?;
+        outcome.map(|()| Content::new())
     }
 }
