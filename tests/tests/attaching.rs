@@ -262,6 +262,58 @@ fn denied_kinds_cannot_be_attached_in_any_way() {
 }
 
 #[test]
+fn devices_that_tell_no_interfaces_are_denied_where_some_kinds_are() {
+    let fixture = system();
+    for folder in ["/usr/lib/python3.11/site-packages/qubesusbproxy", "/etc/qubes-rpc/policy"] {
+        std::fs::create_dir_all(fixture.path(folder)).unwrap();
+    }
+    install(&fixture);
+    fixture.ok("admin.vm.Start", "work", "");
+    let attach = |codes: &str| format!("admin.vm.device.usb.Attach+net+2-1+0951+1666+c+{codes}");
+    let tell = |interfaces: Option<&str>| {
+        let desc = ("/qubes-usb-devices/2-1/desc", "0951:1666 a b c");
+        let told = interfaces.map(|codes| ("/qubes-usb-devices/2-1/interfaces", codes));
+        show(&fixture, "net", &[desc].into_iter().chain(told).collect::<Vec<_>>());
+    };
+    let unknown = "PermissionDenied: Could not load interfaces to verify against denied list";
+    for denied in ["*******", "u******", "b******"] {
+        fixture.ok("admin.vm.device.denied.Add", "work", denied);
+        for interfaces in [None, Some(""), Some("::"), Some(":0806:"), Some(":gggggg:")] {
+            tell(interfaces);
+            assert_eq!(fixture.refused(&attach(""), "work", ""), unknown, "{denied} {interfaces:?}");
+        }
+        fixture.ok("admin.vm.device.denied.Remove", "work", denied);
+    }
+    fixture.ok("admin.vm.device.denied.Add", "work", "u03****");
+    tell(Some(":080650:"));
+    fixture.ok(&attach("u080650"), "work", "");
+    fixture.ok("admin.vm.device.denied.Remove", "work", "u03****");
+    tell(None);
+    fixture.ok(&attach(""), "work", "");
+}
+
+#[test]
+fn a_required_device_that_is_gone_once_the_netvm_runs_stops_the_start() {
+    let fixture = system();
+    golden::devices(&fixture);
+    install(&fixture);
+    fixture.ok("admin.vm.device.block.Assign+dom0+sda1+:None:1", "work", "mode='required'");
+    let (daemon, disk) = (fixture.path("/usr/sbin/qubesdb-daemon"), fixture.path("/sys/class/block/sda1"));
+    // Which program it stands in for, and where the root is, it knows by its path.
+    let aside = fixture.path("/usr/aside/qubesdb-daemon");
+    std::fs::create_dir(fixture.path("/usr/aside")).unwrap();
+    std::fs::rename(&daemon, &aside).unwrap();
+    let script = format!("#!/bin/sh\nrm -f {}\nexec {} \"$@\"\n", disk.display(), aside.display());
+    executables::script(&daemon, &script);
+    assert_eq!(
+        fixture.refused("admin.vm.Start", "work", ""),
+        "QubesException: Block device dom0:sda1::None:1 not available"
+    );
+    assert!(!disk.exists() && run_of(&fixture, "net").is_some(), "the netvm was started");
+    assert!(run_of(&fixture, "work").is_none());
+}
+
+#[test]
 fn the_oldest_form_of_attach_may_assign_too() {
     let fixture = running();
     fixture.ok(&on(ATTACH, "dom0+sda"), "work", "read-only=yes frontend-dev=xvdk persistent=yes");

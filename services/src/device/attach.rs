@@ -135,7 +135,9 @@ impl<'a> Frontend<'a> {
                 None => None,
             };
             let unknown = "Could not load interfaces to verify against denied list";
-            let found = found.filter(|found| found.identity == device.identity);
+            let is_known =
+                |found: &Exposed| found.identity == device.identity && !found.interfaces.is_empty();
+            let found = found.filter(is_known);
             let found = found.ok_or_else(|| Refusal::denied(unknown))?;
             let patterns = Interface::all_in(&denied);
             let is_banned = |code: &&Interface| patterns.iter().any(|pattern| code.matches(pattern));
