@@ -659,6 +659,54 @@ fn ends_are_told_of_the_devices_that_services_gave() {
 }
 
 #[test]
+fn what_a_killed_call_left_is_settled_before_anything_else_is_done() {
+    let fixture = system();
+    for folder in ["/usr/lib/python3.11/site-packages/qubesusbproxy", "/etc/qubes-rpc/policy"] {
+        std::fs::create_dir_all(fixture.path(folder)).unwrap();
+    }
+    golden::devices(&fixture);
+    install(&fixture);
+    fixture.ok("admin.vm.Start", "work", "");
+    let desc = ("/qubes-usb-devices/2-1/desc", "0951:1666 a b c");
+    show(&fixture, "net", &[desc]);
+    let rule = fixture.path("/etc/qubes-rpc/policy/qubes.USB+2-1");
+    let kill =
+        |stop| run(from_file(&fixture, "admin.vm.device.usb.Attach+net+2-1", "work"), Trouble::Kill(stop));
+    let mut stops = stops();
+    while !rule.exists() {
+        assert!(kill(stops.next().unwrap()).met, "never killed while the rule held");
+    }
+    // The device was attached, and the rule cannot be taken away for now.
+    show(&fixture, "net", &[desc, ("/qubes-usb-devices/2-1/connected-to", "work")]);
+    std::fs::remove_file(&rule).unwrap();
+    std::fs::create_dir(&rule).unwrap();
+    let of_work = |mut events: Vec<String>| {
+        events.retain(|event| event.starts_with("work "));
+        events
+    };
+    let events = fixture.events_of(|fixture| {
+        for (call, device) in [(ATTACH, "dom0+sda"), (ATTACH, "dom0+sr0")] {
+            let refused = fixture.refused(&on(call, device), "work", "");
+            assert!(refused.starts_with("QubesException: a rule of policy: "), "{refused}");
+        }
+        let refused = fixture.refused("admin.vm.device.usb.Detach+net+2-1", "work", "");
+        assert!(refused.starts_with("QubesException: a rule of policy: "), "{refused}");
+    });
+    assert_eq!(of_work(events), [""; 0]);
+    std::fs::remove_dir(&rule).unwrap();
+    std::fs::write(&rule, "work net allow,user=root\nother net allow\n").unwrap();
+    let events = fixture.events_of(|fixture| drop(fixture.ok(&on(ATTACH, "dom0+sda"), "work", "")));
+    assert_eq!(
+        of_work(events)[..2],
+        [
+            "work device-attach:usb device=net:2-1:0951:1666:c: options={}",
+            "work device-pre-attach:block device=dom0:sda::None options={}"
+        ]
+    );
+    assert_eq!(std::fs::read_to_string(&rule).unwrap(), "other net allow\n");
+}
+
+#[test]
 fn a_guest_lets_go_of_a_device_of_the_host_before_it_is_taken() {
     let fixture = system();
     golden::devices(&fixture);

@@ -201,7 +201,7 @@ impl<'a> Frontend<'a> {
         self.check_running()?;
         let device = self.look(|case, _| self.one(case, device))?;
         let _run = lifecycle::lock(self.store, self.context.root, self.name)?;
-        halfway::settle(self.store, self.context, self.name);
+        halfway::settle(self.store, self.context, self.name)?;
         let _device = self.store.lock_device(&device.backend, &device.port)?;
         self.attach_held(&device.name(), options)
     }
@@ -278,7 +278,7 @@ impl<'a> Frontend<'a> {
     fn detach(&self, device: &DeviceName) -> Result<(), Failure> {
         self.look(|case, qube| self.attachment(case, qube, device))?;
         let _run = lifecycle::lock(self.store, self.context.root, self.name)?;
-        halfway::settle(self.store, self.context, self.name);
+        halfway::settle(self.store, self.context, self.name)?;
         let (device, work) = self.undoing(device)?;
         let port = format!("{}:{}", device.backend, device.port);
         let told = |kind: &str| event(self.name, kind, self.class).with("port", &*port);

@@ -44,12 +44,8 @@ pub(super) fn tell(store: &Store, qube: &QubeName, halfway: &Halfway) -> Result<
     Ok(txn.commit()?)
 }
 
-fn withdraw_rule(store: &Store, root: &Root, halfway: &Halfway) {
-    if let Some((file, line)) = &halfway.rule
-        && let Err(failure) = Rule::withdraw(store, root, file, line)
-    {
-        log::line(&format!("{} may allow too much: {}", file.display(), failure.into_text()));
-    }
+fn withdraw_rule(store: &Store, root: &Root, halfway: &Halfway) -> Result<(), Failure> {
+    halfway.rule.as_ref().map_or(Ok(()), |(file, line)| Rule::withdraw(store, root, file, line))
 }
 
 /// Whether the qube has the device now.
@@ -68,24 +64,21 @@ fn is_there(store: &Store, context: Context<'_>, qube: &QubeName, what: &Halfway
 }
 
 /// Tells of the device that a killed call was at, if it was done, and takes away what the call left. The qube's lifecycle lock
-/// must be held. What fails is logged, and left to the next who comes.
-pub(super) fn settle(store: &Store, context: Context<'_>, qube: &QubeName) {
+/// must be held.
+///
+/// # Errors
+/// What cannot be told or taken away: that is left to the next who comes, and nothing may be noted in its place.
+pub(super) fn settle(store: &Store, context: Context<'_>, qube: &QubeName) -> Result<(), Failure> {
     if !store.has_note(Note::Halfway, qube) {
-        return;
+        return Ok(());
     }
-    if let Err(failure) = settle_noted(store, context, qube) {
-        log::line(&format!("a device of {qube} is not told of: {}", failure.into_text()));
-    }
-}
-
-fn settle_noted(store: &Store, context: Context<'_>, qube: &QubeName) -> Result<(), Failure> {
     // Finishes what a killed call left of the store's last change, which may have told it.
     drop(store.read()?);
     let Some(halfway) = of(store.note(Note::Halfway, qube)?) else {
         store.drop_note(Note::Halfway, qube);
         return Ok(());
     };
-    withdraw_rule(store, context.root, &halfway);
+    withdraw_rule(store, context.root, &halfway)?;
     if is_there(store, context, qube, &halfway)? == halfway.is_attach {
         return tell(store, qube, &halfway);
     }
@@ -93,10 +86,12 @@ fn settle_noted(store: &Store, context: Context<'_>, qube: &QubeName) -> Result<
     Ok(())
 }
 
-/// Takes away the rule of policy that a killed call left for a qube whose run is over.
+/// Takes away the rule of policy that a killed call left for a qube whose run is over. What fails is logged.
 pub fn withdraw(store: &Store, root: &Root, qube: &QubeName) {
-    if let Some(halfway) = store.note(Note::Halfway, qube).ok().and_then(of) {
-        withdraw_rule(store, root, &halfway);
+    if let Some(halfway) = store.note(Note::Halfway, qube).ok().and_then(of)
+        && let Err(failure) = withdraw_rule(store, root, &halfway)
+    {
+        log::line(&format!("what {qube} may use is not taken back: {}", failure.into_text()));
     }
 }
 

@@ -103,6 +103,10 @@ fn failed(text: String) -> Failure {
     Failure::new(Exception::QubesException, text)
 }
 
+fn of_policy(error: io::Error) -> Failure {
+    failed(format!("a rule of policy: {error}"))
+}
+
 /// A line in front of a file of policy, until it is dropped. Others have to wait for the file until then: each would put back
 /// what it found.
 pub(super) struct Rule<'a> {
@@ -114,9 +118,8 @@ pub(super) struct Rule<'a> {
 impl<'a> Rule<'a> {
     fn add(store: &Store, root: &Root, file: &Path, line: &'a str) -> Result<Self, Failure> {
         let rule = Self::taken(store, root, file, line)?;
-        let denied = |error: io::Error| failed(format!("a rule of policy: {error}"));
-        let others = rule.others().map_err(denied)?;
-        rule.write(&[line.as_bytes(), b"\n", &others].concat()).map_err(denied)?;
+        let others = rule.others(&rule.content().map_err(of_policy)?);
+        rule.write(&[line.as_bytes(), b"\n", &others].concat()).map_err(of_policy)?;
         Ok(rule)
     }
 
@@ -126,15 +129,31 @@ impl<'a> Rule<'a> {
     }
 
     /// Takes away what a call that was killed has left.
+    ///
+    /// # Errors
+    /// `QubesException` if the rule still holds.
     pub(super) fn withdraw(store: &Store, root: &Root, file: &Path, line: &'a str) -> Result<(), Failure> {
-        Self::taken(store, root, file, line).map(drop)
+        Self::taken(store, root, file, line)?.remove().map_err(of_policy)
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        let content = self.content()?;
+        let others = self.others(&content);
+        match others.len() {
+            length if length == content.len() => Ok(()),
+            0 => files::remove(&self.file),
+            _ => self.write(&others),
+        }
+    }
+
+    fn content(&self) -> io::Result<Vec<u8>> {
+        Ok(files::read_if_present(&self.file)?.unwrap_or_default())
     }
 
     /// All lines but this, also where a call that was killed has left it.
-    fn others(&self) -> io::Result<Vec<u8>> {
-        let content = files::read_if_present(&self.file)?.unwrap_or_default();
+    fn others(&self, content: &[u8]) -> Vec<u8> {
         let is_other = |line: &&[u8]| line.strip_suffix(b"\n").unwrap_or(line) != self.line.as_bytes();
-        Ok(content.split_inclusive(|byte| *byte == b'\n').filter(is_other).collect::<Vec<_>>().concat())
+        content.split_inclusive(|byte| *byte == b'\n').filter(is_other).collect::<Vec<_>>().concat()
     }
 
     fn write(&self, content: &[u8]) -> io::Result<()> {
@@ -144,11 +163,7 @@ impl<'a> Rule<'a> {
 
 impl Drop for Rule<'_> {
     fn drop(&mut self) {
-        let removed = self.others().and_then(|others| match others.is_empty() {
-            true => files::remove(&self.file),
-            false => self.write(&others),
-        });
-        if let Err(error) = removed {
+        if let Err(error) = self.remove() {
             log::line(&format!("{} still allows what was to be for a moment: {error}", self.file.display()));
         }
     }
