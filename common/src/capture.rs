@@ -60,6 +60,11 @@ impl Finished {
         self.printable(Some('_'))
     }
 
+    /// As [`Finished::errors`], in one line: of what a qube says, nothing may look like a line of ours.
+    pub fn errors_in_a_line(&self) -> String {
+        self.errors().replace('\n', "_")
+    }
+
     /// As [`Finished::errors`], but anything else is left out: spec 20 §4.6, of what a qube's own program says.
     pub fn readable_errors(&self) -> String {
         self.printable(None)

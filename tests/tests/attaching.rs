@@ -415,6 +415,17 @@ fn usb_devices_are_attached_by_services_of_both_qubes() {
     spoil(&fixture, 1, "qrexec-client");
     let refused = fixture.refused(attach, "work", "");
     assert_eq!(refused, "QubesUSBException: Device attach failed:  told to _fail");
+    let client = fixture.path("/usr/bin/qrexec-client");
+    let stand_in = std::fs::read_link(&client).unwrap();
+    std::fs::remove_file(&client).unwrap();
+    executables::script(
+        &client,
+        "#!/bin/sh\nprintf 'one\\ntwo\\n'\nprintf 'bad\\nqubes-admin: forged\\n' >&2\nexit 1\n",
+    );
+    let refused = fixture.refused(attach, "work", "");
+    assert_eq!(refused, "QubesUSBException: Device attach failed: one_two_ bad_qubes-admin: forged");
+    std::fs::remove_file(&client).unwrap();
+    std::os::unix::fs::symlink(stand_in, &client).unwrap();
     usb("work");
     assert_eq!(
         fixture.refused(attach, "test-net", ""),

@@ -5,6 +5,7 @@
 use tests::Fixture;
 use tests::companions::{database, entries};
 use tests::golden;
+use tests::stepped::from_file;
 
 const ASSIGN: &str = "admin.vm.device.block.Assign+";
 const UNASSIGN: &str = "admin.vm.device.block.Unassign+";
@@ -431,6 +432,13 @@ fn guests_show_their_disks_in_their_qubesdb() {
         serial='Evil' interfaces='b******' parent_port_id='1-1.1' parent_devclass='usb'"
     );
     assert_eq!(fixture.ok(AVAILABLE, "test-vm1", ""), "", "one that does not run shows nothing");
+    let mut request = from_file(&fixture, AVAILABLE, "test-net");
+    let logged = String::from_utf8(request.output().unwrap().stderr).unwrap();
+    assert_eq!(
+        logged,
+        "qubes-admin: test-net: 5 block devices with a name that contains unsafe characters\n\
+        qubes-admin: test-net: 1 block devices with an invalid mode\n"
+    );
 }
 
 #[test]

@@ -47,8 +47,20 @@ impl DeviceClass for Block {
             true => dom0_block::records(case.context.root),
             false => guest::records(case.context.root, &backend.name, FOLDER),
         };
-        let shown = Shown { case, backend, records: &records };
-        records.iter().filter(|(name, _)| is_safe(&backend.name, name)).map(|it| shown.device(it)).collect()
+        let (shown, odd): (Vec<_>, Vec<_>) = records.iter().partition(|(name, _)| is_name(name));
+        warn(&backend.name, "a name that contains unsafe characters", odd.len());
+        warn(
+            &backend.name,
+            "an invalid mode",
+            shown.iter().filter(|(_, record)| has_odd_mode(record)).count(),
+        );
+        let is_of_usb = |(_, record): &(&String, &Record)| parent(record).is_some_and(|it| it.class == USB);
+        let usb = match shown.iter().any(is_of_usb) {
+            true => usb::Usb.exposed(&case.at(backend), backend)?,
+            false => Vec::new(),
+        };
+        let all = Shown { case, backend, records: &records, usb };
+        Ok(shown.into_iter().map(|it| all.device(it)).collect())
     }
 
     fn plan(
@@ -113,11 +125,15 @@ fn completed(given: &[(String, String)], disk: &Disk) -> Vec<(String, String)> {
     options
 }
 
-fn is_safe(qube: &QubeName, name: &str) -> bool {
-    if !is_name(name) {
-        log::line(&format!("{qube} vm's device path name contains unsafe characters. Skipping it."));
+/// Logs how many devices of a qube are odd in some way, in one line: a guest may show thousands, as often as it likes.
+fn warn(qube: &QubeName, what: &str, devices: usize) {
+    if devices > 0 {
+        log::line(&format!("{qube}: {devices} block devices with {what}"));
     }
-    is_name(name)
+}
+
+fn has_odd_mode(record: &Record) -> bool {
+    record.get("mode").is_some_and(|mode| mode != "r" && mode != "w")
 }
 
 /// Whether devices that others may use are called like that.
@@ -162,13 +178,15 @@ struct Shown<'a> {
     case: &'a Case<'a>,
     backend: &'a Qube,
     records: &'a BTreeMap<String, Record>,
+    /// Its USB devices, if some are parts of such.
+    usb: Vec<Exposed>,
 }
 
 impl Shown<'_> {
-    fn device(&self, (name, record): (&String, &Record)) -> Result<Exposed, Failure> {
+    fn device(&self, (name, record): (&String, &Record)) -> Exposed {
         let backend = &self.backend.name;
-        let mut device = Exposed::new(NAME, backend, name, self.identity(name, DEPTH)?);
-        device.is_read_only = self.is_read_only(name, record);
+        let mut device = Exposed::new(NAME, backend, name, self.identity(name, DEPTH));
+        device.is_read_only = record.get("mode").is_some_and(|mode| mode == "r");
         device.interfaces = Interface::of('b', "").into_iter().collect();
         device.attachment = self.user(name);
         device.parent = parent(record).map(|parent| (parent.class, parent.port.to_owned()));
@@ -178,39 +196,28 @@ impl Shown<'_> {
         };
         let (serial, name) = described(record.get("desc").map(String::as_str).unwrap_or_default());
         device.labels = Labels { manufacturer: Some(manufacturer), name, serial, ..Labels::default() };
-        Ok(device)
-    }
-
-    fn is_read_only(&self, name: &str, record: &Record) -> bool {
-        match record.get("mode").map(String::as_str) {
-            Some("r") => true,
-            None | Some("w") => false,
-            Some(_) => {
-                log::line(&format!("Device {}:{name} has invalid mode", self.backend.name));
-                false
-            }
-        }
+        device
     }
 
     /// What the device is a part of, then its number there.
-    fn identity(&self, name: &str, depth: usize) -> Result<String, Failure> {
+    fn identity(&self, name: &str, depth: usize) -> String {
         let digits = name.bytes().rev().take_while(u8::is_ascii_digit).count();
         let number = name.get(name.len().saturating_sub(digits)..).filter(|number| !number.is_empty());
         let of_name = number.unwrap_or("None");
         let parent = self.records.get(name).and_then(parent);
         let (whole, part) = match parent {
-            Some(Parent { class: USB, port, interface }) => (self.usb_identity(port)?, interface),
+            Some(Parent { class: USB, port, interface }) => (self.usb_identity(port), interface),
             Some(Parent { port, .. }) if depth > 0 && self.records.contains_key(port) => {
-                (self.identity(port, depth.saturating_sub(1))?, of_name)
+                (self.identity(port, depth.saturating_sub(1)), of_name)
             }
             _ => (String::new(), of_name),
         };
-        Ok(format!("{whole}:{part}"))
+        format!("{whole}:{part}")
     }
 
-    fn usb_identity(&self, port: &str) -> Result<String, Failure> {
-        let found = at_port(&usb::Usb, self.case, self.backend, port)?;
-        Ok(found.map_or_else(|| UNKNOWN_IDENTITY.to_owned(), |device| device.identity))
+    fn usb_identity(&self, port: &str) -> String {
+        let found = self.usb.iter().find(|device| device.port == port);
+        found.map_or(UNKNOWN_IDENTITY, |device| &device.identity).to_owned()
     }
 
     /// The qube that uses the device as a disk.

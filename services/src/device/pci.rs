@@ -124,7 +124,7 @@ fn letting_go(case: &Case<'_>, frontend: &Qube, address: PciAddress) -> Result<O
     let Some(place) = place else { return Ok(None) };
     service::check(&case.context, frontend)?;
     let failed = |finished: &Finished| {
-        let text = format!("The qube does not let go of the PCI device: {}", finished.errors());
+        let text = format!("The qube does not let go of the PCI device: {}", finished.errors_in_a_line());
         Failure::new(Exception::QubesException, text)
     };
     Ok(Some(Service {

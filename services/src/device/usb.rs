@@ -110,7 +110,7 @@ const POLICY: &str = "/etc/qubes-rpc/policy/qubes.USB";
 fn failed(what: &str, finished: &Finished) -> Failure {
     let shown = |byte: &u8| if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '_' };
     let output: String = finished.output().iter().take(4096).map(shown).collect();
-    Failure::new(Exception::QubesUSBException, format!("{what}: {output} {}", finished.errors()))
+    Failure::new(Exception::QubesUSBException, format!("{what}: {output} {}", finished.errors_in_a_line()))
 }
 
 /// Refuses options where a class has none.

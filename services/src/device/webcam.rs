@@ -6,7 +6,7 @@ use common::model::Qube;
 use common::names::{Interface, QubeName, UNKNOWN_IDENTITY};
 use common::quote::quote;
 
-use super::class::{DeviceClass, at_port, is_running};
+use super::class::{DeviceClass, is_running};
 use super::exposed::{Attached, Exposed};
 use super::guest::{self, Record};
 use super::usb::{Usb, check_unused, used_by};
@@ -38,8 +38,12 @@ impl DeviceClass for Webcam {
             return Ok(Vec::new());
         }
         let records = guest::records(case.context.root, &backend.name, FOLDER);
-        let named = records.iter().filter(|(name, _)| is_name(name));
-        named.map(|(name, record)| device(case, backend, name, record)).collect()
+        let named: Vec<_> = records.iter().filter(|(name, _)| is_name(name)).collect();
+        let usb = match named.iter().any(|(_, record)| usb_port(record).is_some()) {
+            true => Usb.exposed(&case.at(backend), backend)?,
+            false => Vec::new(),
+        };
+        Ok(named.into_iter().map(|(name, record)| device(&usb, &backend.name, name, record)).collect())
     }
 
     fn plan(
@@ -93,7 +97,7 @@ impl DeviceClass for Webcam {
 }
 
 fn failed(what: &str, finished: &Finished) -> Failure {
-    let text = format!("Failed to {what} the camera: {}", finished.errors());
+    let text = format!("Failed to {what} the camera: {}", finished.errors_in_a_line());
     Failure::new(Exception::QubesException, text)
 }
 
@@ -121,18 +125,23 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-fn device(case: &Case<'_>, backend: &Qube, name: &str, record: &Record) -> Result<Exposed, Failure> {
-    let parent = record.get("parent").and_then(|parent| parent.split_once(':'));
-    let port = parent.filter(|(class, _)| *class == Usb.name()).map(|(_, port)| port);
-    let camera = port.map_or(Ok(None), |port| at_port(&Usb, case, backend, port))?;
-    let identity = camera.as_ref().map_or(UNKNOWN_IDENTITY, |camera| camera.identity.as_str()).to_owned();
-    let mut device = Exposed::new(NAME, &backend.name, name, identity);
-    device.labels = camera.map(|camera| camera.labels).unwrap_or_default();
+/// The port of the USB device that a camera is a part of.
+fn usb_port(record: &Record) -> Option<&str> {
+    let (class, port) = record.get("parent")?.split_once(':')?;
+    (class == Usb.name()).then_some(port)
+}
+
+fn device(usb: &[Exposed], backend: &QubeName, name: &str, record: &Record) -> Exposed {
+    let port = usb_port(record);
+    let camera = port.and_then(|port| usb.iter().find(|device| device.port == port));
+    let identity = camera.map_or(UNKNOWN_IDENTITY, |camera| camera.identity.as_str()).to_owned();
+    let mut device = Exposed::new(NAME, backend, name, identity);
+    device.labels = camera.map(|camera| camera.labels.clone()).unwrap_or_default();
     device.parent = port.map(|port| (Usb.name(), port.to_owned()));
     device.interfaces = Interface::of('u', "0e0200").into_iter().collect();
     device.attachment = record.get("connected-to").and_then(|name| QubeName::parse(name).ok());
     let formats = record.iter().filter(|(key, _)| key.starts_with(FORMATS));
     let formats: Vec<&str> = formats.map(|(_, format)| format.as_str()).collect();
     device.extra = vec![("formats", formats.join(" "))];
-    Ok(device)
+    device
 }
