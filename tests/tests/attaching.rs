@@ -77,8 +77,14 @@ fn a_disk_is_there_from_attach_to_detach() {
         ["work device-pre-detach:block port=dom0:sda", "work device-detach:block port=dom0:sda"]
     );
     assert_eq!(targets(&fixture), ["xvdj", "xvdl"]);
+    assert_eq!(
+        fixture.refused(&on(ATTACH, "dom0+sda"), "work", ""),
+        "ProtocolError: Cannot attach ambiguous block device.",
+        "a partition of it is in use"
+    );
+    fixture.ok(&on(DETACH, "dom0+sda1"), "work", "");
     fixture.ok(&on(ATTACH, "dom0+sda"), "work", "");
-    assert_eq!(targets(&fixture), ["xvdj", "xvdl", "xvdi"]);
+    assert_eq!(targets(&fixture), ["xvdj", "xvdi"]);
 }
 
 #[test]
@@ -646,30 +652,6 @@ fn a_killed_call_leaves_no_rule_of_policy() {
 }
 
 #[test]
-fn ends_are_told_of_the_devices_that_services_gave() {
-    let fixture = system();
-    std::fs::create_dir_all(fixture.path("/usr/lib/python3.11/site-packages/qubesusbproxy")).unwrap();
-    std::fs::create_dir_all(fixture.path("/etc/qubes-rpc/policy")).unwrap();
-    install(&fixture);
-    let usb = [("/qubes-usb-devices/2-1/desc", "0951:1666 a b c")];
-    let attach = || {
-        fixture.ok("admin.vm.Start", "work", "");
-        show(&fixture, "net", &usb);
-        fixture.ok("admin.vm.device.usb.Attach+net+2-1", "work", "");
-    };
-    attach();
-    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Kill", "work", "")));
-    assert_eq!(events[events.len() - 2..], ["work domain-shutdown", "work device-detach:usb port=net:2-1"]);
-    attach();
-    fixture.ok("admin.vm.property.Set+netvm", "work", "");
-    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Kill", "net", "")));
-    let told = ["work device-detach:usb port=net:2-1", "net device-removed:usb port=net:2-1"];
-    assert_eq!(events[events.len() - 2..], told);
-    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Kill", "work", "")));
-    assert!(!events.iter().any(|event| event.contains("device-")), "told once: {events:?}");
-}
-
-#[test]
 fn what_a_killed_call_left_is_settled_before_anything_else_is_done() {
     let fixture = system();
     for folder in ["/usr/lib/python3.11/site-packages/qubesusbproxy", "/etc/qubes-rpc/policy"] {
@@ -715,6 +697,30 @@ fn what_a_killed_call_left_is_settled_before_anything_else_is_done() {
         ]
     );
     assert_eq!(std::fs::read_to_string(&rule).unwrap(), "other net allow\n");
+}
+
+#[test]
+fn ends_are_told_of_the_devices_that_services_gave() {
+    let fixture = system();
+    std::fs::create_dir_all(fixture.path("/usr/lib/python3.11/site-packages/qubesusbproxy")).unwrap();
+    std::fs::create_dir_all(fixture.path("/etc/qubes-rpc/policy")).unwrap();
+    install(&fixture);
+    let usb = [("/qubes-usb-devices/2-1/desc", "0951:1666 a b c")];
+    let attach = || {
+        fixture.ok("admin.vm.Start", "work", "");
+        show(&fixture, "net", &usb);
+        fixture.ok("admin.vm.device.usb.Attach+net+2-1", "work", "");
+    };
+    attach();
+    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Kill", "work", "")));
+    assert_eq!(events[events.len() - 2..], ["work domain-shutdown", "work device-detach:usb port=net:2-1"]);
+    attach();
+    fixture.ok("admin.vm.property.Set+netvm", "work", "");
+    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Kill", "net", "")));
+    let told = ["work device-detach:usb port=net:2-1", "net device-removed:usb port=net:2-1"];
+    assert_eq!(events[events.len() - 2..], told);
+    let events = fixture.events_of(|fixture| drop(fixture.ok("admin.vm.Kill", "work", "")));
+    assert!(!events.iter().any(|event| event.contains("device-")), "told once: {events:?}");
 }
 
 #[test]

@@ -367,8 +367,72 @@ fn dom0_shows_what_it_does_not_use_itself() {
     }
     put("/var/lib/qubes/.qubes-exclude-block-devices", "");
     assert_eq!(keys(), ["dm-0::0", "loop0::0"]);
+    put("/proc/self/mountinfo", "26 1 0:24 / / rw shared:1 - btrfs /dev/mapper/luks-home rw\n");
+    assert_eq!(keys(), ["loop0::0"], "mounted, under a number that is no device's");
+    put("/proc/self/mountinfo", "26 1 0:24 / / rw - btrfs /dev/sdx rw\n");
+    put("/sys/fs/btrfs/01/devices/dm-0/size", "8\n");
+    assert_eq!(keys(), ["loop0::0"], "another device of a file system");
+    std::fs::remove_dir_all(fixture.path("/sys/fs/btrfs")).unwrap();
+    put("/dev/dm-0", "");
+    std::fs::create_dir(fixture.path("/dev/disk")).unwrap();
+    std::os::unix::fs::symlink("../dm-0", fixture.path("/dev/disk/root")).unwrap();
+    put("/proc/self/mountinfo", "26 1 0:24 / / rw - btrfs /dev/disk/root rw\n");
+    assert_eq!(keys(), ["loop0::0"], "mounted by a link");
+    put("/proc/self/mountinfo", "");
     let told = fixture.ok(&format!("{AVAILABLE}+loop0"), "dom0", "");
     assert!(told.contains(" serial='/home/user/disk.img' interfaces='b******'\n"), "{told}");
+}
+
+#[test]
+fn volumes_of_qubes_are_nobodys_devices() {
+    let fixture = Fixture::new();
+    std::fs::create_dir_all(fixture.path("/images")).unwrap();
+    fixture.ok("admin.pool.Add+file-reflink", "dom0", "name=more\ndir_path=/images\nsetup_check=no\n");
+    for (name, file, text) in [
+        ("dm-0", "dm/uuid", "CRYPT-LUKS2-0123-home\n"),
+        ("dm-1", "dm/uuid", "LVM-abcdef\n"),
+        ("loop0", "loop/backing_file", "/home/user/disk.img\n"),
+        ("loop1", "loop/backing_file", "/images/appvms/work/private.img\n"),
+        ("loop2", "loop/backing_file", "/images/appvms/work/private.img (deleted)\n"),
+        ("zd16", "size", "8\n"),
+    ] {
+        for (file, text) in [("size", "8\n"), (file, text)] {
+            let path = fixture.path(&format!("/sys/class/block/{name}/{file}"));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+    }
+    let list = fixture.ok(AVAILABLE, "dom0", "");
+    let ports: Vec<&str> = list.lines().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(ports, ["dm-0", "loop0"]);
+}
+
+#[test]
+fn disks_with_a_partition_that_a_qube_has_are_not_free() {
+    let fixture = Fixture::new();
+    golden::devices(&fixture);
+    let ports = || -> Vec<String> {
+        let list = fixture.ok(AVAILABLE, "dom0", "");
+        list.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect()
+    };
+    let mapping = fixture.path("/sys/class/block/dm-0/dm/name");
+    std::fs::create_dir_all(mapping.parent().unwrap()).unwrap();
+    std::fs::write(mapping, "luks-home\n").unwrap();
+    std::fs::write(fixture.path("/sys/class/block/dm-0/size"), "8\n").unwrap();
+    assert_eq!(ports(), ["dm-0", "sda1", "sda", "sr0"]);
+    for (disk, free) in [
+        ("/dev/sda1", &["dm-0", "sda1", "sr0"][..]),
+        ("/dev/sda", &["dm-0", "sda1", "sda", "sr0"]),
+        ("/dev/mapper/luks-home", &["sda1", "sda", "sr0"]),
+    ] {
+        let devices = format!(r#"{{"disks": [{{"path": "{disk}", "target": "xvdi", "rw": true}}]}}"#);
+        let domain = serde_json::json!({
+            "state": "Running", "domid": 7, "start_time_us": 1, "memory_kib": 1, "cpu_time_ns": 5,
+            "devices": devices,
+        });
+        let _domain = fixture.published("test-vm1", &domain.to_string());
+        assert_eq!(ports(), free, "{disk}");
+    }
 }
 
 #[test]

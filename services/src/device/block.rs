@@ -44,7 +44,7 @@ impl DeviceClass for Block {
             return Ok(Vec::new());
         }
         let records = match backend.name.is_dom0() {
-            true => dom0_block::records(case.context.root),
+            true => dom0_block::records(case)?,
             false => guest::records(case.context.root, &backend.name, FOLDER),
         };
         let (shown, odd): (Vec<_>, Vec<_>) = records.iter().partition(|(name, _)| is_name(name));

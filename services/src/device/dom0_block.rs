@@ -1,44 +1,51 @@
 //! The block devices of dom0 as its kernel and udev tell of them. What dom0 uses itself is not for others (spec 30 §4.1).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use common::failure::Failure;
 use common::files;
 use common::root::Root;
 
+use super::dom0_used::Used;
 use super::guest::Record;
+use crate::property::Case;
 
 const FOLDER: &str = "/sys/class/block";
-/// Kinds that are never anybody's: disks of other domains, snapshots of storage, compressed memory.
-const HIDDEN: [&str; 3] = ["xvd", "zram", "ram"];
+/// Kinds that are never anybody's: disks of other domains, volumes of ZFS, compressed memory, memory.
+const HIDDEN: [&str; 4] = ["xvd", "zd", "zram", "ram"];
+/// Snapshots of storage.
 const HIDDEN_MAPPINGS: [&str; 2] = ["snapshot-", "origin-"];
+/// How identities of mappings begin that are logical volumes, as those of qubes are.
+const LOGICAL_VOLUME: &str = "LVM-";
 /// A folder with such a file keeps the images below it to itself.
 const EXCLUDES: &str = ".qubes-exclude-block-devices";
 
 /// What is known of each device that others may use, by its name.
-pub(super) fn records(root: &Root) -> BTreeMap<String, Record> {
-    let used = in_use(root);
+///
+/// # Errors
+/// What the store says.
+pub(super) fn records(case: &Case<'_>) -> Result<BTreeMap<String, Record>, Failure> {
+    let root = case.context.root;
+    let (used, images) = (Used::now(case), folders_of_images(case)?);
     let names = files::list(&root.path(FOLDER)).unwrap_or_default();
     let devices: Vec<Device<'_>> = names.iter().map(|name| Device::of(root, name)).collect();
-    let busy: BTreeSet<&str> =
-        devices.iter().filter(|it| it.is_busy(&used)).filter_map(|it| it.disk.as_deref()).collect();
-    let is_free = |device: &&Device<'_>| !device.is_busy(&used) && !busy.contains(device.name);
-    let told = devices.iter().filter(is_free).filter(|device| !device.is_hidden());
-    told.map(|device| (device.name.to_owned(), device.record())).collect()
+    let is_taken = |it: &&Device<'_>| it.is_busy(&used) || used.is_attached(it.name);
+    let parted: BTreeSet<&str> =
+        devices.iter().filter(is_taken).filter_map(|it| it.disk.as_deref()).collect();
+    // One that a qube has is told of, with its partitions, until it is taken away.
+    let is_whole = |device: &Device<'_>| used.is_attached(device.name) || !parted.contains(device.name);
+    let told = devices.iter().filter(|device| !device.is_busy(&used) && is_whole(device));
+    let told = told.filter(|device| !device.is_hidden(&images));
+    Ok(told.map(|device| (device.name.to_owned(), device.record())).collect())
 }
 
-/// Numbers of devices that have a mounted file system or that memory is swapped to.
-fn in_use(root: &Root) -> BTreeSet<String> {
-    let read = |path: &str| files::read(&root.path(path)).unwrap_or_default();
-    let mounts = read("/proc/self/mountinfo");
-    let mounts = String::from_utf8_lossy(&mounts).into_owned();
-    let mut used: BTreeSet<String> =
-        mounts.lines().filter_map(|line| line.split(' ').nth(2)).map(str::to_owned).collect();
-    let swaps = String::from_utf8_lossy(&read("/proc/swaps")).into_owned();
-    let files = swaps.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().next());
-    let names = files.filter_map(|file| Path::new(file).file_name()?.to_str());
-    used.extend(names.map(str::to_owned));
-    used
+/// Where pools keep volumes as files.
+fn folders_of_images(case: &Case<'_>) -> Result<Vec<PathBuf>, Failure> {
+    let root = case.context.root;
+    let pools = case.view.pools()?;
+    let folders = pools.pools.iter().filter_map(|pool| pool.setting("dir_path"));
+    Ok(folders.map(|folder| files::real_path_so_far(&root.path(folder))).collect())
 }
 
 struct Device<'a> {
@@ -63,29 +70,31 @@ impl<'a> Device<'a> {
     }
 
     /// Whether the machine itself has it open: as a file system, as swap, or as a part of another device.
-    fn is_busy(&self, used: &BTreeSet<String>) -> bool {
+    fn is_busy(&self, used: &Used) -> bool {
         let holders = files::list(&self.root.path(FOLDER).join(self.name).join("holders"));
-        let is_used = |name: Option<&str>| name.is_some_and(|name| used.contains(name));
-        is_used(self.text("dev").as_deref())
-            || is_used(Some(self.name))
-            || is_used(self.text("dm/name").as_deref())
+        used.is_busy(self.text("dev").as_deref())
+            || used.is_busy(Some(self.name))
+            || used.is_busy(self.text("dm/name").as_deref())
             || holders.is_ok_and(|holders| !holders.is_empty())
     }
 
-    fn is_hidden(&self) -> bool {
+    fn is_hidden(&self, images: &[PathBuf]) -> bool {
         let is_empty = self.text("size").is_none_or(|size| size == "0");
         let image = self.text("loop/backing_file");
-        let is_excluded = image.is_some_and(|image| {
-            Path::new(&image)
-                .ancestors()
-                .skip(1)
-                .any(|folder| files::exists(&self.root.path(&folder.to_string_lossy()).join(EXCLUDES)))
-        });
         let mapping = self.text("dm/name").unwrap_or_default();
         is_empty
-            || is_excluded
+            || image.is_some_and(|image| self.is_private(&image, images))
             || HIDDEN.iter().any(|kind| self.name.starts_with(kind))
             || HIDDEN_MAPPINGS.iter().any(|kind| mapping.starts_with(kind))
+            || self.text("dm/uuid").is_some_and(|uuid| uuid.starts_with(LOGICAL_VOLUME))
+    }
+
+    /// Whether an image is a volume of a qube, or in a folder that keeps what is there to itself.
+    fn is_private(&self, image: &str, images: &[PathBuf]) -> bool {
+        let real = files::real_path_so_far(&self.root.path(image));
+        let mut folders = Path::new(image).ancestors().skip(1);
+        images.iter().any(|folder| real.starts_with(folder))
+            || folders.any(|folder| files::exists(&self.root.path(&folder.to_string_lossy()).join(EXCLUDES)))
     }
 
     /// What udev knows of it.

@@ -11,6 +11,7 @@ pub mod bus;
 mod class;
 mod denied;
 mod dom0_block;
+mod dom0_used;
 pub mod ended;
 mod exposed;
 mod guest;
