@@ -44,9 +44,9 @@ pub struct Request {
 /// A malformed frame gets no answer.
 const FRAMING: Failure = Failure::Dropped(Cow::Borrowed("framing error"));
 /// Nor does a request that is too long.
-/// Hardly any is longer.
-const USUAL: usize = 1024;
 const TOO_LONG: Failure = Failure::Dropped(Cow::Borrowed("request too long"));
+/// Hardly any request is longer.
+const USUAL: usize = 1024;
 
 /// The row of the call that this process was started for, if its family has that.
 pub(crate) fn row_of(family: &Family, arguments: &[OsString]) -> Option<Row> {
