@@ -125,11 +125,11 @@ enum Command {
     ///
     /// A table tells what becomes of each. A qube whose name is taken is left out, unless --rename gives it another; so is one
     /// whose template or netvm is neither in the backup nor here, unless --ignore-missing. What is missing of other references
-    /// is told, and a default netvm that is another one here. A qube is restored as a whole, with its data and with what the backup
-    /// has of its firewall's rules and its notes, or not at all: one of which anything was altered or is missing is removed again,
-    /// and the others are restored. The format does not tell whether whole files of rules or notes were cut out. Until a qube is
-    /// whole it cannot be started. dom0's files go into a new directory: files, directories and links alone, without what would run them as
-    /// somebody else. The exit status is 0 only if all were restored.
+    /// is told, and a default netvm that is another one here. A qube is restored as a whole, with its data and with what the
+    /// backup has of its firewall's rules and its notes, or not at all: one of which anything was altered or is missing is
+    /// removed again, and the others are restored. The format does not tell whether whole files of rules or notes were cut
+    /// out. Until a qube is whole it cannot be started. dom0's files go into a new directory: files, directories and links
+    /// alone, without what would run them as somebody else. The exit status is 0 only if all were restored.
     Restore(restore::Restore),
     /// Start qubes; their netvms before them.
     Start(power::Named),
